@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* An update: "the environment `key` changed at `time_us`".  The one value that flagsse moves. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "update/key.h"
+
+/* How long the bus keeps an environment's latest update, and a new subscriber is given it. */
+#define UPDATE_LIFETIME_US INT64_C(3600000000)
+
+struct update {
+	struct key key;
+	int64_t time_us;   /* updated_at, microseconds since the epoch: as published */
+	int64_t stored_us; /* when the bus stored it, likewise; before that, when it was accepted */
+	uint64_t sequence; /* the bus's number of it; 0: not stored yet */
+};
+
+/* What updates of one environment are ordered by: min(updated_at, when the bus stored it), so that
+ * a publisher with its clock far ahead cannot silence an environment. */
+int64_t update_order(const struct update *update);
+
+/* Whether `update` comes after `latest` in that order.  What is not newer is stale. */
+bool update_is_newer(const struct update *update, const struct update *latest);
+
+/* Whether the bus has dropped it by now (UPDATE_LIFETIME_US after it was stored). */
+bool update_is_expired(const struct update *update, int64_t now_us);
+
+#define UPDATE_PAYLOAD_SIZE 64
+
+/* {"updated_at": 1673546928.028060}: the body on NATS and the data of an event.  Returns its length
+ * without the NUL. */
+size_t update_format_payload(int64_t time_us, char ret_payload[static UPDATE_PAYLOAD_SIZE]);
+
+/* Reads `updated_at` from a JSON object, as ISO 8601 text or as a number; other members are
+ * ignored. 0, or -EBADMSG with *ret_problem set to a static text: what is wrong, what is expected.
+ */
+int update_parse_payload(
+	const char *body, size_t length, int64_t *ret_time_us, const char **ret_problem);
+
+/* The same for a message on the bus.  There a number of seconds goes to the year 2999, as
+ * update_format_payload() writes it: what is above TIMESTAMP_SECONDS_MAX, but no milliseconds since
+ * the year 2000 either, is seconds. */
+int update_parse_message(
+	const char *body, size_t length, int64_t *ret_time_us, const char **ret_problem);

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Updates: their order, their life, and their JSON form. */
+#include <check.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "update/timestamp.h"
+#include "update/update.h"
+
+#define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
+#define UNTOUCHED   INT64_C(-7)
+
+/* clang-format off */
+static const struct {
+	struct update update, latest;
+	bool is_newer;
+} orders[] = {
+	{{.time_us = 101, .stored_us = 200}, {.time_us = 100, .stored_us = 150}, true},
+	{{.time_us = 100, .stored_us = 200}, {.time_us = 100, .stored_us = 150}, false},
+	{{.time_us = 99, .stored_us = 200}, {.time_us = 100, .stored_us = 150}, false},
+	/* The latest came from a clock far ahead: what counts is when it was stored. */
+	{{.time_us = 151, .stored_us = 200}, {.time_us = 999, .stored_us = 150}, true},
+	{{.time_us = 150, .stored_us = 200}, {.time_us = 999, .stored_us = 150}, false},
+	/* Both did. */
+	{{.time_us = 998, .stored_us = 200}, {.time_us = 999, .stored_us = 150}, true},
+	{{.time_us = 999, .stored_us = 150}, {.time_us = 998, .stored_us = 150}, false},
+	/* The new one does. */
+	{{.time_us = 999, .stored_us = 200}, {.time_us = 100, .stored_us = 150}, true},
+	{{.time_us = 999, .stored_us = 90}, {.time_us = 100, .stored_us = 150}, false},
+};
+
+static const struct {
+	const char *body;
+	int64_t us;
+} good[] = {
+	{"{\"updated_at\": \"2023-01-12T18:06:42.028060+00:00\"}", INT64_C(1673546802028060)},
+	{"{\"updated_at\":\"2023-01-12T18:06:42.028060Z\"}", INT64_C(1673546802028060)},
+	{"{\"updated_at\":\"2023-01-12 18:06:42\"}", INT64_C(1673546802000000)},
+	{"{\"updated_at\":\"2023-01-12T18:06:42\\u005a\"}", INT64_C(1673546802000000)},
+	{" \t\r\n{ \"updated_at\" : \"2023-01-12T18:06:42\" } \r\n\t", INT64_C(1673546802000000)},
+	{"{\"updated\\u005fat\":1673546802}", INT64_C(1673546802000000)},
+	{"{\"updated_at\":1673546802}", INT64_C(1673546802000000)},
+	{"{\"updated_at\": 1673546928.028060}", INT64_C(1673546928028060)},
+	{"{\"updated_at\":1673546802028}", INT64_C(1673546802028000)},
+	{"{\"updated_at\":1673546802028.06}", INT64_C(1673546802028060)},
+	{"{\"updated_at\":1.673546802e9}", INT64_C(1673546802000000)},
+	{"{\"updated_at\":1.67354680202806E+9}", INT64_C(1673546802028060)},
+	{"{\"updated_at\":16735468020e-1}", INT64_C(1673546802000000)},
+	{"{\"updated_at\":946684800}", TIMESTAMP_MIN_US},
+	{"{\"updated_at\":19999999999.999999}", INT64_C(19999999999999999)},
+	{"{\"updated_at\":32503679999999.999}", TIMESTAMP_MAX_US},
+	{"{\"updated_at\":32503679999999.998}", TIMESTAMP_MAX_US - 1},
+	{"{\"updated_at\":1,\"updated_at\":1673546802}", INT64_C(1673546802000000)},
+	{"{\"a\":null,\"updated_at\":1673546802,\"b\":[1,{\"c\":true}]}",
+		INT64_C(1673546802000000)},
+	{"{\"a\":\"N'I.\\\"'\",\"updated_at\":1673546802}", INT64_C(1673546802000000)},
+	{"{\"a\":\"\\\\\",\"updated_at\":1673546802}", INT64_C(1673546802000000)},
+	{"{\"a\":[true,false,1.5e+3],\"updated_at\":1673546802}", INT64_C(1673546802000000)},
+	{"{\"a\":\"\xc3\xa4\",\"updated_at\":1673546802}", INT64_C(1673546802000000)},
+};
+
+#define BODY "the body"
+#define TIME "updated_at is not a time"
+#define YEAR "updated_at is not between"
+#define NONE "updated_at is missing"
+
+static const struct {
+	const char *body;
+	const char *problem;
+} bad[] = {
+	{"", "the body is empty"},
+	{" ", BODY},
+	{"x", BODY},
+	{"updated_at=1673546802", BODY},
+	{"null", BODY},
+	{"1673546802", BODY},
+	{"\"2023-01-12T18:06:42Z\"", BODY},
+	{"[]", "the body is not a JSON object"},
+	{"[{\"updated_at\":1673546802}]", "the body is not a JSON object"},
+	{"true", BODY},
+	{"{", BODY},
+	{"{\"updated_at\":1673546802", BODY},
+	{"{\"updated_at\":1673546802}}", BODY},
+	{"{\"updated_at\":1673546802}x", BODY},
+	{"{\"updated_at\":1673546802} {}", BODY},
+	{"{\"updated_at\":1673546802,}", BODY},
+	{"{'updated_at':1673546802}", BODY},
+	{"{updated_at:1673546802}", BODY},
+	{"{\"updated_at\":01673546802}", BODY},
+	{"{\"updated_at\":+1673546802}", BODY},
+	{"{\"updated_at\":0x63c04bf2}", BODY},
+	{"{\"updated_at\":1673546802e}", BODY},
+	{"{\"updated_at\":.5}", BODY},
+	{"{\"updated_at\":nan}", BODY},
+	{"{\"updated_at\":1673546802.}", BODY},
+	{"{\"updated_at\":1673546802.e0}", BODY},
+	{"{\"updated_at\":1673546802,\"a\":NaN}", BODY},
+	{"{\"updated_at\":1673546802,\"a\":\"\n\"}", BODY},
+	{"{\"updated_at\":1673546802,\"a\":\"\\\"}", BODY},
+	{"{\"updated_at\":1673546802,\"a\":'\"'}", BODY},
+	{"{\"updated_at\":undefined}", BODY},
+	{"{/**/\"updated_at\":1673546802}", BODY},
+	{"\xef\xbb\xbf{\"updated_at\":1673546802}", BODY},
+	{"{\"updated_at\":1673546802,\"a\":\"\xff\"}", BODY},
+	{"{\"updated_at\":1673546802,\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", BODY},
+	{"{}", NONE},
+	{"{\"Updated_at\":1673546802}", NONE},
+	{"{\"updated_at \":1673546802}", NONE},
+	{"{\"a\":{\"updated_at\":1673546802}}", NONE},
+	{"{\"updated_at\":NaN}", BODY},
+	{"{\"updated_at\":Infinity}", BODY},
+	{"{\"updated_at\":-Infinity}", BODY},
+	{"{\"updated_at\":1e400000}", TIME},
+	{"{\"updated_at\":-1e400000}", TIME},
+	{"{\"updated_at\":null}", TIME},
+	{"{\"updated_at\":true}", TIME},
+	{"{\"updated_at\":[]}", TIME},
+	{"{\"updated_at\":{}}", TIME},
+	{"{\"updated_at\":[1673546802]}", TIME},
+	{"{\"updated_at\":\"\"}", TIME},
+	{"{\"updated_at\":\"now\"}", TIME},
+	{"{\"updated_at\":\"1673546802\"}", TIME},
+	{"{\"updated_at\":\"2023-01-12T18:06:42Z\\u0000\"}", TIME},
+	{"{\"updated_at\":\"2023-02-29T18:06:42Z\"}", TIME},
+	{"{\"updated_at\":\"1999-12-31T23:59:59Z\"}", YEAR},
+	{"{\"updated_at\":\"3000-01-01T00:00:00Z\"}", YEAR},
+	{"{\"updated_at\":0}", YEAR},
+	{"{\"updated_at\":-1673546802}", YEAR},
+	{"{\"updated_at\":946684799}", YEAR},
+	{"{\"updated_at\":20000000001}", YEAR},
+	{"{\"updated_at\":1673546802028060}", YEAR},
+	{"{\"updated_at\":9223372036854775807}", YEAR},
+	{"{\"updated_at\":-9223372036854775808}", YEAR},
+	{"{\"updated_at\":99999999999999999999999999999}", YEAR},
+	{"{\"updated_at\":-99999999999999999999999999999}", YEAR},
+	{"{\"updated_at\":1e400}", YEAR},
+	{"{\"updated_at\":1e-400}", YEAR},
+};
+/* clang-format on */
+
+/* From memory of exactly that length, so that a sanitizer sees whoever reads beyond it. */
+static int parse(const char *body, size_t length, int64_t *ret_us, const char **ret_problem)
+{
+	char *copy = malloc(length > 0 ? length : 1);
+	int r;
+
+	ck_assert_ptr_nonnull(copy);
+	memcpy(copy, body, length);
+	*ret_us = UNTOUCHED;
+	*ret_problem = NULL;
+	r = update_parse_payload(copy, length, ret_us, ret_problem);
+	free(copy);
+	if (r < 0) {
+		ck_assert_int_eq(r, -EBADMSG);
+		ck_assert_int_eq(*ret_us, UNTOUCHED);
+		ck_assert_ptr_nonnull(*ret_problem);
+	}
+	return r;
+}
+
+START_TEST(test_order)
+{
+	ck_assert(update_is_newer(&orders[_i].update, &orders[_i].latest) == orders[_i].is_newer);
+	ck_assert(!update_is_newer(&orders[_i].update, &orders[_i].update));
+}
+END_TEST
+
+START_TEST(test_expired)
+{
+	struct update update = {.time_us = 5, .stored_us = 1000};
+
+	ck_assert(!update_is_expired(&update, 1000));
+	ck_assert(!update_is_expired(&update, 0));
+	ck_assert(!update_is_expired(&update, 1000 + UPDATE_LIFETIME_US - 1));
+	ck_assert(update_is_expired(&update, 1000 + UPDATE_LIFETIME_US));
+}
+END_TEST
+
+START_TEST(test_good)
+{
+	const char *problem;
+	int64_t us;
+	int r = parse(good[_i].body, strlen(good[_i].body), &us, &problem);
+
+	ck_assert_msg(r == 0, "%s: %s", good[_i].body, problem);
+	ck_assert_msg(us == good[_i].us, "%s is %lld", good[_i].body, (long long)us);
+}
+END_TEST
+
+START_TEST(test_bad)
+{
+	const char *problem;
+	int64_t us;
+
+	ck_assert_msg(
+		parse(bad[_i].body, strlen(bad[_i].body), &us, &problem) < 0, "%s", bad[_i].body);
+	ck_assert_msg(strncmp(problem, bad[_i].problem, strlen(bad[_i].problem)) == 0, "%s: %s",
+		bad[_i].body, problem);
+}
+END_TEST
+
+START_TEST(test_nul)
+{
+	static const char after[] = "{\"updated_at\":1673546802}";
+	static const char within[] = "{\"updated_at\":1673546802,\"a\":\"b\0c\"}";
+	static const char escaped[] = "{\"updated_at\":1673546802,\"a\":\"\\\0\"}";
+	const char *problem;
+	int64_t us;
+
+	ck_assert_int_lt(parse(escaped, sizeof(escaped) - 1, &us, &problem), 0);
+	ck_assert_int_lt(parse(after, sizeof(after), &us, &problem), 0);
+	ck_assert_int_lt(parse(within, sizeof(within) - 1, &us, &problem), 0);
+}
+END_TEST
+
+START_TEST(test_truncated)
+{
+	const char *body = good[0].body, *problem;
+	int64_t us;
+
+	for (size_t n = 0; n < strlen(body); n++)
+		ck_assert_int_lt(parse(body, n, &us, &problem), 0);
+}
+END_TEST
+
+/* Each microsecond that we write as a number is read as the same one. */
+START_TEST(test_round_trip)
+{
+	char payload[UPDATE_PAYLOAD_SIZE];
+	const char *problem;
+	size_t n;
+
+	n = update_format_payload(INT64_C(1673546928028060), payload);
+	ck_assert_str_eq(payload, "{\"updated_at\": 1673546928.028060}");
+	ck_assert_uint_eq(n, strlen(payload));
+
+	for (int i = 0; i < 20000; i++) {
+		int64_t in = TIMESTAMP_MIN_US + i * INT64_C(1577800050007), out = 0;
+
+		n = update_format_payload(in, payload);
+		ck_assert_int_eq(update_parse_message(payload, n, &out, &problem), 0);
+		ck_assert_int_eq(out, in);
+	}
+}
+END_TEST
+
+/* What is milliseconds over HTTP, and so too early, is seconds on the bus; all else is alike. */
+START_TEST(test_message)
+{
+	const char *seconds = "{\"updated_at\": 25000000000}", *problem;
+	const char *milliseconds = "{\"updated_at\": 1673546928028}";
+	int64_t us;
+
+	ck_assert_int_lt(parse(seconds, strlen(seconds), &us, &problem), 0);
+	ck_assert_int_eq(update_parse_message(seconds, strlen(seconds), &us, &problem), 0);
+	ck_assert_int_eq(us, INT64_C(25000000000000000));
+	ck_assert_int_eq(
+		update_parse_message(milliseconds, strlen(milliseconds), &us, &problem), 0);
+	ck_assert_int_eq(us, INT64_C(1673546928028000));
+}
+END_TEST
+
+START_TEST(test_extremes)
+{
+	char payload[UPDATE_PAYLOAD_SIZE];
+
+	update_format_payload(INT64_MIN, payload);
+	ck_assert_str_eq(payload, "{\"updated_at\": -9223372036854.775808}");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *all = suite_create("update");
+	TCase *cases = tcase_create("update");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_loop_test(cases, test_order, 0, N_OF(orders));
+	tcase_add_test(cases, test_expired);
+	tcase_add_loop_test(cases, test_good, 0, N_OF(good));
+	tcase_add_loop_test(cases, test_bad, 0, N_OF(bad));
+	tcase_add_test(cases, test_nul);
+	tcase_add_test(cases, test_truncated);
+	tcase_add_test(cases, test_round_trip);
+	tcase_add_test(cases, test_message);
+	tcase_add_test(cases, test_extremes);
+	suite_add_tcase(all, cases);
+	runner = srunner_create(all);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
