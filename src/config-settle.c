@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What is settled from more than one setting: the token, the state directory, the profiles; and the
+ * checks of one setting against another. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "config-internal.h"
+
+int config_replace_text(char **slot, char *text)
+{
+	if (!text)
+		return -ENOMEM;
+	free_secret(*slot);
+	*slot = text;
+	return 0;
+}
+
+const char *config_variable(const struct config_sources *sources, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (char *const *entry = sources->environment; entry && *entry; entry++)
+		if (strncmp(*entry, name, length) == 0 && (*entry)[length] == '=')
+			return (*entry)[length + 1] ? *entry + length + 1 : NULL;
+	return NULL;
+}
+
+/* The number of the setting whose value is at `offset` in struct config. */
+static size_t setting_index(size_t offset)
+{
+	size_t i = 0;
+
+	while (config_settings[i].offset != offset)
+		i++;
+	return i;
+}
+
+#define ORIGIN(config, member) ((config)->origins[setting_index(offsetof(struct config, member))])
+
+/* The service manager's directory wins over the setting. */
+static void settle_state_dir(struct loader *loader)
+{
+	const char *directories = config_variable(loader->sources, "STATE_DIRECTORY");
+	_cleanup_(freep) char *first = NULL;
+
+	if (directories) {
+		first = strndup(directories, strcspn(directories, ":"));
+		if (first)
+			loader_assign(loader, "environment STATE_DIRECTORY", "service", "state_dir",
+				first);
+		else
+			loader->error = -ENOMEM;
+	}
+	if (config_replace_text(
+		    &loader->config->state_dir, strdup(loader->config->service_state_dir)) < 0)
+		loader->error = -ENOMEM;
+}
+
+static void check_retry(struct loader *loader)
+{
+	const struct config *config = loader->config;
+	const char *origin = ORIGIN(config, streams_retry_max_ms);
+
+	if (config->streams_retry_min_ms <= config->streams_retry_max_ms)
+		return;
+	if (origin)
+		loader_complain(loader, false, origin, "streams", "retry_max",
+			"%" PRId64 " ms is less than streams.retry_min; allowed: %" PRId64
+			" ms or more",
+			config->streams_retry_max_ms, config->streams_retry_min_ms);
+	else
+		loader_complain(loader, false, ORIGIN(config, streams_retry_min_ms), "streams",
+			"retry_min",
+			"%" PRId64 " ms is more than streams.retry_max; allowed: %" PRId64
+			" ms or less",
+			config->streams_retry_min_ms, config->streams_retry_max_ms);
+}
+
+/* Where a profile was last touched: what a message about the whole of it should name. */
+static const char *profile_origin(const struct config_profile *profile)
+{
+	if (profile->origins[0])
+		return profile->origins[0]; /* of user_agent */
+	return profile->declared;
+}
+
+/* Two profiles of one prefix: which of them a client gets would be left to chance. */
+static void check_same_user_agent(struct loader *loader, size_t index)
+{
+	const struct config_profile *profiles = loader->config->profiles;
+	const struct config_profile *profile = &profiles[index];
+	char section[sizeof(PROFILE_PREFIX) + 1 + PROFILE_NAME_MAX];
+
+	for (size_t i = 0; i < index; i++) {
+		const struct config_profile *other = &profiles[i];
+
+		if (strcmp(other->user_agent, profile->user_agent) != 0)
+			continue;
+		if (!profile_origin(profile)) { /* built-in: the other one is at fault */
+			const struct config_profile *swap = profile;
+
+			profile = other;
+			other = swap;
+		}
+		snprintf(section, sizeof(section), PROFILE_PREFIX " %s", profile->name);
+		loader_complain(loader, false, profile_origin(profile), section, "user_agent",
+			"the same as of profile %s; allowed: one profile for each", other->name);
+		return;
+	}
+}
+
+static int compare_profiles(const void *a, const void *b)
+{
+	const struct config_profile *first = a, *second = b;
+
+	return strcmp(first->name, second->name);
+}
+
+static void settle_profiles(struct loader *loader)
+{
+	struct config *config = loader->config;
+	char section[sizeof(PROFILE_PREFIX) + 1 + PROFILE_NAME_MAX];
+
+	qsort(config->profiles, config->n_profiles, sizeof(*config->profiles), compare_profiles);
+	for (size_t i = 0; i < config->n_profiles; i++) {
+		struct config_profile *profile = &config->profiles[i];
+
+		if (profile->max_age_ms < 0)
+			profile->max_age_ms = config->streams_max_age_ms;
+		if (*profile->user_agent) {
+			check_same_user_agent(loader, i);
+			continue;
+		}
+		snprintf(section, sizeof(section), PROFILE_PREFIX " %s", profile->name);
+		loader_complain(loader, false, profile->declared, section, "user_agent",
+			"not set, and required in a new profile; allowed: what the User-Agent of "
+			"its clients begins with");
+	}
+}
+
+/* Reads a token from a file.  0 and *ret; -ENOENT: no such file; -EINVAL: complained; -ENOMEM. */
+static int read_token(struct loader *loader, const char *origin, const char *key, const char *path,
+	bool check_mode, char **ret)
+{
+	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	char buffer[TOKEN_MAX + 8] = "";
+	struct stat status;
+	ssize_t n = -1;
+	size_t length;
+
+	if (fd < 0 && errno == ENOENT && !check_mode)
+		return -ENOENT;
+	if (fd < 0 || fstat(fd, &status) < 0 || (n = read(fd, buffer, sizeof(buffer) - 1)) < 0) {
+		loader_complain(loader, false, origin, "http", key, "%s cannot be read: %s", path,
+			strerror(errno));
+		return -EINVAL;
+	}
+	if (check_mode && S_ISREG(status.st_mode) && (status.st_mode & S_IROTH))
+		loader_complain(loader, true, origin, "http", key,
+			"everyone can read %s; run: chmod o-rwx %s (flagsse must still be able to "
+			"read it, by its group)",
+			path, path);
+
+	length = (size_t)n;
+	if (length > 0 && buffer[length - 1] == '\n')
+		buffer[--length] = '\0';
+	if (length > 0 && buffer[length - 1] == '\r')
+		buffer[--length] = '\0';
+	if (strlen(buffer) != length || !token_is_valid(buffer)) {
+		loader_complain(loader, false, origin, "http", key,
+			length ? "%s holds no usable token; allowed: one line of printable ASCII "
+				 "without spaces, at most 1024 characters"
+			       : "%s is empty; write the token into it",
+			path);
+		explicit_bzero(buffer, sizeof(buffer));
+		return -EINVAL;
+	}
+	*ret = strdup(buffer);
+	explicit_bzero(buffer, sizeof(buffer));
+	return *ret ? 0 : -ENOMEM;
+}
+
+/* The service manager's: $CREDENTIALS_DIRECTORY/token. */
+static int read_credential(struct loader *loader, char **ret_origin, char **ret)
+{
+	const char *directory = config_variable(loader->sources, "CREDENTIALS_DIRECTORY");
+
+	if (!directory)
+		return -ENOENT;
+	if (asprintf(ret_origin, "%s/token", directory) < 0) {
+		*ret_origin = NULL;
+		return -ENOMEM;
+	}
+	return read_token(
+		loader, "environment CREDENTIALS_DIRECTORY", "token", *ret_origin, false, ret);
+}
+
+static void complain_of_no_token(struct loader *loader)
+{
+	const char *file = loader->sources->file ? loader->sources->file : DEFAULT_FILE;
+
+	loader_complain(loader, false, NULL, "http", "token",
+		"not set; set one of: the environment variable SSE_AUTHENTICATION_TOKEN; http.token "
+		"in %s; http.token_file, the path of a file with the token; "
+		"LoadCredential=token:PATH in the unit of systemd",
+		file);
+}
+
+/* From the setting, else the file, else the service manager's credential. */
+static void settle_token(struct loader *loader)
+{
+	struct config *config = loader->config;
+	_cleanup_(freep) char *origin = NULL;
+	const char *file_origin = ORIGIN(config, http_token_file);
+	int r;
+
+	if (*config->http_token) {
+		if (strcmp(config->http_token, SECRET_MASK) == 0)
+			loader_complain(loader, false, ORIGIN(config, http_token), "http", "token",
+				"is the mask that --print-config shows; allowed: the token itself");
+		config->token = strdup(config->http_token);
+		r = config->token ? 0 : -ENOMEM;
+	} else if (*config->http_token_file) {
+		origin = strdup(config->http_token_file);
+		r = origin ? read_token(loader, file_origin, "token_file", origin, true,
+				     &config->token)
+			   : -ENOMEM;
+	} else {
+		r = read_credential(loader, &origin, &config->token);
+	}
+
+	if (r == -ENOENT && !loader->token_refused)
+		complain_of_no_token(loader);
+	else if (r == -ENOMEM)
+		loader->error = r;
+	else if (r == 0 && origin) /* for config_print() */
+		config_replace_text(&ORIGIN(config, http_token), TAKE_PTR(origin));
+}
+
+void config_settle(struct loader *loader)
+{
+	settle_state_dir(loader);
+	settle_profiles(loader);
+	check_retry(loader);
+	settle_token(loader);
+}
