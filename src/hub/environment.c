@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Environments of a shard, and the fan-out: the way of one update to all streams of its
+ * environment, a slice at a time, so that a large one does not delay the others. */
+#include <errno.h>
+#include <string.h>
+
+#include "hub/stream.h"
+
+/* With a spread, a fan-out pauses so long between two sends at the most. */
+#define SPREAD_PAUSE_MS 5
+
+static struct environment *environment_find(struct shard *shard, const struct key *key)
+{
+	struct environment *environment;
+
+	HASH_FIND(hh, shard->environments, key->text, key->length, environment);
+	return environment;
+}
+
+struct environment *environment_get(struct shard *shard, const struct key *key)
+{
+	struct environment *environment = environment_find(shard, key);
+
+	if (environment)
+		return environment;
+	environment = calloc(1, sizeof(*environment) + key->length);
+	if (!environment)
+		return NULL;
+	memcpy(environment->key, key->text, key->length);
+	environment->key_length = key->length;
+	LIST_INIT(&environment->streams);
+	HASH_ADD_KEYPTR(
+		hh, shard->environments, environment->key, environment->key_length, environment);
+	if (!environment->hh.tbl) {
+		free(environment);
+		return NULL;
+	}
+	atomic_fetch_add(&shard->n_environments, 1);
+	return environment;
+}
+
+static void fan_out_finish(struct shard *shard, struct environment *environment)
+{
+	if (!environment->fanning_out)
+		return;
+	TAILQ_REMOVE(&shard->fan_outs, environment, of_fan_outs);
+	shard->n_fan_outs--;
+	environment->fanning_out = false;
+	environment->cursor = NULL;
+}
+
+static void environment_release(struct shard *shard, struct environment *environment)
+{
+	if (environment->pins > 0 || environment->n_streams > 0)
+		return;
+	fan_out_finish(shard, environment);
+	HASH_DELETE(hh, shard->environments, environment);
+	atomic_fetch_sub(&shard->n_environments, 1);
+	frame_unref(environment->latest);
+	free(environment);
+}
+
+void environment_attach(struct environment *environment, struct stream *stream)
+{
+	LIST_INSERT_HEAD(&environment->streams, stream, of_environment);
+	environment->n_streams++;
+	stream->environment = environment;
+	stream->version = environment->version;
+}
+
+void environment_detach(struct shard *shard, struct stream *stream)
+{
+	struct environment *environment = stream->environment;
+
+	if (!environment)
+		return;
+	if (environment->cursor == stream)
+		environment->cursor = LIST_NEXT(stream, of_environment);
+	LIST_REMOVE(stream, of_environment);
+	environment->n_streams--;
+	stream->environment = NULL;
+	environment_release(shard, environment);
+}
+
+void environment_update(struct shard *shard, const struct key *key, struct frame *frame)
+{
+	struct environment *environment = environment_find(shard, key);
+
+	if (!environment)
+		return;
+	frame_unref(environment->latest);
+	environment->latest = frame_ref(frame);
+	environment->version++;
+	environment->cursor = LIST_FIRST(&environment->streams);
+	environment->sent = 0;
+	environment->began_ms = shard->now_ms;
+	if (environment->fanning_out)
+		return;
+	TAILQ_INSERT_TAIL(&shard->fan_outs, environment, of_fan_outs);
+	shard->n_fan_outs++;
+	environment->fanning_out = true;
+}
+
+/* How many streams this fan-out may have passed by now: with a spread, in proportion to the time.
+ */
+static size_t fan_out_allowance(const struct shard *shard, const struct environment *environment)
+{
+	int64_t elapsed = shard->now_ms - environment->began_ms + 1,
+		spread = shard->settings.spread_ms;
+	size_t due;
+
+	if (elapsed >= spread)
+		return SIZE_MAX;
+	due = (size_t)((double)environment->n_streams * (double)elapsed / (double)spread) + 1;
+	return due > environment->sent ? due - environment->sent : 0;
+}
+
+/* At most `budget` sends.  Returns how many; the environment may be gone afterwards. */
+static size_t fan_out_step(struct shard *shard, struct environment *environment, size_t budget)
+{
+	size_t n = 0;
+
+	environment->pins++;
+	while (environment->cursor && n < budget) {
+		struct stream *stream = environment->cursor;
+
+		environment->cursor = LIST_NEXT(stream, of_environment);
+		stream_update(shard, stream);
+		n++;
+	}
+	environment->sent += n;
+	environment->pins--;
+	if (!environment->cursor)
+		fan_out_finish(shard, environment);
+	environment_release(shard, environment);
+	return n;
+}
+
+int environments_fan_out(struct shard *shard)
+{
+	size_t budget = SHARD_SLICE;
+
+	for (size_t turns = shard->n_fan_outs; turns > 0 && budget > 0; turns--) {
+		struct environment *environment = TAILQ_FIRST(&shard->fan_outs);
+		size_t allowance = fan_out_allowance(shard, environment);
+
+		/* To the end of the line first: the step may free it. */
+		TAILQ_REMOVE(&shard->fan_outs, environment, of_fan_outs);
+		TAILQ_INSERT_TAIL(&shard->fan_outs, environment, of_fan_outs);
+		budget -= fan_out_step(shard, environment, allowance < budget ? allowance : budget);
+	}
+	if (TAILQ_EMPTY(&shard->fan_outs))
+		return -1;
+	return budget > 0 ? SPREAD_PAUSE_MS : 0;
+}

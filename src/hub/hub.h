@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The hub: all streams, on N shards, each a thread of its own.  Knows neither HTTP nor the bus.
+ * All functions are for the main thread; none of them waits, but hub_free() and hub_new(). */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+#include "update/frame.h"
+#include "update/key.h"
+
+struct hub;
+
+struct hub_settings {
+	unsigned shards;         /* threads; at least 1 */
+	int64_t keepalive_ms;    /* a comment so long after the last byte */
+	int64_t user_timeout_ms; /* TCP_USER_TIMEOUT of each stream; 0: the system's */
+	int64_t spread_ms;       /* the sends of one update are paced over this; 0: at once */
+};
+
+/* A connection on its way from HTTP to a shard. */
+struct hub_arrival {
+	int fd;         /* connected, non-blocking; nothing sent on it yet */
+	struct key key; /* the environment */
+	enum encoding encoding;
+	struct span head;        /* the response head; static */
+	struct frame *snapshot;  /* the update to begin with; NULL: none */
+	unsigned retry_ms;       /* told to the client */
+	int64_t lifetime_ms;     /* the stream ends cleanly after this; 0: never */
+	bool close_after_update; /* and cleanly after its first update (a long poll) */
+};
+
+/* Starts the shards.  0 or -errno. */
+int hub_new(const struct hub_settings *settings, struct hub **ret);
+
+/* Stops the shards; what streams are left end at once, unclean (see hub_drain()).  Takes NULL. */
+struct hub *hub_free(struct hub *hub);
+DEFINE_CLEANUP(struct hub *, hub_free)
+
+/* Gives the connection to a shard.  On success the descriptor is the hub's and the snapshot has
+ * been referenced; on failure (-ENOMEM) nothing has happened. */
+int hub_adopt(struct hub *hub, const struct hub_arrival *arrival);
+
+/* Sends `frame` to all streams of the environment.  Updates reach each stream in the order of the
+ * calls, and after the snapshot that it was adopted with; a later one replaces an earlier one not
+ * yet sent. References the frame.  0; -ENOMEM: no stream gets it. */
+int hub_publish(struct hub *hub, const struct key *key, struct frame *frame);
+
+/* Ends all streams cleanly, and those that are adopted from now on.  hub_streams() says how many
+ * are left. */
+void hub_drain(struct hub *hub);
+
+/* Asks each shard to answer; hub_is_alive() is true once all have answered the last time of asking.
+ * For the watchdog. */
+void hub_ping(struct hub *hub);
+bool hub_is_alive(const struct hub *hub);
+
+/* Streams open now, those on their way to a shard and those that are being ended included: what
+ * holds a descriptor. */
+size_t hub_streams(const struct hub *hub);
+
+/* Counted since the start.  Each is monotonic by itself; together they are no snapshot. */
+struct hub_counters {
+	uint64_t streams_opened;
+	uint64_t streams_closed;  /* by whichever side */
+	uint64_t events_sent;     /* updates written to a stream, snapshots included */
+	uint64_t events_replaced; /* updates that a newer one replaced before a stream had them */
+	uint64_t keepalives_sent;
+	uint64_t bytes_sent;
+};
+void hub_count(const struct hub *hub, struct hub_counters *ret);
+size_t hub_environments(const struct hub *hub); /* with at least one stream, counted once a shard */

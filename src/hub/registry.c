@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The registry: a table of latest updates, each with its frame. */
+#include "hub/registry.h"
+
+#include <errno.h>
+
+#include "hash.h"
+
+struct entry {
+	UT_hash_handle hh;
+	struct update update;
+	struct frame *frame;
+	unsigned generation; /* of the last sync in which the bus told it */
+};
+
+struct registry {
+	struct entry *entries; /* uthash, by key */
+	unsigned generation;   /* counts the syncs */
+};
+
+int registry_new(struct registry **ret)
+{
+	struct registry *registry = calloc(1, sizeof(*registry));
+
+	if (!registry)
+		return -ENOMEM;
+	*ret = registry;
+	return 0;
+}
+
+static void registry_remove(struct registry *registry, struct entry *entry)
+{
+	HASH_DEL(registry->entries, entry);
+	frame_unref(entry->frame);
+	free(entry);
+}
+
+struct registry *registry_free(struct registry *registry)
+{
+	struct entry *entry, *next;
+
+	if (!registry)
+		return NULL;
+	HASH_ITER (hh, registry->entries, entry, next)
+		registry_remove(registry, entry);
+	free(registry);
+	return NULL;
+}
+
+static struct entry *registry_find(const struct registry *registry, const struct key *key)
+{
+	struct entry *entry;
+
+	HASH_FIND(hh, registry->entries, key->text, key->length, entry);
+	return entry;
+}
+
+/* An entry without a frame: the first update makes it. */
+static struct entry *registry_add(struct registry *registry, const struct update *update)
+{
+	struct entry *entry = calloc(1, sizeof(*entry));
+
+	if (!entry)
+		return NULL;
+	entry->update = *update;
+	HASH_ADD_KEYPTR(
+		hh, registry->entries, entry->update.key.text, entry->update.key.length, entry);
+	if (!entry->hh.tbl) {
+		free(entry);
+		return NULL;
+	}
+	return entry;
+}
+
+/* On the bus's own word the later number was stored later.  Where its clock says otherwise, because
+ * it has jumped back, the number is right: or an accepted update would count as older. */
+static struct update with_steady_clock(const struct update *update, const struct update *latest)
+{
+	struct update steady = *update;
+
+	if (update->sequence > latest->sequence && update->stored_us <= latest->stored_us)
+		steady.stored_us = latest->stored_us + 1;
+	return steady;
+}
+
+static int entry_set(struct entry *entry, const struct update *update)
+{
+	struct frame *frame = frame_new_update(update->time_us);
+
+	if (!frame)
+		return -ENOMEM;
+	frame_unref(entry->frame);
+	entry->frame = frame;
+	entry->update = *update;
+	return REGISTRY_NEWER;
+}
+
+static int registry_offer_first(
+	struct registry *registry, const struct update *update, struct entry **ret)
+{
+	struct entry *entry = registry_add(registry, update);
+
+	if (!entry)
+		return -ENOMEM;
+	if (entry_set(entry, update) < 0) {
+		registry_remove(registry, entry);
+		return -ENOMEM;
+	}
+	*ret = entry;
+	return REGISTRY_NEWER;
+}
+
+static int registry_offer_next(struct entry *entry, const struct update *update)
+{
+	struct update steady = with_steady_clock(update, &entry->update);
+
+	if (update_is_newer(&steady, &entry->update) ||
+		update_is_expired(&entry->update, steady.stored_us))
+		return entry_set(entry, &steady);
+	if (steady.time_us != entry->update.time_us)
+		return REGISTRY_OLDER;
+	/* Read again, or written back by somebody: then it lives longer now. */
+	entry->update.sequence = steady.sequence;
+	if (steady.stored_us > entry->update.stored_us)
+		entry->update.stored_us = steady.stored_us;
+	return REGISTRY_SAME;
+}
+
+int registry_offer(struct registry *registry, const struct update *update,
+	const struct update **ret_latest, struct frame **ret_frame)
+{
+	struct entry *entry = registry_find(registry, &update->key);
+	int verdict;
+
+	verdict = entry ? registry_offer_next(entry, update)
+			: registry_offer_first(registry, update, &entry);
+	if (verdict < 0)
+		return verdict;
+	if (verdict != REGISTRY_OLDER)
+		entry->generation = registry->generation;
+	*ret_latest = &entry->update;
+	*ret_frame = entry->frame;
+	return verdict;
+}
+
+bool registry_latest(struct registry *registry, const struct key *key, int64_t now_us,
+	const struct update **ret_update, struct frame **ret_frame)
+{
+	struct entry *entry = registry_find(registry, key);
+
+	if (!entry || update_is_expired(&entry->update, now_us))
+		return false;
+	*ret_update = &entry->update;
+	if (ret_frame)
+		*ret_frame = entry->frame;
+	return true;
+}
+
+void registry_sync_begin(struct registry *registry)
+{
+	registry->generation++;
+}
+
+void registry_sync_end(struct registry *registry, int64_t now_us,
+	void (*missing)(const struct update *update, void *userdata), void *userdata)
+{
+	struct entry *entry, *next;
+
+	HASH_ITER (hh, registry->entries, entry, next)
+		if (entry->generation != registry->generation &&
+			!update_is_expired(&entry->update, now_us))
+			missing(&entry->update, userdata);
+}
+
+void registry_expire(struct registry *registry, int64_t now_us)
+{
+	struct entry *entry, *next;
+
+	HASH_ITER (hh, registry->entries, entry, next)
+		if (update_is_expired(&entry->update, now_us))
+			registry_remove(registry, entry);
+}
+
+size_t registry_size(const struct registry *registry)
+{
+	return HASH_COUNT(registry->entries);
+}

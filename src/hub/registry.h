@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The registry: the latest update of each environment, as far as this node knows.  It decides what
+ * is newer; whatever follows (shards, streams) never compares.  Main thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+#include "update/frame.h"
+#include "update/update.h"
+
+struct registry;
+
+int registry_new(struct registry **ret);
+struct registry *registry_free(struct registry *registry);
+DEFINE_CLEANUP(struct registry *, registry_free)
+
+enum registry_verdict {
+	REGISTRY_NEWER, /* it is the latest now; send it on */
+	REGISTRY_SAME,  /* it is the one we have */
+	REGISTRY_OLDER, /* we have a newer one, which the bus does not: write that back */
+};
+
+/* What the bus has told.  A verdict, or -ENOMEM (then nothing has changed).  *ret_latest is the
+ * environment's latest update after the call and *ret_frame its frame; they belong to the registry
+ * and are valid until the next call that changes it.  A former update that had expired when
+ * `update` was stored counts as none, as it does on every node. */
+int registry_offer(struct registry *registry, const struct update *update,
+	const struct update **ret_latest, struct frame **ret_frame);
+
+/* The latest update of the environment and its frame, both the registry's and valid until the next
+ * call that changes it; false: none, or expired at `now_us`.  `ret_frame` may be NULL. */
+bool registry_latest(struct registry *registry, const struct key *key, int64_t now_us,
+	const struct update **ret_update, struct frame **ret_frame);
+
+/* Between the two, the bus tells all that it has.  registry_sync_end() calls `missing` for each
+ * unexpired update that was not offered (or was offered only older) meanwhile: the bus has lost it.
+ */
+void registry_sync_begin(struct registry *registry);
+void registry_sync_end(struct registry *registry, int64_t now_us,
+	void (*missing)(const struct update *update, void *userdata), void *userdata);
+
+/* Forgets what the bus has forgotten by `now_us`. */
+void registry_expire(struct registry *registry, int64_t now_us);
+
+/* Environments with an update. */
+size_t registry_size(const struct registry *registry);

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The shard's loop: epoll, mail, and in slices what is due: fan-outs, keep-alives, ends. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "clock.h"
+#include "hub/stream.h"
+#include "log.h"
+
+#define EVENTS_PER_TURN 256
+
+enum shard_mail_type {
+	SHARD_ARRIVAL,
+	SHARD_UPDATE,
+	SHARD_DRAIN,
+	SHARD_PING,
+	SHARD_STOP,
+};
+
+struct shard_mail {
+	struct mail mail;
+	enum shard_mail_type type;
+};
+
+struct arrival_mail {
+	struct shard_mail head;
+	struct hub_arrival arrival; /* with its descriptor and a reference of the snapshot */
+};
+
+struct update_mail {
+	struct shard_mail head;
+	struct key key;
+	struct frame *frame; /* a reference */
+};
+
+/* Mail that must not fail for want of memory: there is at most one of each under way. */
+struct shard_standing_mail {
+	struct shard_mail drain, ping, stop;
+};
+
+/* ---- The main thread's side ---- */
+
+static void shard_post(struct shard *shard, struct shard_mail *mail, enum shard_mail_type type)
+{
+	mail->type = type;
+	mailbox_post(&shard->mailbox, &mail->mail);
+}
+
+int shard_adopt(struct shard *shard, const struct hub_arrival *arrival)
+{
+	struct arrival_mail *mail = malloc(sizeof(*mail));
+
+	if (!mail)
+		return -ENOMEM;
+	mail->arrival = *arrival;
+	if (arrival->snapshot)
+		frame_ref(arrival->snapshot);
+	atomic_fetch_add(&shard->n_streams, 1);
+	shard_post(shard, &mail->head, SHARD_ARRIVAL);
+	return 0;
+}
+
+struct shard_mail *shard_prepare_update(const struct key *key, struct frame *frame)
+{
+	struct update_mail *mail = malloc(sizeof(*mail));
+
+	if (!mail)
+		return NULL;
+	mail->key = *key;
+	mail->frame = frame_ref(frame);
+	return &mail->head;
+}
+
+static void update_mail_free(struct update_mail *mail)
+{
+	frame_unref(mail->frame);
+	free(mail);
+}
+
+void shard_discard_update(struct shard_mail *mail)
+{
+	update_mail_free(container_of(mail, struct update_mail, head));
+}
+
+void shard_publish(struct shard *shard, struct shard_mail *mail)
+{
+	shard_post(shard, mail, SHARD_UPDATE);
+}
+
+void shard_drain(struct shard *shard)
+{
+	shard_post(shard, &shard->standing->drain, SHARD_DRAIN);
+}
+
+void shard_ping(struct shard *shard)
+{
+	if (!shard_is_alive(shard))
+		return;
+	shard->pings++;
+	shard_post(shard, &shard->standing->ping, SHARD_PING);
+}
+
+bool shard_is_alive(const struct shard *shard)
+{
+	return atomic_load(&shard->pings_answered) == shard->pings;
+}
+
+size_t shard_streams(const struct shard *shard)
+{
+	return atomic_load(&shard->n_streams);
+}
+
+size_t shard_environments(const struct shard *shard)
+{
+	return atomic_load(&shard->n_environments);
+}
+
+void shard_count(const struct shard *shard, struct hub_counters *total)
+{
+	total->streams_opened += atomic_load(&shard->opened);
+	total->streams_closed += atomic_load(&shard->closed);
+	total->events_sent += atomic_load(&shard->events);
+	total->events_replaced += atomic_load(&shard->replaced);
+	total->keepalives_sent += atomic_load(&shard->keepalives);
+	total->bytes_sent += atomic_load(&shard->bytes);
+}
+
+/* ---- The shard's side ---- */
+
+static void shard_act_upon(struct shard *shard, struct shard_mail *mail)
+{
+	switch (mail->type) {
+	case SHARD_ARRIVAL: {
+		struct arrival_mail *arrival = container_of(mail, struct arrival_mail, head);
+
+		stream_begin(shard, &arrival->arrival);
+		free(arrival);
+		break;
+	}
+	case SHARD_UPDATE: {
+		struct update_mail *update = container_of(mail, struct update_mail, head);
+
+		environment_update(shard, &update->key, update->frame);
+		update_mail_free(update);
+		break;
+	}
+	case SHARD_DRAIN:
+		shard->draining = true;
+		break;
+	case SHARD_PING:
+		atomic_fetch_add(&shard->pings_answered, 1);
+		break;
+	case SHARD_STOP:
+		shard->stopping = true;
+		break;
+	}
+}
+
+/* A slice of the mail, in order. */
+static void shard_read_mail(struct shard *shard)
+{
+	struct mail_list arrived;
+
+	mailbox_take(&shard->mailbox, &arrived);
+	STAILQ_CONCAT(&shard->mail, &arrived);
+	for (unsigned i = 0; i < SHARD_SLICE && !STAILQ_EMPTY(&shard->mail); i++) {
+		struct mail *mail = STAILQ_FIRST(&shard->mail);
+
+		STAILQ_REMOVE_HEAD(&shard->mail, link);
+		shard_act_upon(shard, container_of(mail, struct shard_mail, mail));
+	}
+}
+
+static void shard_keep_alive(struct shard *shard)
+{
+	for (unsigned i = 0; i < SHARD_SLICE; i++) {
+		struct stream *oldest = TAILQ_FIRST(&shard->open);
+
+		if (!oldest || shard->now_ms - oldest->last_ms < shard->settings.keepalive_ms)
+			return;
+		stream_keep_alive(shard, oldest);
+	}
+}
+
+/* Ends the streams whose time has come. */
+static void shard_turn_wheel(struct shard *shard)
+{
+	uint32_t now = (uint32_t)((shard->now_ms - shard->start_ms) / WHEEL_TICK_MS);
+
+	/* After a long sleep one turn of the wheel has met every slot. */
+	if (now - shard->tick > WHEEL_SLOTS)
+		shard->tick = now - WHEEL_SLOTS;
+	while (shard->tick != now) {
+		struct stream_list *slot = &shard->wheel[++shard->tick % WHEEL_SLOTS];
+		struct stream *stream = LIST_FIRST(slot);
+
+		while (stream) {
+			struct stream *next = LIST_NEXT(stream, of_wheel);
+
+			if (stream->end_tick <= now)
+				stream_end(shard, stream);
+			stream = next;
+		}
+	}
+}
+
+static void shard_reap(struct shard *shard)
+{
+	struct stream *oldest;
+
+	while ((oldest = TAILQ_FIRST(&shard->lingering)) &&
+		shard->now_ms - oldest->last_ms >= SHARD_LINGER_MS)
+		stream_free(shard, oldest);
+}
+
+static void shard_end_some(struct shard *shard)
+{
+	for (unsigned i = 0; i < SHARD_SLICE && !TAILQ_EMPTY(&shard->open); i++)
+		stream_end(shard, TAILQ_FIRST(&shard->open));
+}
+
+/* Milliseconds until a slot of the wheel that is not empty, if that is before `limit`. */
+static int64_t wheel_wait(const struct shard *shard, int64_t limit)
+{
+	int64_t wait = shard->start_ms + (int64_t)(shard->tick + 1) * WHEEL_TICK_MS - shard->now_ms;
+
+	for (uint32_t i = 1; i <= WHEEL_SLOTS && wait < limit; i++, wait += WHEEL_TICK_MS)
+		if (!LIST_EMPTY(&shard->wheel[(shard->tick + i) % WHEEL_SLOTS]))
+			return wait;
+	return limit;
+}
+
+/* How long the loop may sleep, in milliseconds; -1: until somebody wakes it. */
+static int shard_wait(const struct shard *shard, int fan_out_wait)
+{
+	const struct stream *first;
+	int64_t wait = fan_out_wait >= 0 ? fan_out_wait : INT32_MAX, due;
+
+	if (!STAILQ_EMPTY(&shard->mail) || (shard->draining && !TAILQ_EMPTY(&shard->open)))
+		return 0;
+	first = TAILQ_FIRST(&shard->lingering);
+	if (first) {
+		due = first->last_ms + SHARD_LINGER_MS - shard->now_ms;
+		wait = due < wait ? due : wait;
+	}
+	first = TAILQ_FIRST(&shard->open);
+	if (first) {
+		due = first->last_ms + shard->settings.keepalive_ms - shard->now_ms;
+		wait = wheel_wait(shard, due < wait ? due : wait);
+	}
+	if (wait == INT32_MAX)
+		return -1;
+	return wait > 0 ? (int)wait : 0;
+}
+
+/* Streams first: a stream is freed by its own event or by what follows, never by another's, so that
+ * no event of this turn is left pointing to one that is gone. */
+static void shard_dispatch(struct shard *shard, const struct epoll_event events[], int n)
+{
+	for (int i = 0; i < n; i++)
+		if (events[i].data.ptr)
+			stream_on_event(shard, events[i].data.ptr, events[i].events);
+}
+
+int shard_step(struct shard *shard, bool wait)
+{
+	struct epoll_event events[EVENTS_PER_TURN];
+	int timeout, n;
+
+	shard->now_ms = shard->settings.clock_ms();
+	timeout = shard_wait(shard, environments_fan_out(shard));
+	n = epoll_wait(shard->epoll_fd, events, EVENTS_PER_TURN, wait ? timeout : 0);
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	shard->now_ms = shard->settings.clock_ms();
+	shard_dispatch(shard, events, n);
+	shard_read_mail(shard);
+	shard_keep_alive(shard);
+	shard_turn_wheel(shard);
+	shard_reap(shard);
+	if (shard->draining)
+		shard_end_some(shard);
+	return 0;
+}
+
+static void *shard_run(void *userdata)
+{
+	struct shard *shard = userdata;
+
+	while (!shard->stopping) {
+		int r = shard_step(shard, true);
+
+		if (r < 0) {
+			log_error("A shard cannot wait for its streams: %s. Giving up.",
+				strerror(-r));
+			abort();
+		}
+	}
+	return NULL;
+}
+
+/* ---- Making and unmaking ---- */
+
+int shard_new(const struct shard_settings *settings, struct shard **ret)
+{
+	_cleanup_(shard_freep) struct shard *shard = calloc(1, sizeof(*shard));
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+	int r;
+
+	if (!shard)
+		return -ENOMEM;
+	shard->settings = *settings;
+	shard->epoll_fd = -1;
+	shard->start_ms = shard->now_ms = settings->clock_ms();
+	STAILQ_INIT(&shard->mail);
+	TAILQ_INIT(&shard->fan_outs);
+	TAILQ_INIT(&shard->open);
+	TAILQ_INIT(&shard->ending);
+	TAILQ_INIT(&shard->lingering);
+	r = mailbox_init(&shard->mailbox);
+	if (r < 0) {
+		free(TAKE_PTR(shard));
+		return r;
+	}
+	shard->standing = calloc(1, sizeof(*shard->standing));
+	if (!shard->standing)
+		return -ENOMEM;
+	shard->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (shard->epoll_fd < 0)
+		return -errno;
+	if (epoll_ctl(shard->epoll_fd, EPOLL_CTL_ADD, mailbox_fd(&shard->mailbox), &event) < 0)
+		return -errno;
+	*ret = TAKE_PTR(shard);
+	return 0;
+}
+
+int shard_start(struct shard *shard, unsigned number)
+{
+	char name[16];
+	sigset_t all, before;
+	int r;
+
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&shard->thread, NULL, shard_run, shard);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r != 0)
+		return -r;
+	shard->started = true;
+	snprintf(name, sizeof(name), "shard-%u", number);
+	(void)pthread_setname_np(shard->thread, name);
+	return 0;
+}
+
+static void shard_drop_mail(struct shard *shard)
+{
+	struct mail *mail;
+
+	/* As if it had been read, so that what it owns is freed. */
+	while (shard_read_mail(shard), (mail = STAILQ_FIRST(&shard->mail)))
+		continue;
+}
+
+static void shard_drop_streams(struct shard *shard, struct stream_queue *queue)
+{
+	struct stream *stream;
+
+	while ((stream = TAILQ_FIRST(queue)))
+		stream_free(shard, stream);
+}
+
+struct shard *shard_free(struct shard *shard)
+{
+	if (!shard)
+		return NULL;
+	if (shard->started) {
+		shard_post(shard, &shard->standing->stop, SHARD_STOP);
+		pthread_join(shard->thread, NULL);
+	}
+	if (shard->epoll_fd >= 0) {
+		shard_drop_mail(shard);
+		shard_drop_streams(shard, &shard->open);
+		shard_drop_streams(shard, &shard->ending);
+		shard_drop_streams(shard, &shard->lingering);
+		close(shard->epoll_fd);
+	}
+	mailbox_deinit(&shard->mailbox);
+	free(shard->standing);
+	free(shard);
+	return NULL;
+}

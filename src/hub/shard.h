@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A shard: one thread's share of the streams, with an epoll of its own.  What it owns nobody else
+ * touches; it is told things by mail.  For hub.c and the tests. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+#include "hub/hub.h"
+
+struct shard;
+
+struct shard_settings {
+	int64_t keepalive_ms;
+	int64_t user_timeout_ms;
+	int64_t spread_ms;
+	int64_t (*clock_ms)(void); /* monotonic; tests bring their own */
+};
+
+/* How long a stream that was ended waits for its client to close too (RFC 9112, section 9.6). */
+#define SHARD_LINGER_MS 5000
+
+/* Sends, arrivals, or keep-alives in one turn of the loop: about a millisecond of work. */
+#define SHARD_SLICE 256
+
+int shard_new(const struct shard_settings *settings, struct shard **ret);
+
+/* Stops the thread if there is one; closes what streams are left. */
+struct shard *shard_free(struct shard *shard);
+DEFINE_CLEANUP(struct shard *, shard_free)
+
+/* Runs shard_step() in a thread until shard_free(). */
+int shard_start(struct shard *shard, unsigned number);
+
+/* One turn of the loop; for the shard's thread, or a test's.  Waits for something to do if `wait`.
+ * 0 or -errno, which is fatal. */
+int shard_step(struct shard *shard, bool wait);
+
+/* From here on: the main thread only. */
+
+/* As hub_adopt() and hub_drain() have it. */
+int shard_adopt(struct shard *shard, const struct hub_arrival *arrival);
+void shard_drain(struct shard *shard);
+
+/* An update in two steps, so that it goes to all shards or, out of memory, to none: the first
+ * (NULL: out of memory) references the frame; the second cannot fail, and consumes the mail, as
+ * discarding does. */
+struct shard_mail;
+struct shard_mail *shard_prepare_update(const struct key *key, struct frame *frame);
+void shard_publish(struct shard *shard, struct shard_mail *mail);
+void shard_discard_update(struct shard_mail *mail);
+
+void shard_ping(struct shard *shard);
+bool shard_is_alive(const struct shard *shard);
+
+size_t shard_streams(const struct shard *shard);
+size_t shard_environments(const struct shard *shard);
+
+/* Adds this shard's to *total. */
+void shard_count(const struct shard *shard, struct hub_counters *total);

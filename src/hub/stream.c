@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One stream: its begin, its writes (all at once, or the rest when the socket takes more), its end.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "hub/stream.h"
+
+/* Unsent bytes in the kernel above which a socket counts as full (TCP_NOTSENT_LOWAT): some four
+ * events, which a newer update can no longer replace. */
+#define NOTSENT_LOWAT 512
+
+/* Input is of no interest; so much of it is thrown away at a time. */
+#define DISCARD_SIZE 4096
+
+static enum encoding stream_encoding(const struct stream *stream)
+{
+	return stream->chunked ? ENCODING_CHUNKED : ENCODING_IDENTITY;
+}
+
+static struct stream_queue *stream_queue_of(struct shard *shard, const struct stream *stream)
+{
+	switch (stream->state) {
+	case STREAM_OPEN:
+		return &shard->open;
+	case STREAM_ENDING:
+		return &shard->ending;
+	default:
+		return &shard->lingering;
+	}
+}
+
+/* Puts it last in the queue of its (new) state, as of now. */
+static void stream_enter(struct shard *shard, struct stream *stream, enum stream_state state)
+{
+	TAILQ_REMOVE(stream_queue_of(shard, stream), stream, of_state);
+	if (stream->state == STREAM_OPEN && state != STREAM_OPEN && stream->end_tick > 0)
+		LIST_REMOVE(stream, of_wheel);
+	stream->state = state;
+	stream->last_ms = shard->now_ms;
+	TAILQ_INSERT_TAIL(stream_queue_of(shard, stream), stream, of_state);
+}
+
+void stream_free(struct shard *shard, struct stream *stream)
+{
+	if (stream->state == STREAM_OPEN && stream->end_tick > 0)
+		LIST_REMOVE(stream, of_wheel);
+	TAILQ_REMOVE(stream_queue_of(shard, stream), stream, of_state);
+	environment_detach(shard, stream);
+	frame_unref(stream->partial);
+	/* Closing alone would leave the watch on, as long as HTTP has not closed its own descriptor
+	 * of the same connection: an event would then lead to freed memory. */
+	(void)epoll_ctl(shard->epoll_fd, EPOLL_CTL_DEL, stream->fd, NULL);
+	close(stream->fd);
+	free(stream);
+	shard_add(&shard->closed, 1);
+	atomic_fetch_sub(&shard->n_streams, 1);
+}
+
+/* Waits for room in the socket, or no longer.  0 or -errno. */
+static int stream_set_blocked(struct shard *shard, struct stream *stream, bool blocked)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = stream};
+
+	if (stream->blocked == blocked)
+		return 0;
+	if (blocked)
+		event.events |= EPOLLOUT;
+	if (epoll_ctl(shard->epoll_fd, EPOLL_CTL_MOD, stream->fd, &event) < 0)
+		return -errno;
+	stream->blocked = blocked;
+	return 0;
+}
+
+/* Bytes taken by the socket, 0 if it is full, or -errno. */
+static ssize_t stream_send(struct shard *shard, struct stream *stream, struct span span)
+{
+	ssize_t n;
+
+	do
+		n = send(stream->fd, span.data, span.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	shard_add(&shard->bytes, (uint64_t)n);
+	return n;
+}
+
+/* Writes in one send(); if the socket takes but some, keeps the rest.  1: it is on its way.  0: the
+ * socket is full and nothing was written; the stream is blocked now.  -errno: the stream is to be
+ * freed. */
+static int stream_write(struct shard *shard, struct stream *stream, struct span span)
+{
+	ssize_t n = stream_send(shard, stream, span);
+	int r;
+
+	if (n < 0)
+		return (int)n;
+	if ((size_t)n < span.length) {
+		r = stream_set_blocked(shard, stream, true);
+		if (r < 0)
+			return r;
+	}
+	if (n == 0)
+		return 0;
+	if ((size_t)n < span.length) {
+		stream->partial = frame_new_bytes(span.data + n, span.length - (size_t)n);
+		stream->partial_offset = 0;
+		if (!stream->partial)
+			return -ENOMEM;
+	}
+	stream_enter(shard, stream, stream->state);
+	return 1;
+}
+
+static void stream_shut_down(struct shard *shard, struct stream *stream)
+{
+	if (shutdown(stream->fd, SHUT_WR) < 0 || stream_set_blocked(shard, stream, false) < 0) {
+		stream_free(shard, stream);
+		return;
+	}
+	environment_detach(shard, stream);
+	stream_enter(shard, stream, STREAM_LINGERING);
+}
+
+/* What is left to send of a stream that ends: the rest of a write, and the last chunk. */
+static int stream_compose_end(struct stream *stream)
+{
+	struct span last = frame_last(stream_encoding(stream)), rest = {NULL, 0};
+	char buffer[2048];
+
+	if (stream->partial) {
+		rest = frame_bytes(stream->partial, ENCODING_IDENTITY);
+		rest.data += stream->partial_offset;
+		rest.length -= stream->partial_offset;
+	}
+	if (rest.length + last.length > sizeof(buffer))
+		return -EMSGSIZE;
+	if (rest.length > 0)
+		memcpy(buffer, rest.data, rest.length);
+	memcpy(buffer + rest.length, last.data, last.length);
+	frame_unref(stream->partial);
+	stream->partial = frame_new_bytes(buffer, rest.length + last.length);
+	stream->partial_offset = 0;
+	return stream->partial ? 0 : -ENOMEM;
+}
+
+void stream_end(struct shard *shard, struct stream *stream)
+{
+	struct span last = frame_last(stream_encoding(stream));
+	int r = 0;
+
+	if (stream->state != STREAM_OPEN)
+		return;
+	stream_enter(shard, stream, STREAM_ENDING);
+	if (!stream->blocked && last.length > 0)
+		r = stream_write(shard, stream, last);
+	if (r < 0) {
+		stream_free(shard, stream);
+		return;
+	}
+	if (!stream->blocked) {
+		stream_shut_down(shard, stream);
+		return;
+	}
+	if (r > 0)
+		return; /* the socket has taken the first bytes of the last chunk */
+	if (stream_compose_end(stream) < 0)
+		stream_free(shard, stream);
+}
+
+void stream_update(struct shard *shard, struct stream *stream)
+{
+	const struct environment *environment = stream->environment;
+	uint32_t missed = environment->version - stream->version;
+	int r;
+
+	if (stream->state != STREAM_OPEN || stream->blocked || missed == 0)
+		return;
+	r = stream_write(shard, stream, frame_bytes(environment->latest, stream_encoding(stream)));
+	if (r < 0) {
+		stream_free(shard, stream);
+		return;
+	}
+	if (r == 0)
+		return;
+	stream->version = environment->version;
+	shard_add(&shard->events, 1);
+	shard_add(&shard->replaced, missed - 1);
+	if (stream->close_after_update)
+		stream_end(shard, stream);
+}
+
+void stream_keep_alive(struct shard *shard, struct stream *stream)
+{
+	if (stream->blocked) {
+		/* Bytes are waiting already. */
+		stream_enter(shard, stream, STREAM_OPEN);
+		return;
+	}
+	if (stream_write(shard, stream, frame_keepalive(stream_encoding(stream))) < 0) {
+		stream_free(shard, stream);
+		return;
+	}
+	shard_add(&shard->keepalives, 1);
+}
+
+/* The rest of a write that was short.  1: all of it is sent; 0: not yet; -errno. */
+static int stream_flush(struct shard *shard, struct stream *stream)
+{
+	struct span rest;
+	ssize_t n;
+
+	if (!stream->partial)
+		return 1;
+	rest = frame_bytes(stream->partial, ENCODING_IDENTITY);
+	rest.data += stream->partial_offset;
+	rest.length -= stream->partial_offset;
+	n = stream_send(shard, stream, rest);
+	if (n < 0)
+		return (int)n;
+	stream->partial_offset = (uint16_t)(stream->partial_offset + n);
+	if ((size_t)n < rest.length)
+		return 0;
+	stream->partial = frame_unref(stream->partial);
+	stream_enter(shard, stream, stream->state);
+	return 1;
+}
+
+static void stream_on_writable(struct shard *shard, struct stream *stream)
+{
+	int r = stream_flush(shard, stream);
+
+	if (r > 0 && stream->state == STREAM_ENDING) {
+		stream_shut_down(shard, stream);
+		return;
+	}
+	if (r > 0)
+		r = stream_set_blocked(shard, stream, false);
+	if (r < 0) {
+		stream_free(shard, stream);
+		return;
+	}
+	if (!stream->blocked)
+		stream_update(shard, stream);
+}
+
+/* Reads and forgets.  False: the client has closed, or is gone. */
+static bool stream_discard_input(const struct stream *stream)
+{
+	char input[DISCARD_SIZE];
+	ssize_t n = recv(stream->fd, input, sizeof(input), MSG_DONTWAIT);
+
+	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+void stream_on_event(struct shard *shard, struct stream *stream, uint32_t events)
+{
+	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
+		if (!stream_discard_input(stream)) {
+			stream_free(shard, stream);
+			return;
+		}
+	}
+	if (events & EPOLLOUT && stream->blocked)
+		stream_on_writable(shard, stream);
+}
+
+/* Failures are of no consequence: a unix socket has none of these. */
+static void socket_tune(int fd, int64_t user_timeout_ms)
+{
+	int one = 1, lowat = NOTSENT_LOWAT, timeout = (int)user_timeout_ms;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
+}
+
+/* All in one write: the response head, the greeting, the snapshot. */
+static int stream_greet(
+	struct shard *shard, struct stream *stream, const struct hub_arrival *arrival)
+{
+	char buffer[2048];
+	size_t length = arrival->head.length;
+	int r;
+
+	if (length + FRAME_GREETING_SIZE > sizeof(buffer))
+		return -EMSGSIZE;
+	memcpy(buffer, arrival->head.data, length);
+	length += frame_format_greeting(arrival->retry_ms, arrival->encoding, buffer + length);
+	if (arrival->snapshot) {
+		struct span event = frame_bytes(arrival->snapshot, arrival->encoding);
+
+		if (length + event.length > sizeof(buffer))
+			return -EMSGSIZE;
+		memcpy(buffer + length, event.data, event.length);
+		length += event.length;
+	}
+	r = stream_write(shard, stream, (struct span){buffer, length});
+	/* A socket so full that it takes nothing at all has been used by somebody else. */
+	return r == 0 ? -EPIPE : r;
+}
+
+static void stream_set_life(struct shard *shard, struct stream *stream, int64_t lifetime_ms)
+{
+	int64_t end_ms = shard->now_ms - shard->start_ms + lifetime_ms;
+
+	if (lifetime_ms <= 0)
+		return;
+	stream->end_tick = (uint32_t)(end_ms / WHEEL_TICK_MS) + 1;
+	LIST_INSERT_HEAD(&shard->wheel[stream->end_tick % WHEEL_SLOTS], stream, of_wheel);
+}
+
+/* The stream's place in the shard.  NULL: out of memory, or of epoll's watches. */
+static struct stream *stream_new(struct shard *shard, const struct hub_arrival *arrival)
+{
+	_cleanup_(freep) struct stream *stream = calloc(1, sizeof(*stream));
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = stream};
+	struct environment *environment;
+
+	if (!stream)
+		return NULL;
+	stream->fd = arrival->fd;
+	stream->chunked = arrival->encoding == ENCODING_CHUNKED;
+	stream->close_after_update = arrival->close_after_update;
+	if (epoll_ctl(shard->epoll_fd, EPOLL_CTL_ADD, stream->fd, &event) < 0)
+		return NULL;
+	environment = environment_get(shard, &arrival->key);
+	if (!environment) {
+		(void)epoll_ctl(shard->epoll_fd, EPOLL_CTL_DEL, stream->fd, NULL);
+		return NULL;
+	}
+	environment_attach(environment, stream);
+	stream->state = STREAM_OPEN;
+	stream->last_ms = shard->now_ms;
+	TAILQ_INSERT_TAIL(&shard->open, stream, of_state);
+	stream_set_life(shard, stream, arrival->lifetime_ms);
+	shard_add(&shard->opened, 1);
+	return TAKE_PTR(stream);
+}
+
+/* Nothing can be kept of it, so it gets a clean, empty answer: its client comes back. */
+static void refuse(struct shard *shard, const struct hub_arrival *arrival)
+{
+	struct span last = frame_last(arrival->encoding);
+
+	(void)send(arrival->fd, arrival->head.data, arrival->head.length,
+		MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE);
+	(void)send(arrival->fd, last.data, last.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)shutdown(arrival->fd, SHUT_WR);
+	close(arrival->fd);
+	atomic_fetch_sub(&shard->n_streams, 1);
+}
+
+void stream_begin(struct shard *shard, struct hub_arrival *arrival)
+{
+	struct stream *stream;
+
+	socket_tune(arrival->fd, shard->settings.user_timeout_ms);
+	stream = stream_new(shard, arrival);
+	if (!stream)
+		refuse(shard, arrival);
+	else if (stream_greet(shard, stream, arrival) < 0)
+		stream_free(shard, stream);
+	else if (arrival->snapshot) {
+		shard_add(&shard->events, 1);
+		if (stream->close_after_update)
+			stream_end(shard, stream);
+	}
+	arrival->snapshot = frame_unref(arrival->snapshot);
+}

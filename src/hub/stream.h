@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a shard keeps: a stream is a connection that events go out on, an environment is what
+ * streams are subscribed to.  For the shard's own files; all of it belongs to the shard's thread.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "hash.h"
+#include "hub/shard.h"
+#include "mailbox.h"
+#include "update/frame.h"
+
+enum stream_state {
+	STREAM_OPEN,      /* in shard.open */
+	STREAM_ENDING,    /* in shard.ending: `partial` holds all that is left to send; then FIN */
+	STREAM_LINGERING, /* in shard.lingering: FIN is sent, the client's is awaited */
+};
+
+/* There are hundreds of thousands of these, so every byte counts: at most 128 with malloc's own. */
+struct stream {
+	LIST_ENTRY(stream) of_environment; /* not while lingering */
+	TAILQ_ENTRY(stream) of_state;      /* oldest last_ms first */
+	LIST_ENTRY(stream) of_wheel;       /* while open, if its life has an end */
+	struct environment *environment;   /* NULL while lingering */
+	struct frame *partial;             /* what is left of a write; NULL: nothing */
+	int64_t last_ms;                   /* the last byte sent; lingering: the FIN */
+	int fd;
+	uint32_t version;        /* the environment's version that it has */
+	uint32_t end_tick;       /* the wheel's tick that ends its life; 0: none */
+	uint16_t partial_offset; /* bytes of `partial` that are sent */
+	uint8_t state;           /* enum stream_state */
+	bool chunked : 1;
+	bool blocked : 1;            /* waits for EPOLLOUT; the latest update follows then */
+	bool close_after_update : 1; /* a long poll */
+};
+
+TAILQ_HEAD(stream_queue, stream);
+LIST_HEAD(stream_list, stream);
+
+/* Exists while it has streams. */
+struct environment {
+	UT_hash_handle hh;
+	struct stream_list
+		streams; /* new ones come in at the head, where a cursor never meets them */
+	size_t n_streams;
+	struct frame *latest; /* the last one that came by mail; NULL: none yet */
+	uint32_t version;     /* counts those */
+	unsigned pins;        /* not to be freed while above 0 */
+
+	/* The fan-out under way: */
+	TAILQ_ENTRY(environment) of_fan_outs;
+	bool fanning_out;      /* in shard.fan_outs */
+	struct stream *cursor; /* the next to get the latest */
+	size_t sent;           /* streams that the cursor has passed */
+	int64_t began_ms;
+
+	uint8_t key_length;
+	char key[];
+};
+
+TAILQ_HEAD(environment_queue, environment);
+
+/* Ticks of a quarter of a second; a life longer than one turn (17 minutes) goes round again. */
+#define WHEEL_TICK_MS 250
+#define WHEEL_SLOTS   4096
+
+struct shard {
+	struct shard_settings settings;
+	struct mailbox mailbox; /* any thread posts */
+	struct mail_list mail;  /* taken from it, not yet acted upon */
+	int epoll_fd;
+	int64_t start_ms;
+	int64_t now_ms; /* of this turn */
+	bool draining;
+	bool stopping;
+
+	struct environment *environments;  /* uthash, by key */
+	struct environment_queue fan_outs; /* the next one first */
+	size_t n_fan_outs;
+	struct stream_queue open;
+	struct stream_queue ending;
+	struct stream_queue lingering;
+	struct stream_list wheel[WHEEL_SLOTS];
+	uint32_t tick; /* the wheel's slots up to this one have been seen to */
+
+	/* Main thread only: */
+	pthread_t thread;
+	bool started;
+	unsigned pings;
+	struct shard_standing_mail *standing;
+
+	/* The shard's thread counts, main reads: */
+	_Atomic unsigned pings_answered;
+	_Atomic size_t n_environments;
+	_Atomic size_t n_streams; /* main adds, the shard's thread takes away */
+	_Atomic uint64_t opened;
+	_Atomic uint64_t closed;
+	_Atomic uint64_t events;
+	_Atomic uint64_t replaced;
+	_Atomic uint64_t keepalives;
+	_Atomic uint64_t bytes;
+};
+
+/* Adds to a counter that only the calling thread writes: no locked instruction is needed. */
+static inline void shard_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+		memory_order_relaxed);
+}
+
+/* stream.c */
+
+/* Takes the connection over: greets it, sends the snapshot.  The descriptor and the snapshot's
+ * reference are consumed.  Out of memory, or the client is gone: the connection is ended. */
+void stream_begin(struct shard *shard, struct hub_arrival *arrival);
+
+/* Sends the environment's latest update unless the stream has it, or is blocked and gets it later.
+ * The stream may be freed. */
+void stream_update(struct shard *shard, struct stream *stream);
+
+/* A comment, so that proxies and the client see life.  The stream may be freed. */
+void stream_keep_alive(struct shard *shard, struct stream *stream);
+
+/* Ends it cleanly: what is half written, the last chunk, FIN; then waits for the client to close,
+ * so that no unread input turns the end into a reset.  The stream may be freed. */
+void stream_end(struct shard *shard, struct stream *stream);
+
+/* What epoll has told about it.  The stream may be freed. */
+void stream_on_event(struct shard *shard, struct stream *stream, uint32_t events);
+
+/* Closes the descriptor, at whatever state, and forgets the stream. */
+void stream_free(struct shard *shard, struct stream *stream);
+
+/* environment.c */
+
+/* Finds the environment or makes it.  NULL: out of memory. */
+struct environment *environment_get(struct shard *shard, const struct key *key);
+
+void environment_attach(struct environment *environment, struct stream *stream);
+
+/* May free the environment. */
+void environment_detach(struct shard *shard, struct stream *stream);
+
+/* A new latest update: begins a fan-out, or begins the one under way again. */
+void environment_update(struct shard *shard, const struct key *key, struct frame *frame);
+
+/* A slice of all fan-outs' work, turn about.  Returns the milliseconds until there is more to do: 0
+ * now, -1 none. */
+int environments_fan_out(struct shard *shard);

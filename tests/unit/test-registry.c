@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The registry: what is newer, what the bus has lost, what expires. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "hub/registry.h"
+
+#define T0 INT64_C(1700000000000000)
+
+static struct update make(const char *key, int64_t time_us, int64_t stored_us, uint64_t sequence)
+{
+	struct update update = {.time_us = time_us, .stored_us = stored_us, .sequence = sequence};
+
+	ck_assert_int_eq(key_parse(key, strlen(key), &update.key), 0);
+	return update;
+}
+
+static int offer(struct registry *registry, struct update update)
+{
+	const struct update *latest;
+	struct frame *frame;
+	int verdict = registry_offer(registry, &update, &latest, &frame);
+
+	ck_assert_int_ge(verdict, 0);
+	ck_assert_str_eq(latest->key.text, update.key.text);
+	ck_assert_int_eq(frame_id(frame), latest->time_us);
+	return verdict;
+}
+
+static int64_t latest_time(struct registry *registry, const char *name, int64_t now_us)
+{
+	struct update probe = make(name, 0, 0, 0);
+	const struct update *latest;
+	struct frame *frame;
+
+	if (!registry_latest(registry, &probe.key, now_us, &latest, &frame))
+		return -1;
+	ck_assert_int_eq(frame_id(frame), latest->time_us);
+	return latest->time_us;
+}
+
+/* One after the other into the same environment: the verdict of each. */
+static const struct {
+	const char *what;
+	int64_t time, stored; /* seconds from T0 */
+	uint64_t sequence;
+	int verdict;
+	int64_t latest; /* afterwards */
+} order[] = {
+	{"the first", 0, 1, 1, REGISTRY_NEWER, 0},
+	{"the same again", 0, 1, 1, REGISTRY_SAME, 0},
+	{"a newer one", 10, 11, 2, REGISTRY_NEWER, 10},
+	{"an older one, stored later", 5, 12, 3, REGISTRY_OLDER, 10},
+	{"the latest, written back", 10, 13, 4, REGISTRY_SAME, 10},
+	{"a publisher whose clock is far ahead", 900000, 20, 5, REGISTRY_NEWER, 900000},
+	{"does not silence the others", 21, 22, 6, REGISTRY_NEWER, 21},
+	{"far ahead, read again after that", 900000, 20, 5, REGISTRY_OLDER, 21},
+	{"the bus's clock has jumped back", 30, 15, 7, REGISTRY_NEWER, 30},
+	{"the stream was made anew: small numbers, older value", 22, 40, 1, REGISTRY_OLDER, 30},
+	{"the stream was made anew: newer value", 41, 42, 2, REGISTRY_NEWER, 41},
+	{"older than one that had expired by then", 35, 42 + 3600, 3, REGISTRY_NEWER, 35},
+};
+
+START_TEST(orders_updates)
+{
+	_cleanup_(registry_freep) struct registry *registry = NULL;
+
+	ck_assert_int_eq(registry_new(&registry), 0);
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+		int64_t stored = T0 + order[i].stored * US_PER_S;
+		int verdict = offer(registry,
+			make("env", T0 + order[i].time * US_PER_S, stored, order[i].sequence));
+
+		ck_assert_msg(
+			verdict == order[i].verdict, "%s: verdict %d", order[i].what, verdict);
+		ck_assert_msg(
+			latest_time(registry, "env", stored) == T0 + order[i].latest * US_PER_S,
+			"%s: the wrong one is the latest", order[i].what);
+	}
+}
+END_TEST
+
+START_TEST(keeps_environments_apart)
+{
+	_cleanup_(registry_freep) struct registry *registry = NULL;
+
+	ck_assert_int_eq(registry_new(&registry), 0);
+	ck_assert_int_eq(offer(registry, make("a", T0 + 5, T0 + 6, 1)), REGISTRY_NEWER);
+	ck_assert_int_eq(offer(registry, make("ab", T0 + 1, T0 + 7, 2)), REGISTRY_NEWER);
+	ck_assert_int_eq(offer(registry, make("A", T0 + 2, T0 + 8, 3)), REGISTRY_NEWER);
+	ck_assert_int_eq(latest_time(registry, "a", T0), T0 + 5);
+	ck_assert_int_eq(latest_time(registry, "ab", T0), T0 + 1);
+	ck_assert_int_eq(latest_time(registry, "A", T0), T0 + 2);
+	ck_assert_int_eq(latest_time(registry, "b", T0), -1);
+	ck_assert_uint_eq(registry_size(registry), 3);
+}
+END_TEST
+
+START_TEST(expires)
+{
+	_cleanup_(registry_freep) struct registry *registry = NULL;
+
+	ck_assert_int_eq(registry_new(&registry), 0);
+	offer(registry, make("old", T0, T0, 1));
+	offer(registry, make("new", T0, T0 + 1, 2));
+	ck_assert_int_eq(latest_time(registry, "old", T0 + UPDATE_LIFETIME_US - 1), T0);
+	ck_assert_int_eq(latest_time(registry, "old", T0 + UPDATE_LIFETIME_US), -1);
+	registry_expire(registry, T0 + UPDATE_LIFETIME_US);
+	ck_assert_uint_eq(registry_size(registry), 1);
+	ck_assert_int_eq(latest_time(registry, "new", T0 + UPDATE_LIFETIME_US), T0);
+}
+END_TEST
+
+START_TEST(being_written_back_prolongs_life)
+{
+	_cleanup_(registry_freep) struct registry *registry = NULL;
+
+	ck_assert_int_eq(registry_new(&registry), 0);
+	offer(registry, make("env", T0, T0, 1));
+	ck_assert_int_eq(offer(registry, make("env", T0, T0 + 1000, 2)), REGISTRY_SAME);
+	ck_assert_int_eq(latest_time(registry, "env", T0 + UPDATE_LIFETIME_US), T0);
+	ck_assert_int_eq(latest_time(registry, "env", T0 + UPDATE_LIFETIME_US + 1000), -1);
+}
+END_TEST
+
+static void collect(const struct update *update, void *userdata)
+{
+	strcat(userdata, update->key.text);
+	strcat(userdata, " ");
+}
+
+START_TEST(finds_what_the_bus_has_lost)
+{
+	_cleanup_(registry_freep) struct registry *registry = NULL;
+	char missing[64] = "";
+
+	ck_assert_int_eq(registry_new(&registry), 0);
+	registry_sync_begin(registry);
+	offer(registry, make("kept", T0, T0, 1));
+	offer(registry, make("lost", T0, T0, 2));
+	offer(registry, make("aged", T0 + 9, T0 + 9, 3));
+	offer(registry, make("expired", T0, T0 - UPDATE_LIFETIME_US, 4));
+	registry_sync_end(registry, T0, collect, missing);
+	ck_assert_str_eq(missing, "");
+	registry_sync_begin(registry);
+	offer(registry, make("kept", T0, T0, 1));
+	offer(registry,
+		make("aged", T0 + 5, T0 + 5, 1)); /* the bus has gone back to an older one */
+	offer(registry, make("added", T0, T0, 2));
+	registry_sync_end(registry, T0, collect, missing);
+	ck_assert_str_eq(missing, "lost aged ");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("registry");
+	TCase *tests = tcase_create("registry");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_test(tests, orders_updates);
+	tcase_add_test(tests, keeps_environments_apart);
+	tcase_add_test(tests, expires);
+	tcase_add_test(tests, being_written_back_prolongs_life);
+	tcase_add_test(tests, finds_what_the_bus_has_lost);
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

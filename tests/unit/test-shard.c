@@ -1,0 +1,651 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A shard, stepped in this process over real TCP connections, with a clock of our own. */
+#include <arpa/inet.h>
+#include <check.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "hub/stream.h"
+
+#define HEAD "HTTP/1.1 200 OK\r\n\r\n"
+#define T0   INT64_C(1700000000000000)
+
+static int64_t now_ms;
+
+static int64_t test_clock(void)
+{
+	return now_ms;
+}
+
+static struct shard *make_shard(int64_t spread_ms)
+{
+	struct shard_settings settings = {
+		.keepalive_ms = 15000,
+		.user_timeout_ms = 120000,
+		.spread_ms = spread_ms,
+		.clock_ms = test_clock,
+	};
+	struct shard *shard = NULL;
+
+	now_ms = 1000000;
+	ck_assert_int_eq(shard_new(&settings, &shard), 0);
+	return shard;
+}
+
+static void step(struct shard *shard, unsigned n)
+{
+	while (n-- > 0)
+		ck_assert_int_eq(shard_step(shard, false), 0);
+}
+
+/* A connected pair over loopback: [0] the server's side, [1] the client's.  Small buffers, so that
+ * a test can fill them. */
+static void connect_pair(int ret[2])
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0), small = 2048;
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, length), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	ret[1] = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(setsockopt(ret[1], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	ck_assert_int_eq(connect(ret[1], (struct sockaddr *)&address, length), 0);
+	ret[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	ck_assert_int_ge(ret[0], 0);
+	ck_assert_int_eq(setsockopt(ret[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	close(listener);
+}
+
+static struct key make_key(const char *text)
+{
+	struct key key;
+
+	ck_assert_int_eq(key_parse(text, strlen(text), &key), 0);
+	return key;
+}
+
+static struct hub_arrival make_arrival(int fd, const char *environment)
+{
+	return (struct hub_arrival){
+		.fd = fd,
+		.key = make_key(environment),
+		.encoding = ENCODING_IDENTITY,
+		.head = {HEAD, strlen(HEAD)},
+		.retry_ms = 2000,
+	};
+}
+
+static int adopt(struct shard *shard, const struct hub_arrival *arrival)
+{
+	ck_assert_int_eq(shard_adopt(shard, arrival), 0);
+	step(shard, 2);
+	return 0;
+}
+
+/* A stream; returns the client's socket. */
+static int open_stream(struct shard *shard, const char *environment)
+{
+	struct hub_arrival arrival;
+	int pair[2];
+
+	connect_pair(pair);
+	arrival = make_arrival(pair[0], environment);
+	adopt(shard, &arrival);
+	return pair[1];
+}
+
+static void publish(struct shard *shard, const char *environment, int64_t time_us)
+{
+	struct key key = make_key(environment);
+	struct frame *frame = frame_new_update(time_us);
+
+	ck_assert_ptr_nonnull(frame);
+	shard_publish(shard, shard_prepare_update(&key, frame));
+	frame_unref(frame);
+}
+
+/* Reads what is there within a moment; the text is valid until the next call.  "EOF" is appended at
+ * the end. */
+static const char *receive(int fd)
+{
+	static char text[1 << 20];
+	size_t length = 0;
+	struct pollfd wait = {.fd = fd, .events = POLLIN};
+
+	while (length < sizeof(text) - 8 && poll(&wait, 1, 30) > 0) {
+		ssize_t n = recv(fd, text + length, sizeof(text) - 8 - length, MSG_DONTWAIT);
+
+		ck_assert_msg(n >= 0, "the connection was reset: %s", strerror(errno));
+		if (n == 0) {
+			strcpy(text + length, "EOF");
+			return text;
+		}
+		length += (size_t)n;
+	}
+	text[length] = '\0';
+	return text;
+}
+
+static const char *event_text(int64_t time_us)
+{
+	static char text[256];
+	struct frame *frame = frame_new_update(time_us);
+	struct span span = frame_bytes(frame, ENCODING_IDENTITY);
+
+	snprintf(text, sizeof(text), "%.*s", (int)span.length, span.data);
+	frame_unref(frame);
+	return text;
+}
+
+static size_t count(const char *text, const char *part)
+{
+	size_t n = 0;
+
+	while ((text = strstr(text, part))) {
+		text += strlen(part);
+		n++;
+	}
+	return n;
+}
+
+START_TEST(greets_and_sends_the_snapshot_in_one)
+{
+	struct shard *shard = make_shard(0);
+	struct hub_arrival arrival;
+	char expected[512];
+	int pair[2];
+
+	connect_pair(pair);
+	arrival = make_arrival(pair[0], "env");
+	arrival.snapshot = frame_new_update(T0);
+	adopt(shard, &arrival);
+	frame_unref(arrival.snapshot);
+	snprintf(expected, sizeof(expected), HEAD ": flagsse\nretry: 2000\n\n%s", event_text(T0));
+	ck_assert_str_eq(receive(pair[1]), expected);
+	ck_assert_uint_eq(shard_streams(shard), 1);
+	ck_assert_uint_eq(shard_environments(shard), 1);
+	close(pair[1]);
+	step(shard, 2);
+	ck_assert_uint_eq(shard_streams(shard), 0);
+	ck_assert_uint_eq(shard_environments(shard), 0);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(sends_an_update_to_its_environment_only)
+{
+	struct shard *shard = make_shard(0);
+	int a = open_stream(shard, "a"), b = open_stream(shard, "b"), c = open_stream(shard, "a");
+
+	receive(a);
+	receive(b);
+	receive(c);
+	publish(shard, "a", T0);
+	publish(shard, "nobody", T0);
+	step(shard, 3);
+	ck_assert_str_eq(receive(a), event_text(T0));
+	ck_assert_str_eq(receive(c), event_text(T0));
+	ck_assert_str_eq(receive(b), "");
+	close(a);
+	close(b);
+	close(c);
+	shard_free(shard);
+}
+END_TEST
+
+/* Updates until the socket takes no more. */
+static int64_t fill(struct shard *shard, const char *environment, const struct stream *stream)
+{
+	int64_t time_us = T0;
+
+	for (unsigned i = 0; i < 100000 && !stream->blocked; i++) {
+		publish(shard, environment, ++time_us);
+		step(shard, 2);
+	}
+	ck_assert_msg(stream->blocked, "the socket takes everything");
+	return time_us;
+}
+
+START_TEST(conflates_before_a_slow_client)
+{
+	struct shard *shard = make_shard(0);
+	int client = open_stream(shard, "env");
+	struct stream *stream = TAILQ_FIRST(&shard->open);
+	struct hub_counters counters = {0};
+	int64_t last = fill(shard, "env", stream);
+	size_t received = 0;
+	bool has_last = false;
+
+	for (int i = 0; i < 1000; i++)
+		publish(shard, "env", ++last);
+	step(shard, 10);
+	for (int i = 0; i < 200 && !has_last; i++) {
+		const char *got = receive(client);
+		size_t length = strlen(event_text(last));
+
+		received += count(got, "event: ");
+		has_last = strlen(got) >= length &&
+			   strcmp(got + strlen(got) - length, event_text(last)) == 0;
+		step(shard, 1);
+	}
+	ck_assert_msg(has_last, "the latest update has not come");
+	shard_count(shard, &counters);
+	ck_assert_uint_eq(counters.events_sent, received);
+	ck_assert_uint_eq(counters.events_sent + counters.events_replaced, (uint64_t)(last - T0));
+	/* Of the thousand, but those for which the kernel had made room meanwhile. */
+	ck_assert_uint_ge(counters.events_replaced, 900);
+	close(client);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(finishes_what_is_half_written)
+{
+	struct shard *shard = make_shard(0);
+	int client = open_stream(shard, "env");
+	struct stream *stream = TAILQ_FIRST(&shard->open);
+	struct span event;
+	struct frame *frame = frame_new_update(T0);
+	char expected[512];
+
+	receive(client);
+	/* As if the socket had taken ten bytes of it. */
+	event = frame_bytes(frame, ENCODING_IDENTITY);
+	ck_assert_int_eq(send(stream->fd, event.data, 10, 0), 10);
+	stream->partial = frame_new_bytes(event.data + 10, event.length - 10);
+	stream->blocked = true;
+	publish(shard, "env", T0 + 1);
+	publish(shard, "env", T0 + 2);
+	step(shard, 2);
+	stream_on_event(shard, stream, EPOLLOUT);
+	ck_assert_ptr_null(stream->partial);
+	snprintf(expected, sizeof(expected), "%s", event_text(T0));
+	strcat(expected, event_text(T0 + 2));
+	ck_assert_str_eq(receive(client), expected);
+	frame_unref(frame);
+	close(client);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(ends_after_what_is_half_written)
+{
+	struct shard *shard = make_shard(0);
+	struct hub_arrival arrival;
+	struct stream *stream;
+	int pair[2];
+
+	connect_pair(pair);
+	arrival = make_arrival(pair[0], "env");
+	arrival.encoding = ENCODING_CHUNKED;
+	adopt(shard, &arrival);
+	receive(pair[1]);
+	stream = TAILQ_FIRST(&shard->open);
+	stream->partial = frame_new_bytes("rest", 4);
+	stream->blocked = true;
+	stream_end(shard, stream);
+	ck_assert_ptr_eq(TAILQ_FIRST(&shard->ending), stream);
+	ck_assert_str_eq(receive(pair[1]), "");
+	stream_on_event(shard, stream, EPOLLOUT);
+	ck_assert_str_eq(receive(pair[1]), "rest0\r\n\r\nEOF");
+	ck_assert_ptr_eq(TAILQ_FIRST(&shard->lingering), stream);
+	close(pair[1]);
+	step(shard, 2);
+	ck_assert_uint_eq(shard_streams(shard), 0);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(a_newer_update_begins_the_fan_out_anew)
+{
+	struct shard *shard = make_shard(0);
+	enum {
+		N = SHARD_SLICE + 40
+	};
+	int clients[N];
+
+	for (int i = 0; i < N; i++)
+		clients[i] = open_stream(shard, "env");
+	for (int i = 0; i < N; i++)
+		receive(clients[i]);
+	publish(shard, "env", T0);
+	step(shard, 1); /* reads the mail */
+	step(shard, 1); /* the first slice */
+	ck_assert_uint_eq(TAILQ_FIRST(&shard->fan_outs)->sent, SHARD_SLICE);
+	publish(shard, "env", T0 + 1);
+	step(shard, 4);
+	ck_assert(TAILQ_EMPTY(&shard->fan_outs));
+	for (int i = 0; i < N; i++) {
+		const char *got = receive(clients[i]);
+		bool had_first = strncmp(got, event_text(T0), strlen(event_text(T0))) == 0;
+
+		if (had_first)
+			got += strlen(event_text(T0));
+		ck_assert_str_eq(got, event_text(T0 + 1));
+		/* New streams come in at the head: the last 256 were first in turn (and the slice
+		 * that the mail was read after had gone on). */
+		close(clients[i]);
+	}
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(a_broadcast_does_not_delay_others)
+{
+	struct shard *shard = make_shard(0);
+	enum {
+		N = 4 * SHARD_SLICE
+	};
+	int clients[N], other = open_stream(shard, "other");
+
+	for (int i = 0; i < N; i++)
+		clients[i] = open_stream(shard, "env");
+	receive(other);
+	publish(shard, "env", T0);
+	step(shard, 2);
+	publish(shard, "other", T0);
+	/* One turn to read the mail and go on with the broadcast, one in which the other one's turn
+	 * comes. */
+	step(shard, 3);
+	ck_assert_str_eq(receive(other), event_text(T0));
+	ck_assert_msg(!TAILQ_EMPTY(&shard->fan_outs), "the broadcast went first");
+	for (int i = 0; i < N; i++)
+		close(clients[i]);
+	close(other);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(a_stream_that_leaves_takes_the_cursor_along)
+{
+	struct shard *shard = make_shard(0);
+	int a = open_stream(shard, "env"), b = open_stream(shard, "env");
+
+	receive(a);
+	receive(b);
+	publish(shard, "env", T0);
+	step(shard, 1); /* reads the mail: the cursor is at b, the newer one */
+	ck_assert_ptr_eq(
+		TAILQ_FIRST(&shard->fan_outs)->cursor, TAILQ_LAST(&shard->open, stream_queue));
+	stream_free(shard, TAILQ_LAST(&shard->open, stream_queue));
+	step(shard, 1);
+	ck_assert_str_eq(receive(a), event_text(T0));
+	publish(shard, "env", T0 + 1);
+	step(shard, 1);
+	stream_free(shard, TAILQ_FIRST(&shard->open));
+	ck_assert_uint_eq(shard_environments(shard), 0);
+	ck_assert(TAILQ_EMPTY(&shard->fan_outs));
+	step(shard, 1);
+	close(a);
+	close(b);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(spreads_an_update_over_time)
+{
+	struct shard *shard = make_shard(1000);
+	enum {
+		N = 100
+	};
+	int clients[N], got = 0, got_half;
+
+	for (int i = 0; i < N; i++)
+		clients[i] = open_stream(shard, "env");
+	for (int i = 0; i < N; i++)
+		receive(clients[i]);
+	publish(shard, "env", T0);
+	step(shard, 2);
+	ck_assert_uint_le(TAILQ_FIRST(&shard->fan_outs)->sent, 3);
+	now_ms += 500;
+	step(shard, 2);
+	got_half = (int)TAILQ_FIRST(&shard->fan_outs)->sent;
+	ck_assert_int_ge(got_half, 45);
+	ck_assert_int_le(got_half, 55);
+	now_ms += 500;
+	step(shard, 2);
+	ck_assert(TAILQ_EMPTY(&shard->fan_outs));
+	for (int i = 0; i < N; i++) {
+		got += strcmp(receive(clients[i]), event_text(T0)) == 0;
+		close(clients[i]);
+	}
+	ck_assert_int_eq(got, N);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(keeps_alive_in_order_of_the_last_write)
+{
+	struct shard *shard = make_shard(0);
+	int a = open_stream(shard, "a"), b;
+
+	now_ms += 5000;
+	b = open_stream(shard, "b");
+	receive(a);
+	receive(b);
+	now_ms += 5000;
+	publish(shard, "a", T0); /* a's last byte is now the younger one */
+	step(shard, 2);
+	receive(a);
+	now_ms += 9999; /* 14.999 s after b's */
+	step(shard, 2);
+	ck_assert_str_eq(receive(b), "");
+	now_ms += 1;
+	step(shard, 2);
+	ck_assert_str_eq(receive(b), ":\n\n");
+	ck_assert_str_eq(receive(a), "");
+	now_ms += 4999;
+	step(shard, 2);
+	ck_assert_str_eq(receive(a), "");
+	now_ms += 1;
+	step(shard, 2);
+	ck_assert_str_eq(receive(a), ":\n\n");
+	ck_assert_str_eq(receive(b), "");
+	close(a);
+	close(b);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(ends_a_stream_at_its_age)
+{
+	/* Also one that outlasts a turn of the wheel. */
+	static const int64_t lifetimes[] = {1000, 30000, INT64_C(2) * WHEEL_SLOTS * WHEEL_TICK_MS};
+
+	for (size_t i = 0; i < sizeof(lifetimes) / sizeof(lifetimes[0]); i++) {
+		struct shard *shard = make_shard(0);
+		struct hub_arrival arrival;
+		int pair[2];
+
+		connect_pair(pair);
+		arrival = make_arrival(pair[0], "env");
+		arrival.lifetime_ms = lifetimes[i];
+		adopt(shard, &arrival);
+		receive(pair[1]);
+		now_ms += lifetimes[i] / 2;
+		step(shard, 1);
+		now_ms += lifetimes[i] / 2 - 1;
+		step(shard, 1);
+		ck_assert_ptr_null(strstr(receive(pair[1]), "EOF"));
+		now_ms += 2 * WHEEL_TICK_MS;
+		step(shard, 1);
+		ck_assert_ptr_nonnull(strstr(receive(pair[1]), "EOF"));
+		close(pair[1]);
+		shard_free(shard);
+	}
+}
+END_TEST
+
+START_TEST(a_client_that_does_not_close_is_given_up)
+{
+	struct shard *shard = make_shard(0);
+	int client = open_stream(shard, "env");
+
+	stream_end(shard, TAILQ_FIRST(&shard->open));
+	now_ms += SHARD_LINGER_MS - 1;
+	step(shard, 1);
+	ck_assert_uint_eq(shard_streams(shard), 1);
+	now_ms += 1;
+	step(shard, 1);
+	ck_assert_uint_eq(shard_streams(shard), 0);
+	close(client);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(a_freed_stream_has_no_events_while_its_socket_lives_elsewhere)
+{
+	struct shard *shard = make_shard(0);
+	struct hub_arrival arrival;
+	int pair[2], elsewhere;
+
+	connect_pair(pair);
+	elsewhere = dup(pair[0]); /* as HTTP has it for a moment */
+	arrival = make_arrival(pair[0], "env");
+	adopt(shard, &arrival);
+	stream_free(shard, TAILQ_FIRST(&shard->open));
+	ck_assert_int_eq(send(pair[1], "x", 1, 0), 1);
+	receive(pair[1]);
+	step(shard, 2); /* the address sanitizer would tell */
+	ck_assert_int_eq(recv(elsewhere, &(char){0}, 1, MSG_DONTWAIT), 1);
+	close(elsewhere);
+	close(pair[1]);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(unread_input_does_not_reset_the_end)
+{
+	struct shard *shard = make_shard(0);
+	int client = open_stream(shard, "env");
+
+	receive(client);
+	ck_assert_int_eq(send(client, "GET / HTTP/1.1\r\n\r\n", 18, 0), 18);
+	stream_end(shard, TAILQ_FIRST(&shard->open));
+	ck_assert_int_eq(send(client, "GET / HTTP/1.1\r\n\r\n", 18, 0), 18);
+	step(shard, 3);
+	ck_assert_str_eq(receive(client), "EOF"); /* and no reset: receive() looks for it */
+	close(client);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(a_long_poll_ends_after_one_update)
+{
+	struct shard *shard = make_shard(0);
+	struct hub_arrival arrival;
+	char expected[512];
+	int pair[2];
+
+	connect_pair(pair);
+	arrival = make_arrival(pair[0], "env");
+	arrival.close_after_update = true;
+	adopt(shard, &arrival);
+	ck_assert_str_eq(receive(pair[1]), HEAD ": flagsse\nretry: 2000\n\n");
+	publish(shard, "env", T0);
+	step(shard, 3);
+	snprintf(expected, sizeof(expected), "%sEOF", event_text(T0));
+	ck_assert_str_eq(receive(pair[1]), expected);
+	close(pair[1]);
+
+	connect_pair(pair);
+	arrival.fd = pair[0];
+	arrival.snapshot = frame_new_update(T0);
+	adopt(shard, &arrival);
+	frame_unref(arrival.snapshot);
+	ck_assert_ptr_nonnull(strstr(receive(pair[1]), "EOF"));
+	close(pair[1]);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(drains_all_and_those_that_come_later)
+{
+	struct shard *shard = make_shard(0);
+	enum {
+		N = SHARD_SLICE + 10
+	};
+	int clients[N], late;
+
+	for (int i = 0; i < N; i++)
+		clients[i] = open_stream(shard, "env");
+	shard_drain(shard);
+	step(shard, 3);
+	for (int i = 0; i < N; i++)
+		ck_assert_ptr_nonnull(strstr(receive(clients[i]), "EOF"));
+	late = open_stream(shard, "env");
+	step(shard, 1);
+	ck_assert_str_eq(receive(late), HEAD ": flagsse\nretry: 2000\n\nEOF");
+	for (int i = 0; i < N; i++)
+		close(clients[i]);
+	close(late);
+	step(shard, 3);
+	ck_assert_uint_eq(shard_streams(shard), 0);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(answers_pings_in_its_thread)
+{
+	struct shard_settings settings = {.keepalive_ms = 15000, .clock_ms = clock_monotonic_ms};
+	struct shard *shard = NULL;
+
+	ck_assert_int_eq(shard_new(&settings, &shard), 0);
+	shard_ping(shard);
+	ck_assert(!shard_is_alive(shard));
+	ck_assert_int_eq(shard_start(shard, 0), 0);
+	for (int i = 0; i < 1000 && !shard_is_alive(shard); i++)
+		poll(NULL, 0, 10);
+	ck_assert(shard_is_alive(shard));
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(a_stream_is_small)
+{
+	/* malloc() adds eight bytes and rounds up to sixteen. */
+	ck_assert_uint_le((sizeof(struct stream) + 8 + 15) / 16 * 16, 128);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("shard");
+	TCase *tests = tcase_create("shard");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tests, 120);
+	tcase_add_test(tests, greets_and_sends_the_snapshot_in_one);
+	tcase_add_test(tests, sends_an_update_to_its_environment_only);
+	tcase_add_test(tests, conflates_before_a_slow_client);
+	tcase_add_test(tests, finishes_what_is_half_written);
+	tcase_add_test(tests, ends_after_what_is_half_written);
+	tcase_add_test(tests, a_newer_update_begins_the_fan_out_anew);
+	tcase_add_test(tests, a_broadcast_does_not_delay_others);
+	tcase_add_test(tests, a_stream_that_leaves_takes_the_cursor_along);
+	tcase_add_test(tests, spreads_an_update_over_time);
+	tcase_add_test(tests, keeps_alive_in_order_of_the_last_write);
+	tcase_add_test(tests, ends_a_stream_at_its_age);
+	tcase_add_test(tests, a_client_that_does_not_close_is_given_up);
+	tcase_add_test(tests, a_freed_stream_has_no_events_while_its_socket_lives_elsewhere);
+	tcase_add_test(tests, unread_input_does_not_reset_the_end);
+	tcase_add_test(tests, a_long_poll_ends_after_one_update);
+	tcase_add_test(tests, drains_all_and_those_that_come_later);
+	tcase_add_test(tests, answers_pings_in_its_thread);
+	tcase_add_test(tests, a_stream_is_small);
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
