@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the kinds of bus have in common; for src/bus/ only. */
+#pragma once
+
+#include "bus/bus.h"
+
+struct bus {
+	const struct bus_operations *operations;
+};
+
+struct bus_operations {
+	void (*publish)(struct bus *bus, struct publication *publication);
+	void (*free)(struct bus *bus);
+};
+
+/* Posts one event.  Out of memory: waits and tries again, as none may be lost. */
+void bus_post_event(struct mailbox *inbox, enum bus_event_type type);
+void bus_post_update(struct mailbox *inbox, const struct update *update);
+void bus_post_down(struct mailbox *inbox, const char *format, ...) _printf_(2, 3);
+void bus_post_skipped(struct mailbox *inbox, const char *format, ...) _printf_(2, 3);
+void bus_post_skipped(struct mailbox *inbox, const char *format, ...) _printf_(2, 3);
+void bus_post_answer(struct mailbox *inbox, struct publication *publication);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The bus: where updates come from and where they are published.  One interface, two kinds:
+ * NATS JetStream (nats.c) and the embedded store (local.c).
+ *
+ * A bus works in a thread of its own.  All it has to tell goes into the mailbox that its user gave
+ * it, as struct bus_event or as a struct publication that comes back.  What its users call here,
+ * they call from one thread, and no call waits. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+#include "mailbox.h"
+#include "update/update.h"
+
+struct bus;
+
+/* What the bus posts, in the order in which it happened. */
+enum bus_event_type {
+	BUS_UPDATE,     /* an update was stored (by any node), or read again after a doubt */
+	BUS_SYNC_BEGIN, /* the last values of all environments follow, as BUS_UPDATE */
+	BUS_SYNC_END,   /* that was all of them; what comes now is new */
+	BUS_UP,         /* connected, last values read: updates come and can be published */
+	BUS_DOWN,       /* neither, until BUS_UP; `text` says why and what to do */
+	BUS_SKIPPED,    /* a message that is no update; `text` says what is wrong with it */
+	BUS_ANSWER,     /* `publication` comes back, its outcome filled in */
+};
+
+struct bus_event {
+	struct mail mail;
+	enum bus_event_type type;
+	struct update update;            /* BUS_UPDATE; complete, with sequence and stored_us */
+	struct publication *publication; /* BUS_ANSWER; now the receiver's */
+	char text[256];                  /* BUS_DOWN, BUS_SKIPPED */
+};
+
+enum publish_outcome {
+	PUBLISH_STORED,      /* durable on the bus, under `sequence` */
+	PUBLISH_STALE,       /* the bus has one that is not older; not stored */
+	PUBLISH_UNAVAILABLE, /* the bus did not take it, or did not say so in time */
+};
+
+/* An update on its way to the bus and back. */
+struct publication {
+	struct mail mail;             /* the bus's, while it has the publication */
+	struct update update;         /* in: key, time_us, and when it was accepted as stored_us */
+	enum publish_outcome outcome; /* out */
+	uint64_t sequence;            /* out, with PUBLISH_STORED */
+	char problem[160];            /* out, with PUBLISH_UNAVAILABLE: why; for the client */
+};
+
+/* The NATS bus.  `urls`: nats:// or tls:// URLs with commas between. */
+struct nats_settings {
+	const char *urls;
+	int64_t connect_timeout_ms;
+	int replicas; /* of the stream, where it has to be created */
+};
+
+/* Starts the thread.  `inbox` gets the events; it outlives the bus.  The settings are copied.
+ * 0, or -errno; being unable to reach NATS is no error but BUS_DOWN. */
+int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, struct bus **ret);
+
+/* The embedded store in `state_dir`, which exists.  Opens it before returning: 0, or -errno
+ * (logged: -EBUSY where another process has it). */
+int bus_new_local(const char *state_dir, struct mailbox *inbox, struct bus **ret);
+
+/* Ends the thread and waits for it.  Each publication still with the bus comes back as
+ * PUBLISH_UNAVAILABLE before this returns NULL.  Takes NULL. */
+struct bus *bus_free(struct bus *bus);
+DEFINE_CLEANUP(struct bus *, bus_free)
+
+/* Hands the publication to the bus; it comes back by BUS_ANSWER, whatever happens, though perhaps
+ * late: the caller minds its own deadline. */
+void bus_publish(struct bus *bus, struct publication *publication);
+
+/* nats.c's version, for --version. */
+const char *bus_library_version(void);

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The NATS bus's own state, for nats*.c.
+ *
+ * Three kinds of thread come here: main posts publications; the bus thread makes every call of
+ * nats.c, as many of them block; nats.c's threads call back, and only parse what they got and post
+ * it. */
+#pragma once
+
+#include <nats/nats.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bus/bus-internal.h"
+#include "hash.h"
+#include "mailbox.h"
+
+/* As in Flagsmith's own service, so that both can share a cluster. */
+#define NATS_STREAM         "environments-stream"
+#define NATS_SUBJECT_PREFIX "flagsmith.environment."
+#define NATS_SUBJECT_SIZE   (sizeof(NATS_SUBJECT_PREFIX) + KEY_MAX_LENGTH)
+
+/* JetStream's answers to requests of ours, other than publishes. */
+#define NATS_REQUEST_TIMEOUT_MS 1000
+
+/* From nats.c's threads to the bus thread. */
+enum nats_mail_type {
+	NATS_MAIL_MESSAGE, /* the consumer has delivered a message */
+	NATS_MAIL_ACK,     /* JetStream has answered a publish, or has not in time */
+	NATS_MAIL_DOUBT,   /* messages may be missing */
+	NATS_MAIL_CLOSED,  /* the connection is gone */
+	NATS_MAIL_STOP,
+};
+
+struct nats_mail {
+	struct mail mail;
+	enum nats_mail_type type;
+	struct update update; /* MESSAGE: all of it, if `problem` is NULL; else key (maybe empty)
+				 and sequence */
+	const char *problem;  /* MESSAGE: why it is no update; static */
+	uint64_t number;   /* MESSAGE: in the consumer's count; ACK: the sequence, 0 if there is an
+			      error */
+	char consumer[64]; /* MESSAGE */
+	natsConnection *connection; /* DOUBT, CLOSED: to be compared, never used */
+	natsMsg *message;           /* ACK: what was published; ours */
+	jsErrCode error_code;       /* ACK */
+	natsStatus status;          /* ACK */
+	char text[160];             /* ACK, DOUBT: what nats.c says */
+};
+
+/* What the bus thread knows of a subject, so that a publish can be a compare-and-set. */
+struct subject {
+	UT_hash_handle hh;
+	struct key key;
+	uint64_t last_sequence; /* of its message in the stream; 0: none */
+	int64_t order_us;       /* of that message, as update_order(); INT64_MIN: none */
+	int64_t stored_us;
+	struct publication *flying; /* sent, waits for its acknowledgement; NULL: none */
+	natsMsg *flying_message;    /* to be compared, never used */
+	struct mail_list
+		flying_with;         /* publications that `flying` replaces: they fare as it does */
+	struct publication *waiting; /* the next to be sent; NULL: none */
+	struct mail_list waiting_with;
+	unsigned conflicts; /* of `flying`, in a row */
+};
+
+struct nats_bus {
+	struct bus bus;
+	struct mailbox *inbox;       /* main's */
+	struct mailbox publications; /* from main */
+	struct mailbox mailbox;      /* struct nats_mail */
+	struct nats_mail stop;
+	pthread_t thread;
+
+	/* The bus thread's only: */
+	char *urls;
+	char **servers; /* pointers into `urls` */
+	int n_servers;
+	int64_t connect_timeout_ms;
+	int replicas;
+	bool stopping;
+
+	natsConnection *connection; /* NULL: not connected */
+	jsCtx *jetstream;
+	natsSubscription *subscription;
+	char consumer[64];
+	uint64_t delivered;  /* the consumer's count of the last message */
+	uint64_t sync_until; /* the count at which all last values have been read */
+	bool syncing;
+	bool up;             /* BUS_UP has been posted, and no BUS_DOWN since */
+	bool standard_shape; /* the stream is configured as we would */
+	bool shape_warned;
+	int64_t stream_created;
+	int64_t next_attempt_ms; /* while not connected */
+	int64_t next_check_ms;
+	unsigned failures; /* in a row */
+
+	struct subject *subjects; /* uthash, by key */
+};
+
+/* nats-session.c: the connection, the stream, the consumer.  Bus thread. */
+
+/* Connects and begins to read.  False: not possible now; BUS_DOWN has been posted. */
+bool nats_session_begin(struct nats_bus *bus);
+
+/* A new consumer, that reads the last values anew.  False: as above, and the session is at its end.
+ */
+bool nats_session_sync(struct nats_bus *bus);
+
+/* Looks whether the stream is still the one we read, with all that we read from it. */
+void nats_session_check(struct nats_bus *bus);
+
+/* Disconnects; all publications under way come back with `why`. */
+void nats_session_end(struct nats_bus *bus, const char *why);
+
+void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail);
+
+/* nats-publish.c: compare-and-set.  Bus thread. */
+void nats_publish(struct nats_bus *bus, struct publication *publication);
+void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail);
+
+/* For the publish options of the JetStream context: posts NATS_MAIL_ACK. */
+void nats_publish_ack_handler(
+	jsCtx *js, natsMsg *message, jsPubAck *ack, jsPubAckErr *error, void *closure);
+
+/* Gives everything back as PUBLISH_UNAVAILABLE. */
+void nats_publish_fail_all(struct nats_bus *bus, const char *why);
+
+/* A message was seen in the stream.  `update` NULL: it is no update. */
+void nats_subject_seen(struct nats_bus *bus, const struct key *key, uint64_t sequence,
+	const struct update *update);
+
+/* Forgets what was stored up to then: as it has expired, or (INT64_MAX) as all is read anew. */
+void nats_subjects_forget(struct nats_bus *bus, int64_t stored_until_us);
+
+/* How many messages the stream has at least, if it has kept them for an hour. */
+uint64_t nats_subjects_alive(const struct nats_bus *bus);
+
+/* nats.c: for the callbacks.  Never NULL: waits for memory. */
+struct nats_mail *nats_mail_new(enum nats_mail_type type);
+
+/* Reads key and updated_at of a message of the stream.  NULL, or why it is no update; static text.
+ */
+const char *nats_read_message(natsMsg *message, struct update *ret);

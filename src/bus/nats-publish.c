@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Publishing to JetStream as compare-and-set: a message is stored only if the subject's last one is
+ * the one it was compared with.  One is in flight for each environment; while it is, newer ones
+ * replace those that wait. */
+#include <stdio.h>
+#include <string.h>
+
+#include "bus/nats-internal.h"
+#include "clock.h"
+
+/* JetStream's acknowledgement of a publish. */
+#define ACK_TIMEOUT_MS 1500
+
+/* So many conflicts in a row are no race any more. */
+#define CONFLICTS_MAX 100
+
+static void subject_send(struct nats_bus *bus, struct subject *subject);
+
+/* ---- Subjects ---- */
+
+static struct subject *subject_find(const struct nats_bus *bus, const struct key *key)
+{
+	struct subject *subject;
+
+	HASH_FIND(hh, bus->subjects, key->text, key->length, subject);
+	return subject;
+}
+
+/* NULL: out of memory. */
+static struct subject *subject_get(struct nats_bus *bus, const struct key *key)
+{
+	struct subject *subject = subject_find(bus, key);
+
+	if (subject)
+		return subject;
+	subject = calloc(1, sizeof(*subject));
+	if (!subject)
+		return NULL;
+	subject->key = *key;
+	subject->order_us = INT64_MIN;
+	STAILQ_INIT(&subject->flying_with);
+	STAILQ_INIT(&subject->waiting_with);
+	HASH_ADD_KEYPTR(hh, bus->subjects, subject->key.text, subject->key.length, subject);
+	if (!subject->hh.tbl) {
+		free(subject);
+		return NULL;
+	}
+	return subject;
+}
+
+static void subject_forget(struct nats_bus *bus, struct subject *subject)
+{
+	subject->last_sequence = 0;
+	subject->order_us = INT64_MIN;
+	subject->stored_us = 0;
+	if (subject->flying || subject->waiting)
+		return;
+	HASH_DEL(bus->subjects, subject);
+	free(subject);
+}
+
+void nats_subjects_forget(struct nats_bus *bus, int64_t stored_until_us)
+{
+	struct subject *subject, *next;
+
+	HASH_ITER (hh, bus->subjects, subject, next)
+		if (subject->stored_us <= stored_until_us)
+			subject_forget(bus, subject);
+}
+
+void nats_subject_seen(
+	struct nats_bus *bus, const struct key *key, uint64_t sequence, const struct update *update)
+{
+	struct subject *subject = subject_get(bus, key);
+
+	/* Without memory, the next publish finds out by a conflict. */
+	if (!subject || sequence < subject->last_sequence)
+		return;
+	subject->last_sequence = sequence;
+	subject->order_us = update ? update_order(update) : INT64_MIN;
+	subject->stored_us = update ? update->stored_us : 0;
+}
+
+uint64_t nats_subjects_alive(const struct nats_bus *bus)
+{
+	/* Not those that are about to expire, or may have. */
+	int64_t since_us = clock_wall_us() - UPDATE_LIFETIME_US + 60 * US_PER_S;
+	struct subject *subject, *next;
+	uint64_t n = 0;
+
+	HASH_ITER (hh, bus->subjects, subject, next)
+		n += subject->last_sequence > 0 && subject->stored_us > since_us;
+	return n;
+}
+
+/* ---- Answers ---- */
+
+static void answer(struct nats_bus *bus, struct publication *publication,
+	enum publish_outcome outcome, uint64_t sequence, const char *problem)
+{
+	publication->outcome = outcome;
+	publication->sequence = sequence;
+	snprintf(publication->problem, sizeof(publication->problem), "%s", problem);
+	bus_post_answer(bus->inbox, publication);
+}
+
+/* Those that were replaced by a newer one: stale if that has arrived. */
+static void answer_all(struct nats_bus *bus, struct mail_list *list, enum publish_outcome outcome,
+	const char *problem)
+{
+	struct mail *mail;
+
+	if (outcome == PUBLISH_STORED)
+		outcome = PUBLISH_STALE;
+	while ((mail = STAILQ_FIRST(list))) {
+		STAILQ_REMOVE_HEAD(list, link);
+		answer(bus, container_of(mail, struct publication, mail), outcome, 0, problem);
+	}
+}
+
+/* What flew has landed.  The one that waits flies next. */
+static void subject_land(struct nats_bus *bus, struct subject *subject,
+	enum publish_outcome outcome, uint64_t sequence, const char *problem)
+{
+	answer(bus, TAKE_PTR(subject->flying), outcome, sequence, problem);
+	answer_all(bus, &subject->flying_with, outcome, problem);
+	subject->flying_message = NULL;
+	if (!subject->waiting)
+		return;
+	subject->flying = TAKE_PTR(subject->waiting);
+	STAILQ_CONCAT(&subject->flying_with, &subject->waiting_with);
+	subject->conflicts = 0;
+	subject_send(bus, subject);
+}
+
+/* ---- Sending ---- */
+
+/* Publishes what is in `flying`.  nats.c's error, NATS_OK, or NATS_NO_MEMORY. */
+static natsStatus subject_publish(struct nats_bus *bus, struct subject *subject)
+{
+	char name[NATS_SUBJECT_SIZE], payload[UPDATE_PAYLOAD_SIZE];
+	jsPubOptions options;
+	natsMsg *message = NULL;
+	natsStatus status;
+	size_t length;
+
+	snprintf(name, sizeof(name), NATS_SUBJECT_PREFIX "%s", subject->key.text);
+	length = update_format_payload(subject->flying->update.time_us, payload);
+	jsPubOptions_Init(&options);
+	options.MaxWait = ACK_TIMEOUT_MS;
+	options.ExpectLastSubjectSeq = subject->last_sequence;
+	options.ExpectNoMessage = subject->last_sequence == 0;
+	status = natsMsg_Create(&message, name, NULL, payload, (int)length);
+	if (status != NATS_OK)
+		return status;
+	subject->flying_message = message;
+	status = js_PublishMsgAsync(bus->jetstream, &message, &options);
+	natsMsg_Destroy(message); /* NULL if it was sent */
+	return status;
+}
+
+/* Sends `flying`, unless what is on the bus is not older. */
+static void subject_send(struct nats_bus *bus, struct subject *subject)
+{
+	natsStatus status;
+
+	if (subject->flying->update.time_us <= subject->order_us) {
+		subject_land(bus, subject, PUBLISH_STALE, 0, "");
+		return;
+	}
+	status = subject_publish(bus, subject);
+	if (status != NATS_OK) {
+		char text[128];
+
+		snprintf(text, sizeof(text), "NATS did not take the update: %s. Try again.",
+			natsStatus_GetText(status));
+		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0, text);
+	}
+}
+
+/* One is in flight.  Of those that wait the newest stays, and the others fare as it does. */
+static void subject_queue(struct subject *subject, struct publication *publication)
+{
+	struct publication *older = publication;
+
+	if (!subject->waiting || update_is_newer(&publication->update, &subject->waiting->update)) {
+		older = subject->waiting;
+		subject->waiting = publication;
+	}
+	if (older)
+		STAILQ_INSERT_TAIL(&subject->waiting_with, &older->mail, link);
+}
+
+void nats_publish(struct nats_bus *bus, struct publication *publication)
+{
+	struct subject *subject;
+
+	if (!bus->up) {
+		answer(bus, publication, PUBLISH_UNAVAILABLE, 0, "NATS is away. Try again.");
+		return;
+	}
+	subject = subject_get(bus, &publication->update.key);
+	if (!subject) {
+		answer(bus, publication, PUBLISH_UNAVAILABLE, 0, "Out of memory. Try again.");
+		return;
+	}
+	if (subject->flying) {
+		subject_queue(subject, publication);
+		return;
+	}
+	subject->flying = publication;
+	subject->conflicts = 0;
+	subject_send(bus, subject);
+}
+
+/* ---- JetStream's answers ---- */
+
+void nats_publish_ack_handler(
+	jsCtx *js, natsMsg *message, jsPubAck *ack, jsPubAckErr *error, void *closure)
+{
+	struct nats_bus *bus = closure;
+	struct nats_mail *mail = nats_mail_new(NATS_MAIL_ACK);
+
+	(void)js;
+	mail->message = message;
+	if (ack)
+		mail->number = ack->Sequence;
+	if (error) {
+		mail->error_code = error->ErrCode;
+		mail->status = error->Err;
+		snprintf(mail->text, sizeof(mail->text), "%s",
+			error->ErrText ? error->ErrText : natsStatus_GetText(error->Err));
+	}
+	mailbox_post(&bus->mailbox, &mail->mail);
+}
+
+/* Another node was faster, or the message has expired.  What is last now?  False: no answer. */
+static bool subject_read_last(struct nats_bus *bus, struct subject *subject)
+{
+	char name[NATS_SUBJECT_SIZE];
+	jsOptions options;
+	jsErrCode error = 0;
+	natsMsg *message = NULL;
+	natsStatus status;
+	struct update update = {.key = subject->key};
+
+	snprintf(name, sizeof(name), NATS_SUBJECT_PREFIX "%s", subject->key.text);
+	jsOptions_Init(&options);
+	options.Wait = NATS_REQUEST_TIMEOUT_MS;
+	status = js_GetLastMsg(&message, bus->jetstream, NATS_STREAM, name, &options, &error);
+	subject->last_sequence = 0;
+	subject->order_us = INT64_MIN;
+	if (status == NATS_NOT_FOUND || error == JSNoMessageFoundErr)
+		return true;
+	if (status != NATS_OK)
+		return false;
+	update.stored_us = natsMsg_GetTime(message) / NS_PER_US;
+	nats_subject_seen(bus, &subject->key, natsMsg_GetSequence(message),
+		nats_read_message(message, &update) ? NULL : &update);
+	natsMsg_Destroy(message);
+	return true;
+}
+
+static void subject_on_conflict(struct nats_bus *bus, struct subject *subject)
+{
+	if (++subject->conflicts < CONFLICTS_MAX && subject_read_last(bus, subject))
+		subject_send(bus, subject);
+	else
+		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0,
+			"JetStream does not say what it has for this environment. Try again.");
+}
+
+static void subject_on_stored(struct nats_bus *bus, struct subject *subject, uint64_t sequence)
+{
+	/* When it was stored the consumer will tell; until then, about now. */
+	struct update stored = subject->flying->update;
+
+	nats_subject_seen(bus, &subject->key, sequence, &stored);
+	subject_land(bus, subject, PUBLISH_STORED, sequence, "");
+}
+
+void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail)
+{
+	char text[256];
+	struct key key;
+	struct subject *subject;
+	const char *name = natsMsg_GetSubject(mail->message) + strlen(NATS_SUBJECT_PREFIX);
+
+	if (key_parse(name, strlen(name), &key) < 0)
+		return;
+	subject = subject_find(bus, &key);
+	if (!subject || !subject->flying || subject->flying_message != mail->message)
+		return; /* was given up */
+	if (mail->number > 0)
+		subject_on_stored(bus, subject, mail->number);
+	else if (mail->error_code == JSStreamWrongLastSequenceErr)
+		subject_on_conflict(bus, subject);
+	else {
+		snprintf(text, sizeof(text), "JetStream has not stored the update: %s. Try again.",
+			mail->text);
+		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0, text);
+	}
+}
+
+void nats_publish_fail_all(struct nats_bus *bus, const char *why)
+{
+	struct subject *subject, *next;
+
+	HASH_ITER (hh, bus->subjects, subject, next) {
+		subject->flying_message = NULL;
+		if (subject->flying)
+			answer(bus, TAKE_PTR(subject->flying), PUBLISH_UNAVAILABLE, 0, why);
+		if (subject->waiting)
+			answer(bus, TAKE_PTR(subject->waiting), PUBLISH_UNAVAILABLE, 0, why);
+		answer_all(bus, &subject->flying_with, PUBLISH_UNAVAILABLE, why);
+		answer_all(bus, &subject->waiting_with, PUBLISH_UNAVAILABLE, why);
+	}
+}

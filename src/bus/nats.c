@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The NATS bus: its thread, and what reaches it. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bus/nats-internal.h"
+#include "clock.h"
+#include "log.h"
+
+/* How often the stream is looked at, as nobody tells that it was purged. */
+#define CHECK_INTERVAL_MS 5000
+
+/* Between attempts to connect: twice as long each time, from ... to. */
+#define RECONNECT_MIN_MS 100
+#define RECONNECT_MAX_MS 2000
+
+struct nats_mail *nats_mail_new(enum nats_mail_type type)
+{
+	struct nats_mail *mail;
+
+	while (!(mail = calloc(1, sizeof(*mail))))
+		nats_Sleep(10);
+	mail->type = type;
+	return mail;
+}
+
+const char *nats_read_message(natsMsg *message, struct update *ret)
+{
+	const char *subject = natsMsg_GetSubject(message), *problem;
+	size_t prefix = strlen(NATS_SUBJECT_PREFIX);
+
+	if (strncmp(subject, NATS_SUBJECT_PREFIX, prefix) != 0 ||
+		key_parse(subject + prefix, strlen(subject + prefix), &ret->key) < 0)
+		return "its subject does not end with the key of an environment";
+	if (update_parse_message(natsMsg_GetData(message), (size_t)natsMsg_GetDataLength(message),
+		    &ret->time_us, &problem) < 0)
+		return problem;
+	return NULL;
+}
+
+static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
+{
+	switch (mail->type) {
+	case NATS_MAIL_MESSAGE:
+		nats_session_on_message(bus, mail);
+		break;
+	case NATS_MAIL_ACK:
+		nats_publish_on_ack(bus, mail);
+		natsMsg_Destroy(mail->message);
+		break;
+	case NATS_MAIL_DOUBT:
+		if (bus->connection && bus->connection == mail->connection) {
+			log_info("NATS: %s. All last values are read again.", mail->text);
+			nats_session_sync(bus);
+		}
+		break;
+	case NATS_MAIL_CLOSED:
+		if (bus->connection && bus->connection == mail->connection)
+			nats_session_end(bus, "The connection to NATS is lost.");
+		break;
+	case NATS_MAIL_STOP:
+		bus->stopping = true;
+		return; /* not from the heap */
+	}
+	free(mail);
+}
+
+static void read_mail(struct nats_bus *bus)
+{
+	struct mail_list list;
+	struct mail *mail;
+
+	mailbox_take(&bus->mailbox, &list);
+	while ((mail = STAILQ_FIRST(&list))) {
+		STAILQ_REMOVE_HEAD(&list, link);
+		act_upon(bus, container_of(mail, struct nats_mail, mail));
+	}
+}
+
+static void read_publications(struct nats_bus *bus)
+{
+	struct mail_list list;
+	struct mail *mail;
+
+	mailbox_take(&bus->publications, &list);
+	while ((mail = STAILQ_FIRST(&list))) {
+		STAILQ_REMOVE_HEAD(&list, link);
+		nats_publish(bus, container_of(mail, struct publication, mail));
+	}
+}
+
+static void try_to_connect(struct nats_bus *bus)
+{
+	int64_t pause = RECONNECT_MIN_MS;
+
+	if (nats_session_begin(bus)) {
+		bus->failures = 0;
+		return;
+	}
+	for (unsigned i = 0; i < bus->failures && pause < RECONNECT_MAX_MS; i++)
+		pause *= 2;
+	bus->failures++;
+	bus->next_attempt_ms =
+		clock_monotonic_ms() + (pause < RECONNECT_MAX_MS ? pause : RECONNECT_MAX_MS);
+}
+
+/* Does what is due.  Returns when the next thing is, in milliseconds from now. */
+static int do_what_is_due(struct nats_bus *bus)
+{
+	int64_t now = clock_monotonic_ms(), due;
+
+	if (!bus->connection && now >= bus->next_attempt_ms)
+		try_to_connect(bus);
+	else if (bus->connection && now >= bus->next_check_ms) {
+		nats_session_check(bus);
+		bus->next_check_ms = clock_monotonic_ms() + CHECK_INTERVAL_MS;
+	}
+	due = bus->connection ? bus->next_check_ms : bus->next_attempt_ms;
+	now = clock_monotonic_ms();
+	return due > now ? (int)(due - now) : 0;
+}
+
+static void *run(void *userdata)
+{
+	struct nats_bus *bus = userdata;
+	struct pollfd fds[] = {
+		{.fd = mailbox_fd(&bus->mailbox), .events = POLLIN},
+		{.fd = mailbox_fd(&bus->publications), .events = POLLIN},
+	};
+
+	while (!bus->stopping) {
+		int timeout = do_what_is_due(bus);
+
+		if (poll(fds, 2, timeout) < 0 && errno != EINTR) {
+			log_error("The NATS bus cannot wait for mail: %s. Giving up.",
+				strerror(errno));
+			abort();
+		}
+		/* Messages first: they say what a publication would overwrite. */
+		read_mail(bus);
+		read_publications(bus);
+	}
+	nats_session_end(bus, "The service is stopping.");
+	read_publications(bus);
+	return NULL;
+}
+
+static void operation_publish(struct bus *base, struct publication *publication)
+{
+	struct nats_bus *bus = container_of(base, struct nats_bus, bus);
+
+	mailbox_post(&bus->publications, &publication->mail);
+}
+
+static void nats_bus_free(struct nats_bus *bus)
+{
+	free(bus->urls);
+	free(bus->servers);
+	free(bus);
+}
+
+static void operation_free(struct bus *base)
+{
+	struct nats_bus *bus = container_of(base, struct nats_bus, bus);
+
+	bus->stop.type = NATS_MAIL_STOP;
+	mailbox_post(&bus->mailbox, &bus->stop.mail);
+	pthread_join(bus->thread, NULL);
+	/* Waits for nats.c's own threads: no callback comes after this. */
+	nats_CloseAndWait(0);
+	read_mail(bus);
+	read_publications(bus);
+	nats_subjects_forget(bus, INT64_MAX);
+	mailbox_deinit(&bus->mailbox);
+	mailbox_deinit(&bus->publications);
+	nats_bus_free(bus);
+}
+
+static const struct bus_operations operations = {
+	.publish = operation_publish,
+	.free = operation_free,
+};
+
+/* Cuts the list of URLs into pieces, in place. */
+static int split_urls(struct nats_bus *bus, const char *urls)
+{
+	size_t n = 1;
+	char *rest = NULL;
+
+	for (const char *p = urls; *p; p++)
+		n += *p == ',';
+	bus->urls = strdup(urls);
+	bus->servers = calloc(n, sizeof(bus->servers[0]));
+	if (!bus->urls || !bus->servers)
+		return -ENOMEM;
+	for (char *url = strtok_r(bus->urls, ", ", &rest); url; url = strtok_r(NULL, ", ", &rest))
+		bus->servers[bus->n_servers++] = url;
+	return bus->n_servers > 0 ? 0 : -EINVAL;
+}
+
+static int start_thread(struct nats_bus *bus)
+{
+	sigset_t all, before;
+	int r;
+
+	/* nats.c's threads inherit it: signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&bus->thread, NULL, run, bus);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r == 0)
+		(void)pthread_setname_np(bus->thread, "nats");
+	return -r;
+}
+
+static int start(struct nats_bus *bus)
+{
+	int r;
+
+	r = mailbox_init(&bus->mailbox);
+	if (r < 0)
+		return r;
+	r = mailbox_init(&bus->publications);
+	if (r >= 0) {
+		r = start_thread(bus);
+		if (r < 0)
+			mailbox_deinit(&bus->publications);
+	}
+	if (r < 0)
+		mailbox_deinit(&bus->mailbox);
+	return r;
+}
+
+int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, struct bus **ret)
+{
+	struct nats_bus *bus = calloc(1, sizeof(*bus));
+	int r;
+
+	if (!bus)
+		return -ENOMEM;
+	bus->bus.operations = &operations;
+	bus->inbox = inbox;
+	bus->connect_timeout_ms = settings->connect_timeout_ms;
+	bus->replicas = settings->replicas;
+	r = split_urls(bus, settings->urls);
+	if (r >= 0)
+		r = start(bus);
+	if (r < 0) {
+		nats_bus_free(bus);
+		return r;
+	}
+	*ret = &bus->bus;
+	return 0;
+}
+
+const char *bus_library_version(void)
+{
+	return nats_GetVersion();
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The store: the latest update of each environment, durable, in SQLite in the state directory.  One
+ * row an environment.  Used by one thread at a time (the local bus's). */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+#include "update/update.h"
+
+struct store;
+
+/* Opens or creates DIRECTORY/flagsse.db, for this process alone.  One that is corrupt, or written
+ * by a newer version, is renamed (never deleted), loudly, and a new one begun. 0; -EBUSY: another
+ * process has it; else -errno.  *ret_problem (if not NULL) gets a text for the log that names the
+ * file; the caller frees it. */
+int store_open(const char *directory, struct store **ret, char **ret_problem);
+struct store *store_free(struct store *store); /* takes NULL; returns NULL */
+DEFINE_CLEANUP(struct store *, store_free)
+
+/* Failures of all calls below: -ENOSPC: no space left; -EROFS: read-only; -EBADMSG: the file is
+ * corrupt; -ENOMEM; for anything else -EIO. */
+
+/* A transaction: what is put between the two is durable when store_commit() has returned 0, and
+ * gone when it has failed. */
+int store_begin(struct store *store);
+int store_commit(struct store *store);
+void store_rollback(struct store *store);
+
+/* The latest update of `key`.  1 and *ret; 0: none; -errno. */
+int store_get(struct store *store, const struct key *key, struct update *ret);
+
+/* Puts it in place of the environment's former one.  update->sequence is the store's own: one more
+ * than the largest ever given; it is set here.  0 or -errno. */
+int store_put(struct store *store, struct update *update);
+
+/* Deletes what was stored before `stored_us`.  The number of rows, or -errno. */
+int store_expire(struct store *store, int64_t stored_us);
+
+/* Calls `visit` for each update, oldest first.  0 or -errno. */
+int store_each(struct store *store, void (*visit)(const struct update *update, void *userdata),
+	void *userdata);
+
+/* Whether it can be written: writes a page, durably, that changes nothing.  Not within a
+ * transaction. 0 or -errno. */
+int store_test(struct store *store);
+
+/* What SQLite said of the last failure; valid until the next one. */
+const char *store_problem(struct store *store);
+
+/* The library's version, for --version. */
+const char *store_library_version(void);

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The embedded bus, as its user sees it: publications in, events out. */
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "bus/bus.h"
+#include "clock.h"
+#include "log.h"
+
+#define BURST      3000 /* more than one transaction takes */
+#define TIMEOUT_MS 30000
+
+static char directory[64];
+static struct mailbox inbox;
+static struct mail_list arrived; /* taken from the inbox, and not looked at yet */
+static struct bus *bus;
+
+/* ---- Events ---- */
+
+/* The next one, or NULL if there is none within the time. */
+static struct bus_event *try_next(int timeout_ms)
+{
+	struct pollfd pollfd = {.fd = mailbox_fd(&inbox), .events = POLLIN};
+	struct mail *mail;
+
+	if (STAILQ_EMPTY(&arrived)) {
+		poll(&pollfd, 1, timeout_ms);
+		mailbox_take(&inbox, &arrived);
+	}
+	if (STAILQ_EMPTY(&arrived))
+		return NULL;
+	mail = STAILQ_FIRST(&arrived);
+	STAILQ_REMOVE_HEAD(&arrived, link);
+	return container_of(mail, struct bus_event, mail);
+}
+
+/* The next one, which has to be of this type. */
+static struct bus_event next(enum bus_event_type type)
+{
+	struct bus_event *event = try_next(TIMEOUT_MS);
+	struct bus_event copy;
+
+	ck_assert_ptr_nonnull(event);
+	copy = *event;
+	free(event);
+	ck_assert_msg(copy.type == type, "event %d, not %d: %s", copy.type, type, copy.text);
+	return copy;
+}
+
+static void expect_start(void)
+{
+	next(BUS_SYNC_BEGIN);
+	next(BUS_SYNC_END);
+	next(BUS_UP);
+}
+
+static void expect_silence(void)
+{
+	struct bus_event *event = try_next(50);
+
+	ck_assert_msg(!event, "event %d", event ? (int)event->type : 0);
+}
+
+static void expect_update(const char *key, int64_t time_us, uint64_t sequence)
+{
+	struct bus_event event = next(BUS_UPDATE);
+
+	ck_assert_str_eq(event.update.key.text, key);
+	ck_assert_int_eq(event.update.time_us, time_us);
+	ck_assert_uint_eq(event.update.sequence, sequence);
+}
+
+/* ---- The bus ---- */
+
+static void set_up(void)
+{
+	snprintf(directory, sizeof(directory), "/tmp/flagsse-test-local-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	ck_assert_int_eq(mailbox_init(&inbox), 0);
+	STAILQ_INIT(&arrived);
+	log_set_level(LOG_ERR);
+	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
+}
+
+static void tear_down(void)
+{
+	DIR *stream = opendir(directory);
+	struct bus_event *event;
+	struct dirent *entry;
+
+	bus = bus_free(bus);
+	while ((event = try_next(0)))
+		free(event);
+	mailbox_deinit(&inbox);
+
+	while (stream && (entry = readdir(stream)))
+		unlinkat(dirfd(stream), entry->d_name, 0);
+	if (stream)
+		closedir(stream);
+	rmdir(directory);
+}
+
+static void restart(void)
+{
+	bus = bus_free(bus);
+	expect_silence();
+	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
+}
+
+/* By SQLite itself, while the bus is down. */
+static void execute(const char *sql)
+{
+	sqlite3 *database;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/flagsse.db", directory);
+	ck_assert_int_eq(sqlite3_open(path, &database), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_exec(database, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(database);
+}
+
+static void prepare(struct publication *publication, const char *key, int64_t time_us)
+{
+	*publication = (struct publication){.update = {.time_us = time_us, .stored_us = 1}};
+	ck_assert_int_eq(key_parse(key, strlen(key), &publication->update.key), 0);
+}
+
+static void expect_answer(struct publication *publication, enum publish_outcome outcome)
+{
+	struct bus_event event = next(BUS_ANSWER);
+
+	ck_assert_ptr_eq(event.publication, publication);
+	ck_assert_msg(publication->outcome == outcome, "outcome %d, not %d: %s",
+		publication->outcome, outcome, publication->problem);
+	ck_assert_int_eq(publication->update.stored_us, 1);
+}
+
+/* Publishes one that will be stored, and gives when it was. */
+static int64_t publish_stored(const char *key, int64_t time_us, uint64_t sequence)
+{
+	int64_t before_us = clock_wall_us();
+	struct publication publication;
+	struct bus_event event;
+
+	prepare(&publication, key, time_us);
+	bus_publish(bus, &publication);
+	event = next(BUS_UPDATE);
+	ck_assert_str_eq(event.update.key.text, key);
+	ck_assert_int_eq(event.update.time_us, time_us);
+	ck_assert_uint_eq(event.update.sequence, sequence);
+	ck_assert_int_ge(event.update.stored_us, before_us);
+	expect_answer(&publication, PUBLISH_STORED);
+	ck_assert_uint_eq(publication.sequence, sequence);
+	return event.update.stored_us;
+}
+
+static void publish_stale(const char *key, int64_t time_us)
+{
+	struct publication publication;
+
+	prepare(&publication, key, time_us);
+	bus_publish(bus, &publication);
+	expect_answer(&publication, PUBLISH_STALE);
+}
+
+START_TEST(test_publish)
+{
+	int64_t now_us = clock_wall_us();
+
+	expect_start();
+	ck_assert_int_le(publish_stored("a", now_us - 10, 1), clock_wall_us());
+	publish_stored("b", now_us - 20, 2);
+	publish_stored("a", now_us - 9, 3);
+	expect_silence();
+}
+END_TEST
+
+START_TEST(test_stale)
+{
+	int64_t now_us = clock_wall_us();
+
+	expect_start();
+	publish_stored("a", now_us - 10, 1);
+	publish_stale("a", now_us - 10);
+	publish_stale("a", now_us - 11);
+	publish_stored("b", now_us - 11, 2);
+	publish_stored("a", now_us - 9, 3);
+	restart();
+	next(BUS_SYNC_BEGIN);
+	expect_update("b", now_us - 11, 2);
+	expect_update("a", now_us - 9, 3);
+	next(BUS_SYNC_END);
+	next(BUS_UP);
+	publish_stale("a", now_us - 9);
+	publish_stored("a", now_us - 8, 4);
+}
+END_TEST
+
+/* One publisher's clock is a year ahead: the others are heard all the same, and it too. */
+START_TEST(test_clock_ahead)
+{
+	int64_t ahead_us = clock_wall_us() + 365 * 86400 * US_PER_S;
+	int64_t stored_us;
+
+	expect_start();
+	stored_us = publish_stored("a", ahead_us, 1);
+	publish_stale("a", stored_us);
+	publish_stored("a", stored_us + 1, 2);
+	publish_stored("a", ahead_us, 3);
+	publish_stored("a", ahead_us - 1, 4);
+}
+END_TEST
+
+/* Our own clock was ahead when the latest was stored, and has been set right. */
+START_TEST(test_clock_set_back)
+{
+	int64_t now_us = clock_wall_us(), later_us = now_us + 600 * US_PER_S;
+	int64_t stored_us;
+	char sql[128];
+
+	expect_start();
+	publish_stored("a", now_us - 10, 1);
+	bus = bus_free(bus);
+	snprintf(sql, sizeof(sql), "UPDATE updates SET stored_us = %lld", (long long)later_us);
+	execute(sql);
+	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
+	next(BUS_SYNC_BEGIN);
+	expect_update("a", now_us - 10, 1);
+	next(BUS_SYNC_END);
+	next(BUS_UP);
+
+	publish_stale("a", now_us - 10);
+	stored_us = publish_stored("a", now_us - 5, 2);
+	ck_assert_int_eq(stored_us, later_us + 1);
+	stored_us = publish_stored("a", now_us + 5, 3);
+	ck_assert_int_eq(stored_us, later_us + 2);
+}
+END_TEST
+
+/* Expired ones are neither told nor compared with, and in the end deleted. */
+START_TEST(test_expired)
+{
+	int64_t now_us = clock_wall_us();
+	char sql[256];
+
+	expect_start();
+	publish_stored("a", now_us - 10, 1);
+	publish_stored("b", now_us - 10, 2);
+	publish_stored("c", now_us - 10, 3);
+	bus = bus_free(bus);
+	snprintf(sql, sizeof(sql), "UPDATE updates SET stored_us = %lld WHERE key <> 'c'",
+		(long long)(now_us - UPDATE_LIFETIME_US));
+	execute(sql);
+	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
+	next(BUS_SYNC_BEGIN);
+	expect_update("c", now_us - 10, 3);
+	next(BUS_SYNC_END);
+	next(BUS_UP);
+
+	publish_stored("a", now_us - 500, 4);
+	bus = bus_free(bus);
+	execute("CREATE TEMP TABLE t (n CHECK (n = 0));"
+		"INSERT INTO t SELECT count(*) FROM updates WHERE key = 'b'");
+	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
+	next(BUS_SYNC_BEGIN);
+	expect_update("c", now_us - 10, 3);
+	expect_update("a", now_us - 500, 4);
+}
+END_TEST
+
+/* Each comes back once, in order, with a sequence of its own; of each transaction the updates come
+ * before the answers. */
+START_TEST(test_burst)
+{
+	struct publication *publications = calloc(BURST, sizeof(*publications));
+	int64_t now_us = clock_wall_us() - US_PER_S;
+	uint64_t n_updates = 0;
+
+	ck_assert_ptr_nonnull(publications);
+	expect_start();
+	for (int i = 0; i < BURST; i++)
+		prepare(&publications[i], "a", now_us + i);
+	for (int i = 0; i < BURST; i++)
+		bus_publish(bus, &publications[i]);
+
+	for (int i = 0; i < BURST;) {
+		struct bus_event *event = try_next(TIMEOUT_MS);
+
+		if (!event)
+			ck_abort_msg("%d answers", i);
+		if (event->type == BUS_UPDATE) {
+			if (event->update.sequence != ++n_updates)
+				ck_abort_msg("update %llu", (unsigned long long)n_updates);
+		} else if (event->type != BUS_ANSWER || event->publication != &publications[i] ||
+			   event->publication->outcome != PUBLISH_STORED ||
+			   event->publication->sequence != (uint64_t)i + 1 ||
+			   event->publication->sequence > n_updates)
+			ck_abort_msg("answer %d", i);
+		else
+			i++;
+		free(event);
+	}
+	ck_assert_uint_eq(n_updates, BURST);
+	free(publications);
+}
+END_TEST
+
+/* What is still with the bus comes back. */
+START_TEST(test_free)
+{
+	struct publication *publications = calloc(BURST, sizeof(*publications));
+	int n = 0;
+
+	ck_assert_ptr_null(bus_free(NULL));
+	ck_assert_ptr_nonnull(publications);
+	for (int i = 0; i < BURST; i++) {
+		prepare(&publications[i], "a", clock_wall_us());
+		bus_publish(bus, &publications[i]);
+	}
+	bus = bus_free(bus);
+
+	for (struct bus_event *event; (event = try_next(0)); free(event)) {
+		if (event->type != BUS_ANSWER)
+			continue;
+		if (event->publication != &publications[n++])
+			ck_abort_msg("answer %d", n - 1);
+		if (event->publication->outcome == PUBLISH_UNAVAILABLE)
+			ck_assert_ptr_nonnull(strstr(event->publication->problem, "stopping"));
+	}
+	ck_assert_int_eq(n, BURST);
+	ck_assert_int_eq(publications[BURST - 1].outcome, PUBLISH_UNAVAILABLE);
+	free(publications);
+}
+END_TEST
+
+START_TEST(test_free_at_once)
+{
+	bus = bus_free(bus);
+	expect_start();
+	expect_silence();
+}
+END_TEST
+
+/* The disk is full for a while: told once, refused, and taken again, with and without a publication
+ * that tries it.  Nothing may be asserted meanwhile: Check writes to a file, too. */
+static void fill_disk(struct rlimit *ret_before)
+{
+	struct rlimit limit;
+
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, ret_before);
+	limit = *ret_before;
+	limit.rlim_cur = 1;
+	setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+START_TEST(test_disk_full)
+{
+	int64_t now_us = clock_wall_us() - US_PER_S;
+	struct publication publications[3];
+	struct bus_event *events[4];
+	struct rlimit before;
+
+	expect_start();
+	publish_stored("a", now_us, 1);
+	for (int i = 0; i < 3; i++)
+		prepare(&publications[i], "a", now_us + 1 + i);
+
+	fill_disk(&before);
+	bus_publish(bus, &publications[0]);
+	events[0] = try_next(TIMEOUT_MS);
+	events[1] = try_next(TIMEOUT_MS);
+	bus_publish(bus, &publications[1]);
+	events[2] = try_next(TIMEOUT_MS);
+	events[3] = try_next(50);
+	setrlimit(RLIMIT_FSIZE, &before);
+
+	ck_assert(events[0] && events[1] && events[2] && !events[3]);
+	ck_assert_int_eq(events[0]->type, BUS_DOWN);
+	ck_assert_ptr_nonnull(strstr(events[0]->text, "File too large"));
+	ck_assert_ptr_nonnull(strstr(events[0]->text, "Free space"));
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(events[i + 1]->type, BUS_ANSWER);
+		ck_assert_ptr_eq(events[i + 1]->publication, &publications[i]);
+		ck_assert_int_eq(publications[i].outcome, PUBLISH_UNAVAILABLE);
+		ck_assert_ptr_nonnull(strstr(publications[i].problem, "File too large"));
+	}
+	for (int i = 0; i < 3; i++)
+		free(events[i]);
+
+	bus_publish(bus, &publications[2]);
+	next(BUS_UP);
+	expect_update("a", now_us + 3, 2);
+	expect_answer(&publications[2], PUBLISH_STORED);
+
+	fill_disk(&before);
+	bus_publish(bus, &publications[1]);
+	bus_publish(bus, &publications[2]);
+	for (int i = 0; i < 3; i++)
+		free(try_next(TIMEOUT_MS));
+	setrlimit(RLIMIT_FSIZE, &before);
+	next(BUS_UP); /* by itself */
+	expect_silence();
+	restart();
+	next(BUS_SYNC_BEGIN);
+	expect_update("a", now_us + 3, 2);
+	next(BUS_SYNC_END);
+	next(BUS_UP);
+}
+END_TEST
+
+START_TEST(test_two_processes)
+{
+	pid_t child;
+	int status;
+
+	expect_start();
+	child = fork();
+	if (child == 0) {
+		struct bus *second = NULL;
+
+		/* Its complaint is expected. */
+		if (!freopen("/dev/null", "w", stderr))
+			_exit(1);
+		_exit(bus_new_local(directory, &inbox, &second) == -EBUSY && !second ? 0 : 2);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	publish_stored("a", clock_wall_us(), 1);
+}
+END_TEST
+
+START_TEST(test_no_directory)
+{
+	struct bus *none = NULL;
+
+	ck_assert_int_eq(bus_new_local("/nonexistent/flagsse", &inbox, &none), -ENOENT);
+	ck_assert_ptr_null(none);
+}
+END_TEST
+
+static void ignore_signal(int number)
+{
+	(void)number;
+}
+
+/* Signals are the main thread's: a blocked one stays pending, and no thread of the bus takes it. */
+START_TEST(test_signals)
+{
+	sigset_t set, pending;
+
+	expect_start();
+	signal(SIGTERM, ignore_signal);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	ck_assert_int_eq(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	ck_assert_int_eq(kill(getpid(), SIGTERM), 0);
+	publish_stored("a", clock_wall_us(), 1);
+	ck_assert_int_eq(sigpending(&pending), 0);
+	ck_assert_int_eq(sigismember(&pending, SIGTERM), 1);
+	ck_assert_int_eq(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *all = suite_create("local");
+	TCase *cases = tcase_create("local");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(cases, set_up, tear_down);
+	tcase_add_test(cases, test_publish);
+	tcase_add_test(cases, test_stale);
+	tcase_add_test(cases, test_clock_ahead);
+	tcase_add_test(cases, test_clock_set_back);
+	tcase_add_test(cases, test_expired);
+	tcase_add_test(cases, test_burst);
+	tcase_add_test(cases, test_free);
+	tcase_add_test(cases, test_free_at_once);
+	tcase_add_test(cases, test_disk_full);
+	tcase_add_test(cases, test_two_processes);
+	tcase_add_test(cases, test_no_directory);
+	tcase_add_test(cases, test_signals);
+	tcase_set_timeout(cases, 30);
+	suite_add_tcase(all, cases);
+	runner = srunner_create(all);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
