@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Connections and their deadlines.  libmicrohttpd's own time-out is for inactivity only, so that a
+ * client could trickle a request for ever. */
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "http/http-internal.h"
+#include "log.h"
+
+/* Deadlines this close together make one wake-up. */
+#define ACCURACY_US (250 * US_PER_MS)
+
+static int64_t waiting_time_ms(const struct http *http, enum waiting waiting)
+{
+	return waiting == WAITING_REQUEST ? http->settings.request_timeout_ms
+					  : http->settings.idle_timeout_ms;
+}
+
+/* Sets the timer where it would fire too late.  One that fires too early sets itself anew: cheaper than
+ * to move it with every request. */
+static void deadlines_arm(struct http *http)
+{
+	int64_t earliest_ms = INT64_MAX;
+
+	for (int i = 0; i < N_WAITING; i++) {
+		const struct connection *first = TAILQ_FIRST(&http->waiting[i]);
+
+		if (first && first->deadline_ms < earliest_ms)
+			earliest_ms = first->deadline_ms;
+	}
+	if (earliest_ms == INT64_MAX) {
+		sd_event_source_set_enabled(http->deadline_timer, SD_EVENT_OFF);
+		http->deadline_armed_ms = INT64_MAX;
+	} else if (earliest_ms < http->deadline_armed_ms) {
+		sd_event_source_set_time(
+			http->deadline_timer, (uint64_t)(earliest_ms * US_PER_MS));
+		sd_event_source_set_enabled(http->deadline_timer, SD_EVENT_ONESHOT);
+		http->deadline_armed_ms = earliest_ms;
+	}
+}
+
+static void connection_unlink(struct connection *connection)
+{
+	if (connection->waiting != WAITING_NONE)
+		TAILQ_REMOVE(&connection->http->waiting[connection->waiting], connection, link);
+	connection->waiting = WAITING_NONE;
+}
+
+void connection_wait(struct connection *connection, enum waiting waiting)
+{
+	struct http *http = connection->http;
+
+	connection_unlink(connection);
+	if (waiting != WAITING_NONE) {
+		connection->waiting = waiting;
+		connection->deadline_ms = clock_monotonic_ms() + waiting_time_ms(http, waiting);
+		TAILQ_INSERT_TAIL(&http->waiting[waiting], connection, link);
+	}
+	deadlines_arm(http);
+}
+
+static int deadlines_passed(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct http *http = userdata;
+	int64_t now_ms = clock_monotonic_ms();
+	struct connection *connection;
+
+	(void)source;
+	(void)usec;
+	for (int i = 0; i < N_WAITING; i++)
+		while ((connection = TAILQ_FIRST(&http->waiting[i])) &&
+			connection->deadline_ms <= now_ms) {
+			connection_unlink(connection);
+			/* libmicrohttpd sees the end of the input, and closes it. */
+			shutdown(connection_fd(connection), SHUT_RDWR);
+		}
+	http->deadline_armed_ms = INT64_MAX;
+	deadlines_arm(http);
+	return 0;
+}
+
+int connection_deadlines_init(struct http *http)
+{
+	int r;
+
+	for (int i = 0; i < N_WAITING; i++)
+		TAILQ_INIT(&http->waiting[i]);
+	http->deadline_armed_ms = INT64_MAX;
+	r = sd_event_add_time(http->event, &http->deadline_timer, CLOCK_MONOTONIC, 0, ACCURACY_US,
+		deadlines_passed, http);
+	if (r < 0)
+		return r;
+	return sd_event_source_set_enabled(http->deadline_timer, SD_EVENT_OFF);
+}
+
+int connection_fd(const struct connection *connection)
+{
+	return MHD_get_connection_info(connection->mhd, MHD_CONNECTION_INFO_CONNECTION_FD)
+		->connect_fd;
+}
+
+static struct connection *connection_new(struct http *http, struct MHD_Connection *mhd)
+{
+	struct connection *connection = calloc(1, sizeof(*connection));
+
+	if (!connection) {
+		/* Its first request will be dropped. */
+		log_error("Out of memory: a new connection cannot be served.");
+		return NULL;
+	}
+	connection->http = http;
+	connection->mhd = mhd;
+	connection->waiting = WAITING_NONE;
+	connection_wait(connection, WAITING_REQUEST);
+	return connection;
+}
+
+void connection_notify(void *userdata, struct MHD_Connection *mhd, void **socket_context,
+	enum MHD_ConnectionNotificationCode what)
+{
+	struct http *http = userdata;
+	struct connection *connection = *socket_context;
+
+	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+		http->n_connections++;
+		*socket_context = connection_new(http, mhd);
+		return;
+	}
+	http->n_connections--;
+	if (connection) {
+		connection_wait(connection, WAITING_NONE);
+		free(connection);
+	}
+	*socket_context = NULL;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* libmicrohttpd, without threads of its own, inside an sd-event loop. */
+#include "http/http.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <strings.h>
+
+#include "clock.h"
+#include "http/http-internal.h"
+#include "log.h"
+
+#define LOG_LINE_SIZE 256
+
+/* What a connection needs in libmicrohttpd's memory besides the request's header: a record for each
+ * header field (64 bytes; this is enough for some sixty), a piece of the body, the answer's header. */
+#define POOL_BESIDES_HEADER 8192
+
+/* libmicrohttpd 0.9.75 hangs itself when it finds its limit reached by surprise: ours comes first. */
+#define CONNECTION_LIMIT_MARGIN 16
+
+static void log_library(void *userdata, const char *format, va_list arguments) _printf_(2, 0);
+
+static void log_library(void *userdata, const char *format, va_list arguments)
+{
+	char line[LOG_LINE_SIZE];
+
+	(void)userdata;
+	/* It complains about clients, and about each socket that is handed over. */
+	if (!log_enabled(LOG_DEBUG))
+		return;
+	vsnprintf(line, sizeof(line), format, arguments);
+	line[strcspn(line, "\n")] = '\0';
+	log_debug("libmicrohttpd: %s", line);
+}
+
+/* In place of libmicrohttpd's: targets stay as they came, so that an encoded slash or NUL is seen. */
+static size_t unescape_nothing(void *userdata, struct MHD_Connection *mhd, char *text)
+{
+	(void)userdata;
+	(void)mhd;
+	return strlen(text);
+}
+
+void http_kick(struct http *http)
+{
+	sd_event_source_set_enabled(http->daemon_again, SD_EVENT_ONESHOT);
+}
+
+/* Its epoll set is edge-triggered inside: what it has left over shows in MHD_get_timeout() only. */
+static void http_run(struct http *http)
+{
+	MHD_UNSIGNED_LONG_LONG timeout_ms;
+
+	MHD_run(http->daemon);
+	if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES) {
+		if (timeout_ms == 0) {
+			http_kick(http);
+		} else {
+			sd_event_source_set_time_relative(
+				http->daemon_timer, timeout_ms * (uint64_t)US_PER_MS);
+			sd_event_source_set_enabled(http->daemon_timer, SD_EVENT_ONESHOT);
+		}
+	}
+	accept_update(http);
+}
+
+static int daemon_readable(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	(void)source;
+	(void)fd;
+	(void)events;
+	http_run(userdata);
+	return 0;
+}
+
+static int daemon_again(sd_event_source *source, void *userdata)
+{
+	(void)source;
+	http_run(userdata);
+	return 0;
+}
+
+static int daemon_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	http_run(userdata);
+	return 0;
+}
+
+static int daemon_start(struct http *http)
+{
+	unsigned flags = MHD_USE_EPOLL | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
+			 MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG;
+	size_t pool = http->settings.max_header_size + POOL_BESIDES_HEADER;
+	unsigned limit = http->settings.max_connections + CONNECTION_LIMIT_MARGIN;
+
+	/* The logger must come first, to be there for what the others have to complain. */
+	http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, request_handle, http,
+		MHD_OPTION_EXTERNAL_LOGGER, log_library, http,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool,
+		MHD_OPTION_CONNECTION_LIMIT, limit,
+		MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, http,
+		MHD_OPTION_NOTIFY_COMPLETED, request_end, http,
+		MHD_OPTION_URI_LOG_CALLBACK, request_start, http,
+		MHD_OPTION_UNESCAPE_CALLBACK, unescape_nothing, NULL,
+		MHD_OPTION_END);
+	return http->daemon ? 0 : -EIO;
+}
+
+static int daemon_watch(struct http *http)
+{
+	const union MHD_DaemonInfo *info =
+		MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	int r;
+
+	if (!info)
+		return -EIO;
+	r = sd_event_add_io(http->event, &http->daemon_readable, info->epoll_fd, EPOLLIN,
+		daemon_readable, http);
+	if (r < 0)
+		return r;
+	r = sd_event_add_defer(http->event, &http->daemon_again, daemon_again, http);
+	if (r < 0)
+		return r;
+	r = sd_event_add_time(
+		http->event, &http->daemon_timer, CLOCK_MONOTONIC, 0, 1, daemon_timer, http);
+	if (r < 0)
+		return r;
+	return sd_event_source_set_enabled(http->daemon_timer, SD_EVENT_OFF);
+}
+
+int http_new(sd_event *event, const struct http_settings *settings,
+	const struct http_operations *operations, void *userdata, struct http **ret)
+{
+	_cleanup_(http_freep) struct http *http = calloc(1, sizeof(*http));
+	int r;
+
+	if (!http)
+		return -ENOMEM;
+	http->event = sd_event_ref(event);
+	http->settings = *settings;
+	http->operations = *operations;
+	http->userdata = userdata;
+	http->token = strdup(settings->token);
+	if (!http->token)
+		return -ENOMEM;
+	http->settings.token = http->token;
+	http->token_length = strlen(http->token);
+	r = connection_deadlines_init(http);
+	if (r < 0)
+		return r;
+	r = accept_init(http);
+	if (r < 0)
+		return r;
+	r = daemon_start(http);
+	if (r < 0)
+		return r;
+	r = daemon_watch(http);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(http);
+	return 0;
+}
+
+struct http *http_free(struct http *http)
+{
+	if (!http)
+		return NULL;
+	accept_deinit(http);
+	/* Before the daemon closes the descriptor that it watches. */
+	sd_event_source_disable_unref(http->daemon_readable);
+	if (http->daemon)
+		MHD_stop_daemon(http->daemon); /* ends each connection by connection_notify() */
+	sd_event_source_disable_unref(http->daemon_again);
+	sd_event_source_disable_unref(http->daemon_timer);
+	sd_event_source_disable_unref(http->deadline_timer);
+	sd_event_source_disable_unref(http->pause_timer);
+	if (http->token)
+		explicit_bzero(http->token, http->token_length);
+	free(http->token);
+	sd_event_unref(http->event);
+	free(http);
+	return NULL;
+}
+
+void http_stop_accepting(struct http *http)
+{
+	http->stopping = true;
+	accept_deinit(http);
+}
+
+unsigned http_connections(const struct http *http)
+{
+	return http->n_connections;
+}
+
+void http_count(const struct http *http, struct http_counters *ret)
+{
+	*ret = http->counters;
+}
+
+const char *http_library_version(void)
+{
+	return MHD_get_version();
+}

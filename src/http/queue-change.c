@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* POST /sse/environments/{key}/queue-change: an update goes to the bus, and the answer waits for it. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "http/http-internal.h"
+#include "http/replies.h"
+#include "update/update.h"
+
+#define PUBLISHED_SIZE 64
+
+/* Takes the same time for a right and a wrong one, whatever the length of the right one is. */
+static bool token_is_right(const struct http *http, const char *given, size_t length)
+{
+	volatile unsigned char difference = length != http->token_length;
+
+	for (size_t i = 0; i < length; i++)
+		/* The token's NUL is compared as well: http->token_length + 1 is never 0. */
+		difference |= (unsigned char)(given[i] ^ http->token[i % (http->token_length + 1)]);
+	return difference == 0;
+}
+
+/* "Token SECRET", as Flagsmith sends it, or "Bearer SECRET". */
+static bool is_authorized(const struct connection *connection)
+{
+	static const char *const schemes[] = {"Token ", "Bearer "};
+	size_t length;
+	const char *field = request_header(connection, "Authorization", &length);
+
+	if (!field)
+		return false;
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+		size_t skip = strlen(schemes[i]);
+
+		if (length <= skip || strncasecmp(field, schemes[i], skip) != 0)
+			continue;
+		while (field[skip] == ' ')
+			skip++;
+		return token_is_right(connection->http, field + skip, length - skip);
+	}
+	return false;
+}
+
+static enum MHD_Result reply_published(struct connection *connection, uint64_t sequence)
+{
+	char json[PUBLISHED_SIZE];
+
+	snprintf(json, sizeof(json), "{\"status\":\"published\",\"sequence\":%" PRIu64 "}", sequence);
+	return reply_json(connection, MHD_HTTP_OK, json);
+}
+
+static enum MHD_Result reply_answer(struct connection *connection)
+{
+	static const struct reply_field retry = {"Retry-After", "1"};
+	const struct http_publish *publish = &connection->request.publish;
+
+	switch (publish->status) {
+	case HTTP_PUBLISHED:
+		return reply_published(connection, publish->sequence);
+	case HTTP_STALE:
+		return reply_json(connection, MHD_HTTP_OK, "{\"status\":\"stale\"}");
+	case HTTP_QUEUED:
+		return reply_json(connection, MHD_HTTP_ACCEPTED, "{\"status\":\"queued\"}");
+	case HTTP_UNAVAILABLE:
+		break;
+	}
+	return reply_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
+		publish->detail ? publish->detail : "the update could not be stored; try again",
+		&retry);
+}
+
+static enum MHD_Result publish(struct connection *connection, int64_t time_us)
+{
+	const struct http *http = connection->http;
+	struct request *request = &connection->request;
+
+	connection_wait(connection, WAITING_NONE);
+	http->operations.publish(&request->publish, &request->match.key, time_us, http->userdata);
+	if (request->publish.answered) {
+		connection_wait(connection, WAITING_IDLE);
+		return reply_answer(connection);
+	}
+	request->publish.suspended = true;
+	MHD_suspend_connection(connection->mhd);
+	return MHD_YES;
+}
+
+enum MHD_Result queue_change_answer(struct connection *connection)
+{
+	static const struct reply_field scheme = {"WWW-Authenticate", "Token"};
+	struct request *request = &connection->request;
+	const char *problem;
+	int64_t time_us;
+
+	if (request->publish.answered)
+		return reply_answer(connection);
+	if (request->match.key_error < 0)
+		return reply_error(connection, MHD_HTTP_BAD_REQUEST,
+			key_problem(request->match.key_error), NULL);
+	if (!is_authorized(connection))
+		return reply_error(connection, MHD_HTTP_UNAUTHORIZED,
+			"Invalid authorization header", &scheme);
+	if (request->body_length > BODY_MAX) {
+		request->close = true;
+		return reply_error(connection, MHD_HTTP_CONTENT_TOO_LARGE,
+			"the body is too large; expected at most 4096 bytes", NULL);
+	}
+	if (update_parse_payload(request->body ? request->body : "", request->body_length, &time_us,
+		    &problem) < 0)
+		return reply_error(connection, MHD_HTTP_UNPROCESSABLE_CONTENT, problem, NULL);
+	return publish(connection, time_us);
+}
+
+void http_answer(struct http_publish *publish, enum http_publish_status status, uint64_t sequence,
+	const char *detail)
+{
+	struct request *request = container_of(publish, struct request, publish);
+	struct connection *connection = container_of(request, struct connection, request);
+
+	assert(!publish->answered);
+	publish->answered = true;
+	publish->status = status;
+	publish->sequence = sequence;
+	publish->detail = detail ? strdup(detail) : NULL; /* without memory: a general text */
+	if (!publish->suspended)
+		return; /* publish() is still at it */
+	publish->suspended = false;
+	connection_wait(connection, WAITING_IDLE);
+	MHD_resume_connection(connection->mhd);
+	http_kick(connection->http);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The route table: which resource a request target names, and which methods it has. */
+#pragma once
+
+#include <microhttpd.h>
+
+#include "update/key.h"
+
+struct connection;
+
+enum method {
+	METHOD_GET = 1 << 0,
+	METHOD_HEAD = 1 << 1,
+	METHOD_POST = 1 << 2,
+	METHOD_OPTIONS = 1 << 3,
+	METHOD_OTHER = 0, /* in no resource's set */
+};
+
+/* Answers a request that has arrived whole.  MHD_NO drops the connection without a word: libmicrohttpd
+ * closes its descriptor.  Called again for a request that it suspended. */
+typedef enum MHD_Result resource_answer(struct connection *connection);
+
+struct route {
+	const char *path;        /* "{key}" stands for an environment's key */
+	unsigned methods;        /* a set of enum method, besides METHOD_OPTIONS, which each has */
+	const char *allow;       /* the same for the Allow field */
+	resource_answer *answer;
+};
+
+/* What a request target names. */
+struct route_match {
+	const struct route *route; /* NULL: nothing */
+	struct key key;            /* where the path has one and key_error is 0 */
+	int key_error;             /* of key_parse_segment() */
+};
+
+/* Looks up a request target as it came over the wire: an absolute path or URL, not unescaped, with or
+ * without a query.  Doubled and trailing slashes do not matter. */
+void route_find(const char *target, struct route_match *ret);
+
+enum method method_parse(const char *name);

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Listening sockets: the forms of an address, and what is opened for them. */
+#include <arpa/inet.h>
+#include <check.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "http/listen.h"
+
+static const struct {
+	const char *address;
+	int r;
+} forms[] = {
+	{":8088", 0},
+	{"127.0.0.1:8088", 0},
+	{"0.0.0.0:1", 0},
+	{"[::1]:8088", 0},
+	{"[::]:65535", 0},
+	{"localhost:80", 0},
+	{"host.example.org:8088", 0},
+	{"unix:/run/x.sock", 0},
+	{"", -EINVAL},
+	{"8088", -EINVAL},
+	{":", -EINVAL},
+	{":0", -EINVAL},
+	{":65536", -EINVAL},
+	{":123456", -EINVAL},
+	{":-1", -EINVAL},
+	{":+1", -EINVAL},
+	{":80x", -EINVAL},
+	{": 80", -EINVAL},
+	{"127.0.0.1", -EINVAL},
+	{"127.0.0.1:", -EINVAL},
+	{"::1:8088", -EINVAL},
+	{"[::1]8088", -EINVAL},
+	{"[::1:8088", -EINVAL},
+	{"[127.0.0.1]:8088", -EINVAL},
+	{"[]:8088", -EINVAL},
+	{"[x]:8088", -EINVAL},
+	{"http://host:80", -EINVAL},
+	{"a b:80", -EINVAL},
+	{"unix:", -EINVAL},
+	{"unix:x.sock", -EINVAL},
+};
+
+START_TEST(knows_the_forms)
+{
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+		ck_assert_msg(
+			listen_check(forms[i].address) == forms[i].r, "'%s'", forms[i].address);
+}
+END_TEST
+
+START_TEST(refuses_a_path_that_is_too_long)
+{
+	struct sockaddr_un address;
+	char text[sizeof(address.sun_path) + 6];
+
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "unix:/", 6);
+	text[sizeof(text) - 1] = '\0';
+	ck_assert_int_eq(listen_check(text), -EINVAL);
+	text[sizeof(text) - 2] = '\0';
+	ck_assert_int_eq(listen_check(text), 0);
+}
+END_TEST
+
+/* A port that is free for now, on all addresses. */
+static unsigned free_port(void)
+{
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6};
+	socklen_t length = sizeof(address);
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, length), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+	close(fd);
+	return ntohs(address.sin6_port);
+}
+
+static int connect_ipv4(unsigned port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((in_port_t)port)};
+	int fd = socket(AF_INET, SOCK_STREAM, 0), r;
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	r = connect(fd, (struct sockaddr *)&address, sizeof(address));
+	close(fd);
+	return r;
+}
+
+static int connect_ipv6(unsigned port)
+{
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6,
+		.sin6_port = htons((in_port_t)port),
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	int fd = socket(AF_INET6, SOCK_STREAM, 0), r;
+
+	r = connect(fd, (struct sockaddr *)&address, sizeof(address));
+	close(fd);
+	return r;
+}
+
+static void close_all(int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+	free(fds);
+}
+
+START_TEST(opens_a_list)
+{
+	unsigned everywhere = free_port(), ipv4_only = free_port(), ipv6_only = free_port();
+	char text[256], name[LISTEN_NAME_SIZE], expected[64], *problem = NULL;
+	int *fds = NULL;
+	size_t n = 0;
+
+	snprintf(
+		text, sizeof(text), ":%u, 127.0.0.1:%u,[::1]:%u", everywhere, ipv4_only, ipv6_only);
+	ck_assert_int_eq(listen_open(text, &fds, &n, &problem), 0);
+	ck_assert_uint_eq(n, 3);
+	ck_assert_int_eq(connect_ipv4(everywhere), 0);
+	ck_assert_int_eq(connect_ipv6(everywhere), 0);
+	ck_assert_int_eq(connect_ipv4(ipv4_only), 0);
+	ck_assert_int_ne(connect_ipv6(ipv4_only), 0);
+	ck_assert_int_ne(connect_ipv4(ipv6_only), 0);
+	ck_assert_int_eq(connect_ipv6(ipv6_only), 0);
+	listen_name(fds[1], name);
+	snprintf(expected, sizeof(expected), "127.0.0.1:%u", ipv4_only);
+	ck_assert_str_eq(name, expected);
+	listen_name(fds[2], name);
+	snprintf(expected, sizeof(expected), "[::1]:%u", ipv6_only);
+	ck_assert_str_eq(name, expected);
+	for (size_t i = 0; i < n; i++)
+		ck_assert_int_eq(accept4(fds[i], NULL, NULL, SOCK_CLOEXEC) >= 0, 1);
+	/* Non-blocking: a second one is not waited for. */
+	ck_assert_int_eq(accept4(fds[1], NULL, NULL, SOCK_CLOEXEC), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	close_all(fds, n);
+}
+END_TEST
+
+START_TEST(says_what_it_cannot_open_and_leaves_nothing_open)
+{
+	unsigned taken = free_port(), other = free_port();
+	char text[128], expected[128], *problem = NULL;
+	int *fds = NULL, *more = NULL;
+	size_t n = 0, m = 0;
+
+	snprintf(text, sizeof(text), "127.0.0.1:%u", taken);
+	ck_assert_int_eq(listen_open(text, &fds, &n, &problem), 0);
+	snprintf(text, sizeof(text), "127.0.0.1:%u,127.0.0.1:%u", other, taken);
+	ck_assert_int_eq(listen_open(text, &more, &m, &problem), -EADDRINUSE);
+	snprintf(expected, sizeof(expected),
+		"Cannot listen on 127.0.0.1:%u: Address already in use.", taken);
+	ck_assert_str_eq(problem, expected);
+	free(problem);
+	ck_assert_int_ne(connect_ipv4(other), 0);
+	close_all(fds, n);
+}
+END_TEST
+
+START_TEST(replaces_a_unix_socket_that_is_left_over_but_no_other_file)
+{
+	char directory[] = "/tmp/flagsse-listen-XXXXXX", text[128], name[LISTEN_NAME_SIZE];
+	char *problem = NULL;
+	const char *path = text + 5;
+	struct stat status;
+	int *fds = NULL, *more = NULL;
+	size_t n = 0, m = 0;
+	FILE *file;
+
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(text, sizeof(text), "unix:%s/x.sock", directory);
+	ck_assert_int_eq(listen_open(text, &fds, &n, &problem), 0);
+	listen_name(fds[0], name);
+	ck_assert_str_eq(name, text);
+	ck_assert_int_eq(stat(path, &status), 0);
+	ck_assert_uint_eq(status.st_mode & 0777, 0666);
+	ck_assert_int_eq(listen_open(text, &more, &m, &problem), -EADDRINUSE);
+	free(problem);
+	close_all(fds, n); /* as after a crash: the file stays */
+	ck_assert_int_eq(listen_open(text, &fds, &n, &problem), 0);
+	close_all(fds, n);
+	ck_assert_int_eq(unlink(path), 0);
+	file = fopen(path, "w");
+	ck_assert_ptr_nonnull(file);
+	fclose(file);
+	ck_assert_int_eq(listen_open(text, &fds, &n, &problem), -EADDRINUSE);
+	free(problem);
+	ck_assert_int_eq(stat(path, &status), 0);
+	ck_assert(S_ISREG(status.st_mode));
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(rmdir(directory), 0);
+}
+END_TEST
+
+START_TEST(without_systemd_there_are_none)
+{
+	char *problem = NULL;
+	int *fds = NULL;
+	size_t n = 1;
+
+	unsetenv("LISTEN_FDS");
+	ck_assert_int_eq(listen_from_systemd(&fds, &n, &problem), 0);
+	ck_assert_uint_eq(n, 0);
+	free(fds);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("listen");
+	TCase *tests = tcase_create("listen");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_test(tests, knows_the_forms);
+	tcase_add_test(tests, refuses_a_path_that_is_too_long);
+	tcase_add_test(tests, opens_a_list);
+	tcase_add_test(tests, says_what_it_cannot_open_and_leaves_nothing_open);
+	tcase_add_test(tests, replaces_a_unix_socket_that_is_left_over_but_no_other_file);
+	tcase_add_test(tests, without_systemd_there_are_none);
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
