@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The limit of open files, and who gets how many of them.  "Full" is decided by counting against
+ * these, never by EMFILE. */
+#pragma once
+
+#include <stddef.h>
+
+struct descriptor_shares {
+	size_t streams; /* at most so many */
+	unsigned http;  /* connections that HTTP may have in hand besides */
+};
+
+/* Raises the limit as far as it goes, and shares it out.  `configured` is the most streams that are
+ * wanted; 0: as many as there can be.  Logs the outcome. */
+void descriptors_share(size_t configured, struct descriptor_shares *ret);

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Readiness, status and watchdog, told to systemd. */
+#include "notify.h"
+
+#include <errno.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "clock.h"
+
+/* The status is looked at so often, and told if it has changed. */
+#define STATUS_INTERVAL_US (5 * US_PER_S)
+
+#define STATUS_SIZE 512
+
+struct notify {
+	struct notify_operations operations;
+	void *userdata;
+	bool ready;
+	char status[STATUS_SIZE]; /* as told last */
+	uint64_t watchdog_us;     /* 0: the unit has none */
+	sd_event_source *status_timer;
+	sd_event_source *watchdog_timer;
+};
+
+void notify_status(struct notify *notify)
+{
+	char status[STATUS_SIZE];
+
+	notify->operations.write_status(status, sizeof(status), notify->userdata);
+	if (strcmp(status, notify->status) == 0)
+		return;
+	memcpy(notify->status, status, sizeof(status));
+	(void)sd_notifyf(0, "STATUS=%s", status);
+}
+
+static int on_status_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct notify *notify = userdata;
+
+	(void)usec;
+	notify_status(notify);
+	return sd_event_source_set_time_relative(source, STATUS_INTERVAL_US);
+}
+
+/* Twice in the time that the watchdog allows; a shard has half of it to answer. */
+static int on_watchdog_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct notify *notify = userdata;
+
+	(void)usec;
+	if (notify->operations.is_alive(notify->userdata))
+		(void)sd_notify(0, "WATCHDOG=1");
+	return sd_event_source_set_time_relative(source, notify->watchdog_us / 2);
+}
+
+static int add_timer(sd_event *event, uint64_t interval_us, sd_event_time_handler_t handler,
+	struct notify *notify, sd_event_source **ret)
+{
+	int r;
+
+	r = sd_event_add_time_relative(
+		event, ret, CLOCK_MONOTONIC, interval_us, 0, handler, notify);
+	if (r < 0)
+		return r;
+	return sd_event_source_set_enabled(*ret, SD_EVENT_ON);
+}
+
+int notify_new(sd_event *event, const struct notify_operations *operations, void *userdata,
+	struct notify **ret)
+{
+	_cleanup_(notify_freep) struct notify *notify = calloc(1, sizeof(*notify));
+	int r;
+
+	if (!notify)
+		return -ENOMEM;
+	notify->operations = *operations;
+	notify->userdata = userdata;
+	if (getenv("NOTIFY_SOCKET")) {
+		r = add_timer(
+			event, STATUS_INTERVAL_US, on_status_timer, notify, &notify->status_timer);
+		if (r < 0)
+			return r;
+	}
+	r = sd_watchdog_enabled(0, &notify->watchdog_us);
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		(void)operations->is_alive(userdata);
+		r = add_timer(event, notify->watchdog_us / 2, on_watchdog_timer, notify,
+			&notify->watchdog_timer);
+		if (r < 0)
+			return r;
+	}
+	*ret = TAKE_PTR(notify);
+	return 0;
+}
+
+struct notify *notify_free(struct notify *notify)
+{
+	if (!notify)
+		return NULL;
+	sd_event_source_disable_unref(notify->status_timer);
+	sd_event_source_disable_unref(notify->watchdog_timer);
+	free(notify);
+	return NULL;
+}
+
+void notify_ready(struct notify *notify)
+{
+	if (notify->ready)
+		return;
+	notify->ready = true;
+	notify_status(notify);
+	(void)sd_notify(0, "READY=1");
+}
+
+void notify_stopping(struct notify *notify)
+{
+	notify_status(notify);
+	(void)sd_notify(0, "STOPPING=1");
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What systemd is told and asks for: readiness, status, watchdog (sd_notify(3)).  Without systemd
+ * all of it does nothing.  Main thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+#include "cleanup.h"
+
+struct notify;
+
+struct notify_operations {
+	/* Writes one line about the state of things for `systemctl status`. */
+	void (*write_status)(char *text, size_t size, void *userdata);
+
+	/* Whether all threads have answered since the last call; asks them anew. */
+	bool (*is_alive)(void *userdata);
+};
+
+/* Keeps the status up to date and, if the unit has WatchdogSec=, feeds the watchdog while
+ * is_alive() says so. 0 or -errno. */
+int notify_new(sd_event *event, const struct notify_operations *operations, void *userdata,
+	struct notify **ret);
+struct notify *notify_free(struct notify *notify); /* takes NULL; returns NULL */
+DEFINE_CLEANUP(struct notify *, notify_free)
+
+/* The status has changed: tells it at once. */
+void notify_status(struct notify *notify);
+
+/* READY=1; only the first call counts. */
+void notify_ready(struct notify *notify);
+
+/* STOPPING=1. */
+void notify_stopping(struct notify *notify);

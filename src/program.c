@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The program: reads options and configuration, and runs the server or prints what is asked for. */
+#include "program.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <json-c/json_c_version.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "bus/bus.h"
+#include "bus/store.h"
+#include "config.h"
+#include "http/http.h"
+#include "http/listen.h"
+#include "log.h"
+#include "server.h"
+
+enum action {
+	ACTION_SERVE,
+	ACTION_CHECK_CONFIG,
+	ACTION_PRINT_CONFIG,
+	ACTION_PRINT_SAMPLE,
+	ACTION_PRINT_MAN,
+	ACTION_VERSION,
+	ACTION_HELP,
+};
+
+struct options {
+	enum action action;
+	const char *file;
+	const char **overrides; /* NULL-terminated */
+	size_t n_overrides;
+};
+
+static void print_help(void)
+{
+	puts("Usage: flagsse [OPTION]...\n"
+	     "Tells the clients of Flagsmith environments about updates, over Server-Sent Events.\n"
+	     "\n"
+	     "  -c FILE                  read FILE, and conf.d/*.conf beside it, instead of\n"
+	     "                           " FLAGSSE_SYSCONFDIR "/flagsse.conf and its conf.d\n"
+	     "  -o SECTION.KEY=VALUE     set a setting; wins over files and environment\n"
+	     "  --standalone             without NATS: the embedded store is the bus\n"
+	     "                           (-o bus.type=local)\n"
+	     "  --check-config           check the configuration and exit: 0, or 78 if it\n"
+	     "                           cannot be used\n"
+	     "  --print-config           print the settings in effect, where each came from,\n"
+	     "                           and exit\n"
+	     "  --print-sample-config    print a file with all settings and exit\n"
+	     "  --version                print the version and exit\n"
+	     "  --help                   print this and exit\n"
+	     "\n"
+	     "Settings come from the files, the environment, the options; the later wins:\n");
+	config_print_help(stdout);
+}
+
+static void print_version(void)
+{
+	printf("flagsse " PACKAGE_VERSION "\n"
+	       "libmicrohttpd %s\nnats.c %s\nSQLite %s\njson-c %s\n",
+		http_library_version(), bus_library_version(), store_library_version(),
+		json_c_version());
+}
+
+static void add_override(struct options *options, const char *text)
+{
+	options->overrides[options->n_overrides++] = text;
+}
+
+static bool parse_options(int argc, char *argv[], struct options *options)
+{
+	enum {
+		STANDALONE = 256,
+		FIRST_ACTION
+	};
+	static const struct option known[] = {
+		{"standalone", no_argument, NULL, STANDALONE},
+		{"check-config", no_argument, NULL, FIRST_ACTION + ACTION_CHECK_CONFIG},
+		{"print-config", no_argument, NULL, FIRST_ACTION + ACTION_PRINT_CONFIG},
+		{"print-sample-config", no_argument, NULL, FIRST_ACTION + ACTION_PRINT_SAMPLE},
+		{"print-man", no_argument, NULL, FIRST_ACTION + ACTION_PRINT_MAN},
+		{"version", no_argument, NULL, FIRST_ACTION + ACTION_VERSION},
+		{"help", no_argument, NULL, FIRST_ACTION + ACTION_HELP},
+		{NULL, 0, NULL, 0},
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "c:o:", known, NULL)) != -1) {
+		if (option == 'c')
+			options->file = optarg;
+		else if (option == 'o')
+			add_override(options, optarg);
+		else if (option == STANDALONE)
+			add_override(options, "bus.type=local");
+		else if (option >= FIRST_ACTION)
+			options->action = (enum action)(option - FIRST_ACTION);
+		else
+			return false;
+	}
+	if (optind < argc)
+		fprintf(stderr, "flagsse: unexpected argument '%s'\n", argv[optind]);
+	return optind == argc;
+}
+
+static void complain(bool warning, const char *text, void *userdata)
+{
+	(void)userdata;
+	log_at(warning ? LOG_WARNING : LOG_ERR, "%s", text);
+}
+
+static int load_config(const struct options *options, struct config **ret)
+{
+	struct config_sources sources = {
+		.file = options->file,
+		.overrides = options->overrides,
+		.environment = environ,
+		.check_listen = listen_check,
+	};
+
+	return config_load(&sources, complain, NULL, ret);
+}
+
+static int serve(const struct config *config)
+{
+	_cleanup_(server_freep) struct server *server = NULL;
+
+	log_info("flagsse " PACKAGE_VERSION " starts.");
+	if (server_new(config, &server) < 0 || server_run(server) < 0)
+		return EXIT_FAILURE;
+	server = server_free(server);
+	log_info("flagsse has stopped.");
+	return EXIT_SUCCESS;
+}
+
+static int run_with_config(const struct options *options)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	int r;
+
+	r = load_config(options, &config);
+	if (r == -ENOMEM)
+		return EXIT_FAILURE;
+	if (r < 0)
+		return EX_CONFIG;
+	if (options->action == ACTION_CHECK_CONFIG)
+		return EXIT_SUCCESS;
+	if (options->action == ACTION_PRINT_CONFIG) {
+		config_print(config, stdout);
+		return EXIT_SUCCESS;
+	}
+	log_set_level(CONFIG_LOG_LEVEL(config));
+	return serve(config);
+}
+
+/* What was printed has been written, or the exit code says so. */
+static int finish_output(void)
+{
+	if (fflush(stdout) == 0)
+		return EXIT_SUCCESS;
+	fprintf(stderr, "flagsse: cannot write: %s\n", strerror(errno));
+	return EXIT_FAILURE;
+}
+
+static int act(const struct options *options)
+{
+	switch (options->action) {
+	case ACTION_HELP:
+		print_help();
+		return finish_output();
+	case ACTION_VERSION:
+		print_version();
+		return finish_output();
+	case ACTION_PRINT_SAMPLE:
+		config_print_sample(stdout);
+		return finish_output();
+	case ACTION_PRINT_MAN:
+		config_print_man(stdout);
+		return finish_output();
+	default:
+		return run_with_config(options);
+	}
+}
+
+int program_run(int argc, char *argv[])
+{
+	struct options options = {0};
+	int r;
+
+	log_open();
+	options.overrides = calloc((size_t)argc + 1, sizeof(options.overrides[0]));
+	if (!options.overrides)
+		return EXIT_FAILURE;
+	if (parse_options(argc, argv, &options))
+		r = act(&options);
+	else {
+		fputs("Try 'flagsse --help'.\n", stderr);
+		r = EX_USAGE;
+	}
+	free(options.overrides);
+	return r;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The server's state, for its own files. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+
+#include "bus/bus.h"
+#include "config.h"
+#include "http/http.h"
+#include "hub/hub.h"
+#include "hub/profile.h"
+#include "hub/registry.h"
+#include "mailbox.h"
+#include "notify.h"
+#include "server.h"
+
+/* An update that is with the bus. */
+struct pending {
+	struct publication publication; /* the bus's until it comes back */
+	TAILQ_ENTRY(pending) link;      /* in server.pending while `publish` is set; oldest first */
+	struct http_publish *publish;   /* who waits; NULL: nobody (any more) */
+	int64_t deadline_ms;
+};
+
+TAILQ_HEAD(pending_queue, pending);
+
+struct server {
+	sd_event *event;
+	struct hub *hub;
+	struct registry *registry;
+	struct bus *bus;
+	struct http *http;
+	struct notify *notify;
+
+	/* From the configuration: */
+	size_t max_streams;
+	unsigned retry_min_ms, retry_max_ms;
+	struct profile *profiles;
+	size_t n_profiles;
+	struct profile standard; /* for clients that no profile fits */
+
+	/* The bus: */
+	struct mailbox inbox;
+	struct mail_list bus_mail; /* taken from it, not yet acted upon */
+	bool undelivered; /* its first is in the registry, but the hub had no memory for it */
+	sd_event_source *inbox_source;
+	sd_event_source *backlog_source; /* on while there is bus_mail */
+	bool bus_up;
+	bool bus_was_up;
+	int64_t bus_down_since_ms;
+	char bus_problem[256]; /* while it is down */
+
+	/* Updates on their way: */
+	struct pending_queue pending;
+	size_t n_publications; /* with the bus, whether somebody waits or not */
+	sd_event_source *deadline_timer;
+
+	/* The end: */
+	bool stopping;
+	int64_t stop_ms; /* when it has to be over */
+	sd_event_source *signal_sources[2];
+	sd_event_source *ready_timer;
+	sd_event_source *expiry_timer;
+	sd_event_source *stop_timer;
+
+	struct {
+		uint64_t updates;   /* from the bus, newer than what was known */
+		uint64_t repaired;  /* written back, as the bus had lost them */
+		uint64_t skipped;   /* messages on the bus that are none */
+		uint64_t published; /* answers to publishers: */
+		uint64_t stale;
+		uint64_t unavailable;
+		uint64_t full; /* subscribers refused */
+	} counters;
+};
+
+/* publish.c: updates from HTTP to the bus, and the answers back. */
+int publish_init(struct server *server);
+void publish_request(
+	struct http_publish *publish, const struct key *key, int64_t time_us, void *userdata);
+void publish_write_back(struct server *server, const struct update *update);
+void publish_on_answer(struct server *server, struct publication *publication);
+void publish_deinit(struct server *server);
+
+/* updates.c: what the bus tells, to registry and hub. */
+void updates_prepare(struct server *server); /* what updates_deinit() needs at least */
+int updates_init(struct server *server);
+void updates_deinit(struct server *server);
+
+/* status.c: the state of things, for machines and people. */
+void status_write_metrics(FILE *file, void *userdata);
+void status_write_line(char *text, size_t size, void *userdata);
+const char *status_not_ready(void *userdata);

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The server: makes the parts, connects them, runs the loop, and ends it all in good order. */
+#include "server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "descriptors.h"
+#include "http/listen.h"
+#include "log.h"
+#include "server-internal.h"
+
+/* systemd is told READY after this even if the bus is away: streams can be served. */
+#define READY_WITHOUT_BUS_US (5 * US_PER_S)
+
+#define EXPIRY_INTERVAL_US (60 * US_PER_S)
+
+/* At the end: how often to look whether all streams have gone, and how long to wait for them. */
+#define STOP_INTERVAL_US (20 * US_PER_MS)
+#define STOP_TIMEOUT_MS  10000
+
+/* A long poll is answered by the snapshot only if that is as fresh: its client sends no id, and
+ * would get the same update again and again. */
+#define LONG_POLL_FRESH_US (5 * US_PER_S)
+
+/* In [minimum, maximum]. */
+static int64_t random_between(int64_t minimum, int64_t maximum)
+{
+	return minimum + (int64_t)((double)random() / ((double)RAND_MAX + 1.0) *
+				   (double)(maximum - minimum + 1));
+}
+
+/* ---- Streams ---- */
+
+static struct frame *choose_snapshot(struct server *server,
+	const struct http_subscription *subscription, const struct profile *profile)
+{
+	int64_t now_us = clock_wall_us();
+	const struct update *latest;
+	struct frame *frame;
+
+	if (!registry_latest(server->registry, &subscription->key, now_us, &latest, &frame))
+		return NULL;
+	if (subscription->last_event_id == latest->time_us)
+		return NULL;
+	if (profile->close_after_update && now_us - latest->stored_us >= LONG_POLL_FRESH_US)
+		return NULL;
+	return frame;
+}
+
+static int on_subscribe(const struct http_subscription *subscription, void *userdata)
+{
+	struct server *server = userdata;
+	const struct profile *profile = profile_find(
+		server->profiles, server->n_profiles, subscription->user_agent, &server->standard);
+	struct hub_arrival arrival = {
+		.fd = subscription->fd,
+		.key = subscription->key,
+		.encoding = subscription->encoding,
+		.head = subscription->head,
+		.retry_ms = (unsigned)random_between(server->retry_min_ms, server->retry_max_ms),
+		.lifetime_ms = random_between(profile->max_age_ms * 4 / 5, profile->max_age_ms),
+		.close_after_update = profile->close_after_update,
+	};
+
+	if (hub_streams(server->hub) >= server->max_streams) {
+		server->counters.full++;
+		return -EAGAIN;
+	}
+	arrival.snapshot = choose_snapshot(server, subscription, profile);
+	return hub_adopt(server->hub, &arrival);
+}
+
+/* ---- Timers and signals ---- */
+
+static int on_ready_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct server *server = userdata;
+
+	(void)source;
+	(void)usec;
+	notify_ready(server->notify);
+	return 0;
+}
+
+static int on_expiry_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct server *server = userdata;
+
+	(void)usec;
+	registry_expire(server->registry, clock_wall_us());
+	return sd_event_source_set_time_relative(source, EXPIRY_INTERVAL_US);
+}
+
+static bool all_is_over(const struct server *server)
+{
+	return hub_streams(server->hub) == 0 && TAILQ_EMPTY(&server->pending) &&
+	       http_connections(server->http) == 0;
+}
+
+static int on_stop_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct server *server = userdata;
+	bool late = clock_monotonic_ms() >= server->stop_ms;
+
+	(void)usec;
+	if (late && hub_streams(server->hub) > 0)
+		log_warning("%zu streams have not ended in time and are cut off.",
+			hub_streams(server->hub));
+	if (late || all_is_over(server))
+		return sd_event_exit(server->event, 0);
+	return sd_event_source_set_time_relative(source, STOP_INTERVAL_US);
+}
+
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	struct server *server = userdata;
+
+	(void)source;
+	if (server->stopping) {
+		log_notice("%s again: stopping at once.", strsignal((int)info->ssi_signo));
+		server->stop_ms = 0;
+		return 0;
+	}
+	log_notice("%s: stopping. %zu streams are ended cleanly.", strsignal((int)info->ssi_signo),
+		hub_streams(server->hub));
+	server->stopping = true;
+	server->stop_ms = clock_monotonic_ms() + STOP_TIMEOUT_MS;
+	notify_stopping(server->notify);
+	http_stop_accepting(server->http);
+	hub_drain(server->hub);
+	return sd_event_source_set_enabled(server->stop_timer, SD_EVENT_ON);
+}
+
+static int add_timer(struct server *server, uint64_t delay_us, sd_event_time_handler_t handler,
+	int enabled, sd_event_source **ret)
+{
+	int r = sd_event_add_time_relative(
+		server->event, ret, CLOCK_MONOTONIC, delay_us, 0, handler, server);
+
+	return r < 0 ? r : sd_event_source_set_enabled(*ret, enabled);
+}
+
+static int add_sources(struct server *server)
+{
+	static const int signals[] = {SIGTERM, SIGINT};
+	int r;
+
+	for (size_t i = 0; i < 2; i++) {
+		r = sd_event_add_signal(
+			server->event, &server->signal_sources[i], signals[i], on_signal, server);
+		if (r < 0)
+			return r;
+	}
+	r = add_timer(server, READY_WITHOUT_BUS_US, on_ready_timer, SD_EVENT_ONESHOT,
+		&server->ready_timer);
+	if (r < 0)
+		return r;
+	r = add_timer(
+		server, EXPIRY_INTERVAL_US, on_expiry_timer, SD_EVENT_ON, &server->expiry_timer);
+	if (r < 0)
+		return r;
+	return add_timer(server, 0, on_stop_timer, SD_EVENT_OFF, &server->stop_timer);
+}
+
+/* ---- Making the parts ---- */
+
+static int copy_profiles(struct server *server, const struct config *config)
+{
+	server->standard = (struct profile){
+		.user_agent = "",
+		.max_age_ms = config->streams_max_age_ms,
+	};
+	server->profiles = calloc(config->n_profiles + 1, sizeof(server->profiles[0]));
+	if (!server->profiles)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->n_profiles; i++)
+		server->profiles[i] = (struct profile){
+			.user_agent = config->profiles[i].user_agent,
+			.max_age_ms = config->profiles[i].max_age_ms,
+			.close_after_update = config->profiles[i].close_after_update,
+		};
+	server->n_profiles = config->n_profiles;
+	return 0;
+}
+
+static int start_hub(struct server *server, const struct config *config)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	struct hub_settings settings = {
+		.shards = (unsigned)config->streams_shards,
+		.keepalive_ms = config->streams_keepalive_ms,
+		.user_timeout_ms = config->streams_user_timeout_ms,
+		.spread_ms = config->streams_spread_ms,
+	};
+
+	if (settings.shards == 0)
+		settings.shards = cores > 0 ? (unsigned)cores : 1;
+	return hub_new(&settings, &server->hub);
+}
+
+/* systemd makes it; without systemd its parent exists at least. */
+static int make_state_dir(const char *path)
+{
+	if (mkdir(path, 0700) < 0 && errno != EEXIST) {
+		int error = errno;
+
+		log_error("Cannot make the state directory %s: %s. Set service.state_dir.", path,
+			strerror(error));
+		return -error;
+	}
+	return 0;
+}
+
+static int start_bus(struct server *server, const struct config *config)
+{
+	struct nats_settings nats = {
+		.urls = config->nats_url,
+		.connect_timeout_ms = config->nats_connect_timeout_ms,
+		.replicas = (int)config->nats_replicas,
+	};
+	int r;
+
+	server->bus_down_since_ms = clock_monotonic_ms();
+	snprintf(server->bus_problem, sizeof(server->bus_problem),
+		"The bus is being connected to; try again.");
+	if (config->bus_type == BUS_TYPE_NATS)
+		return bus_new_nats(&nats, &server->inbox, &server->bus);
+	r = make_state_dir(config->state_dir);
+	return r < 0 ? r : bus_new_local(config->state_dir, &server->inbox, &server->bus);
+}
+
+static int start_http(struct server *server, const struct config *config, unsigned max_connections)
+{
+	static const struct http_operations operations = {
+		.subscribe = on_subscribe,
+		.publish = publish_request,
+		.not_ready = status_not_ready,
+		.write_metrics = status_write_metrics,
+	};
+	struct http_settings settings = {
+		.token = config->token,
+		.request_timeout_ms = config->http_request_timeout_ms,
+		.idle_timeout_ms = config->http_idle_timeout_ms,
+		.max_header_size = (size_t)config->http_max_header_size,
+		.max_connections = max_connections,
+	};
+
+	return http_new(server->event, &settings, &operations, server, &server->http);
+}
+
+/* From systemd where there are any, else as configured. */
+static int start_listening(struct server *server, const struct config *config)
+{
+	_cleanup_(freep) char *problem = NULL;
+	_cleanup_(freep) int *fds = NULL;
+	size_t n = 0;
+	int r;
+
+	r = listen_from_systemd(&fds, &n, &problem);
+	if (r >= 0 && n == 0) {
+		free(TAKE_PTR(fds));
+		r = listen_open(config->http_listen, &fds, &n, &problem);
+	}
+	if (r < 0) {
+		log_error("%s", problem ? problem : "Out of memory for the listening sockets.");
+		return r;
+	}
+	for (size_t i = 0; i < n; i++) {
+		char name[LISTEN_NAME_SIZE];
+
+		listen_name(fds[i], name);
+		r = http_add_listener(server->http, fds[i]);
+		if (r < 0) {
+			log_error("Cannot accept on %s: %s.", name, strerror(-r));
+			while (++i < n)
+				close(fds[i]);
+			return r;
+		}
+		log_info("Listening on %s.", name);
+	}
+	return 0;
+}
+
+static bool is_alive(void *userdata)
+{
+	struct server *server = userdata;
+	bool alive = hub_is_alive(server->hub);
+
+	hub_ping(server->hub);
+	return alive;
+}
+
+static int start_notify(struct server *server)
+{
+	static const struct notify_operations operations = {
+		.write_status = status_write_line,
+		.is_alive = is_alive,
+	};
+
+	return notify_new(server->event, &operations, server, &server->notify);
+}
+
+static int server_start(struct server *server, const struct config *config)
+{
+	struct descriptor_shares shares;
+	int r;
+
+	descriptors_share((size_t)config->streams_max_streams, &shares);
+	server->max_streams = shares.streams;
+	server->retry_min_ms = (unsigned)config->streams_retry_min_ms;
+	server->retry_max_ms = (unsigned)config->streams_retry_max_ms;
+	if ((r = copy_profiles(server, config)) < 0 || (r = registry_new(&server->registry)) < 0 ||
+		(r = add_sources(server)) < 0 || (r = updates_init(server)) < 0 ||
+		(r = publish_init(server)) < 0 || (r = start_hub(server, config)) < 0 ||
+		(r = start_http(server, config, shares.http)) < 0 ||
+		(r = start_notify(server)) < 0 || (r = start_listening(server, config)) < 0)
+		return r;
+	return start_bus(server, config);
+}
+
+/* So that main's loop gets them by sd-event, and no thread does. */
+static int block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+		return -errno;
+	return 0;
+}
+
+static void seed_random(void)
+{
+	unsigned seed;
+
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
+		seed = (unsigned)clock_wall_us() ^ (unsigned)getpid();
+	srandom(seed);
+}
+
+int server_new(const struct config *config, struct server **ret)
+{
+	_cleanup_(server_freep) struct server *server = calloc(1, sizeof(*server));
+	int r;
+
+	if (!server)
+		return -ENOMEM;
+	seed_random();
+	updates_prepare(server);
+	r = block_signals();
+	if (r >= 0)
+		r = sd_event_new(&server->event);
+	if (r >= 0)
+		r = server_start(server, config);
+	if (r < 0) {
+		log_error("Cannot start: %s.", strerror(-r));
+		return r;
+	}
+	*ret = TAKE_PTR(server);
+	return 0;
+}
+
+int server_run(struct server *server)
+{
+	return sd_event_loop(server->event);
+}
+
+struct server *server_free(struct server *server)
+{
+	if (!server)
+		return NULL;
+	server->stopping = true;
+	bus_free(server->bus);
+	publish_deinit(server);
+	updates_deinit(server);
+	http_free(server->http);
+	hub_free(server->hub);
+	notify_free(server->notify);
+	registry_free(server->registry);
+	for (size_t i = 0; i < 2; i++)
+		sd_event_source_disable_unref(server->signal_sources[i]);
+	sd_event_source_disable_unref(server->ready_timer);
+	sd_event_source_disable_unref(server->expiry_timer);
+	sd_event_source_disable_unref(server->stop_timer);
+	sd_event_unref(server->event);
+	free(server->profiles);
+	free(server);
+	return NULL;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The state of things: metrics for Prometheus, a line for systemd, a reason for /readyz. */
+#include <inttypes.h>
+
+#include "server-internal.h"
+
+static void write_metric(
+	FILE *file, const char *name, const char *type, const char *help, uint64_t value)
+{
+	fprintf(file, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", name, help, name, type, name,
+		value);
+}
+
+static void write_hub_metrics(FILE *file, const struct server *server)
+{
+	struct hub_counters hub;
+
+	hub_count(server->hub, &hub);
+	write_metric(
+		file, "flagsse_streams", "gauge", "Streams open now.", hub_streams(server->hub));
+	write_metric(file, "flagsse_streams_max", "gauge", "Streams allowed.", server->max_streams);
+	write_metric(file, "flagsse_streams_opened_total", "counter", "Streams begun.",
+		hub.streams_opened);
+	write_metric(file, "flagsse_streams_closed_total", "counter",
+		"Streams ended, by whichever side.", hub.streams_closed);
+	write_metric(file, "flagsse_streams_refused_total", "counter",
+		"Subscribers refused, as there were too many streams.", server->counters.full);
+	write_metric(file, "flagsse_events_sent_total", "counter",
+		"Updates written to a stream, those on connecting included.", hub.events_sent);
+	write_metric(file, "flagsse_events_replaced_total", "counter",
+		"Updates that a newer one replaced before a slow stream had them.",
+		hub.events_replaced);
+	write_metric(file, "flagsse_keepalives_sent_total", "counter",
+		"Comments sent to keep streams alive.", hub.keepalives_sent);
+	write_metric(file, "flagsse_sent_bytes_total", "counter", "Bytes written to streams.",
+		hub.bytes_sent);
+}
+
+static void write_update_metrics(FILE *file, const struct server *server)
+{
+	write_metric(
+		file, "flagsse_bus_up", "gauge", "1 while the bus is connected.", server->bus_up);
+	write_metric(file, "flagsse_environments", "gauge", "Environments with a known update.",
+		registry_size(server->registry));
+	write_metric(file, "flagsse_updates_total", "counter", "Updates received from the bus.",
+		server->counters.updates);
+	write_metric(file, "flagsse_updates_repaired_total", "counter",
+		"Updates written back, as the bus had lost them.", server->counters.repaired);
+	write_metric(file, "flagsse_messages_skipped_total", "counter",
+		"Messages on the bus that are no update.", server->counters.skipped);
+	fprintf(file,
+		"# HELP flagsse_publishes_total Answers to publishers.\n"
+		"# TYPE flagsse_publishes_total counter\n"
+		"flagsse_publishes_total{status=\"published\"} %" PRIu64 "\n"
+		"flagsse_publishes_total{status=\"stale\"} %" PRIu64 "\n"
+		"flagsse_publishes_total{status=\"unavailable\"} %" PRIu64 "\n",
+		server->counters.published, server->counters.stale, server->counters.unavailable);
+}
+
+static void write_http_metrics(FILE *file, const struct server *server)
+{
+	struct http_counters http;
+
+	http_count(server->http, &http);
+	write_metric(file, "flagsse_http_connections", "gauge",
+		"Connections in the hands of HTTP: streams do not count.",
+		http_connections(server->http));
+	write_metric(file, "flagsse_http_accepted_total", "counter", "Connections accepted.",
+		http.accepted);
+	fputs("# HELP flagsse_http_responses_total Responses by class of status.\n"
+	      "# TYPE flagsse_http_responses_total counter\n",
+		file);
+	for (unsigned i = 2; i <= 5; i++)
+		fprintf(file, "flagsse_http_responses_total{class=\"%uxx\"} %" PRIu64 "\n", i,
+			http.responses[i]);
+}
+
+void status_write_metrics(FILE *file, void *userdata)
+{
+	const struct server *server = userdata;
+
+	write_hub_metrics(file, server);
+	write_update_metrics(file, server);
+	write_http_metrics(file, server);
+}
+
+const char *status_not_ready(void *userdata)
+{
+	const struct server *server = userdata;
+
+	if (server->stopping)
+		return "The service is stopping.";
+	return server->bus_up ? NULL : server->bus_problem;
+}
+
+void status_write_line(char *text, size_t size, void *userdata)
+{
+	const char *problem = status_not_ready(userdata);
+	const struct server *server = userdata;
+
+	snprintf(text, size, "%zu streams, %zu environments with an update; %s",
+		hub_streams(server->hub), registry_size(server->registry),
+		problem ? problem : "bus connected.");
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the bus tells: updates go through the registry, which says whether they are new, to the hub;
+ * what the bus has lost is written back. */
+#include <errno.h>
+#include <string.h>
+
+#include "clock.h"
+#include "log.h"
+#include "server-internal.h"
+
+/* Events of the bus in one turn of the loop. */
+#define EVENTS_PER_TURN 256
+
+/* Out of memory: again after this. */
+#define RETRY_US (100 * US_PER_MS)
+
+static int on_update(struct server *server, const struct update *update)
+{
+	const struct update *latest;
+	struct frame *frame;
+	int verdict, r;
+
+	verdict = registry_offer(server->registry, update, &latest, &frame);
+	if (verdict < 0)
+		return verdict;
+	if (verdict == REGISTRY_OLDER)
+		publish_write_back(server, latest);
+	if (verdict != REGISTRY_NEWER && !server->undelivered)
+		return 0;
+	r = hub_publish(server->hub, &update->key, frame);
+	server->undelivered = r < 0;
+	if (r < 0)
+		return r;
+	server->counters.updates++;
+	log_with(LOG_DEBUG, (&(struct log_fields){.environment = update->key.text}),
+		"Update of environment %s, number %llu on the bus.", update->key.text,
+		(unsigned long long)update->sequence);
+	return 0;
+}
+
+static void write_back(const struct update *update, void *userdata)
+{
+	publish_write_back(userdata, update);
+}
+
+static void on_sync_end(struct server *server)
+{
+	int64_t now_us = clock_wall_us();
+
+	registry_expire(server->registry, now_us);
+	registry_sync_end(server->registry, now_us, write_back, server);
+}
+
+static void on_up(struct server *server)
+{
+	double seconds = (double)(clock_monotonic_ms() - server->bus_down_since_ms) / MS_PER_S;
+
+	if (server->bus_up)
+		return;
+	server->bus_up = true;
+	if (server->bus_was_up)
+		log_notice("The bus is back after %.1f s.", seconds);
+	else
+		log_notice("The bus is connected and its last values are read (%.1f s).", seconds);
+	server->bus_was_up = true;
+	notify_ready(server->notify);
+	notify_status(server->notify);
+}
+
+static void on_down(struct server *server, const char *text)
+{
+	if (server->bus_up)
+		server->bus_down_since_ms = clock_monotonic_ms();
+	else if (strcmp(server->bus_problem, text) == 0)
+		return;
+	server->bus_up = false;
+	snprintf(server->bus_problem, sizeof(server->bus_problem), "%s", text);
+	log_warning("The bus is away: %s Streams are served what is known; updates are refused "
+		    "until it is back.",
+		text);
+	notify_status(server->notify);
+}
+
+/* Logs the first, the second, the fourth, and so on: whoever sends them sends many. */
+static void on_skipped(struct server *server, const char *text)
+{
+	uint64_t n = ++server->counters.skipped;
+
+	if ((n & (n - 1)) == 0)
+		log_warning("Skipped a message on the bus (%llu so far): %s", (unsigned long long)n,
+			text);
+}
+
+static int act_upon(struct server *server, const struct bus_event *event)
+{
+	switch (event->type) {
+	case BUS_UPDATE:
+		return on_update(server, &event->update);
+	case BUS_SYNC_BEGIN:
+		registry_sync_begin(server->registry);
+		break;
+	case BUS_SYNC_END:
+		on_sync_end(server);
+		break;
+	case BUS_UP:
+		on_up(server);
+		break;
+	case BUS_DOWN:
+		on_down(server, event->text);
+		break;
+	case BUS_SKIPPED:
+		on_skipped(server, event->text);
+		break;
+	case BUS_ANSWER:
+		publish_on_answer(server, event->publication);
+		break;
+	}
+	return 0;
+}
+
+static int on_backlog(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct server *server = userdata;
+
+	(void)usec;
+	for (unsigned i = 0; i < EVENTS_PER_TURN && !STAILQ_EMPTY(&server->bus_mail); i++) {
+		struct mail *mail = STAILQ_FIRST(&server->bus_mail);
+		struct bus_event *event = container_of(mail, struct bus_event, mail);
+
+		if (act_upon(server, event) < 0) {
+			log_error("Out of memory: an update waits.");
+			(void)sd_event_source_set_time_relative(source, RETRY_US);
+			return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+		}
+		STAILQ_REMOVE_HEAD(&server->bus_mail, link);
+		free(event);
+	}
+	if (STAILQ_EMPTY(&server->bus_mail))
+		return 0;
+	(void)sd_event_source_set_time_relative(source, 0);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int on_inbox(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct server *server = userdata;
+	struct mail_list arrived;
+	bool idle = STAILQ_EMPTY(&server->bus_mail);
+
+	(void)source;
+	(void)fd;
+	(void)revents;
+	mailbox_take(&server->inbox, &arrived);
+	STAILQ_CONCAT(&server->bus_mail, &arrived);
+	return idle ? on_backlog(server->backlog_source, 0, server) : 0;
+}
+
+void updates_prepare(struct server *server)
+{
+	STAILQ_INIT(&server->bus_mail);
+	TAILQ_INIT(&server->pending);
+}
+
+int updates_init(struct server *server)
+{
+	int r;
+
+	r = mailbox_init(&server->inbox);
+	if (r < 0)
+		return r;
+	r = sd_event_add_io(server->event, &server->inbox_source, mailbox_fd(&server->inbox),
+		EPOLLIN, on_inbox, server);
+	if (r < 0)
+		return r;
+	r = sd_event_add_time(
+		server->event, &server->backlog_source, CLOCK_MONOTONIC, 0, 1, on_backlog, server);
+	if (r < 0)
+		return r;
+	return sd_event_source_set_enabled(server->backlog_source, SD_EVENT_OFF);
+}
+
+void updates_deinit(struct server *server)
+{
+	struct mail *mail;
+
+	sd_event_source_disable_unref(server->inbox_source);
+	sd_event_source_disable_unref(server->backlog_source);
+	mailbox_take(&server->inbox, &server->bus_mail);
+	while ((mail = STAILQ_FIRST(&server->bus_mail))) {
+		struct bus_event *event = container_of(mail, struct bus_event, mail);
+
+		STAILQ_REMOVE_HEAD(&server->bus_mail, link);
+		if (event->type == BUS_ANSWER)
+			publish_on_answer(server, event->publication);
+		free(event);
+	}
+	mailbox_deinit(&server->inbox);
+}
