@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash disable=SC2034
+# What ./dev and .ci/run share: packages, and building out of tree.  To be sourced in the tree's top directory.
+
+PACKAGES_BUILD=(autoconf automake gcc libc6-dev make pkgconf libmicrohttpd-dev libsystemd-dev libsqlite3-dev
+	libjson-c-dev libinih-dev libnats-dev uthash-dev check)
+PACKAGES_RUN=(curl util-linux nats-server)
+PACKAGES_TEST=(nats-server python3 python3-pytest curl procps)
+PACKAGES_LINT=(clang-format clang-tidy shellcheck)
+
+say()
+{
+	printf '\n== %s\n' "$*"
+}
+
+die()
+{
+	printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+	exit 1
+}
+
+is_installed()
+{
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# need PACKAGE...: installs those that are missing.
+need()
+{
+	local package missing=() as_root=()
+
+	if ! command -v dpkg-query >/dev/null; then
+		echo "$(basename "$0"): not a Debian system: what these packages hold has to be there already: $*" >&2
+		return 0
+	fi
+	for package; do
+		is_installed "$package" || missing+=("$package")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+
+	if [ "$(id -u)" != 0 ]; then
+		command -v sudo >/dev/null ||
+			die "these packages are missing; install them as root: apt-get install ${missing[*]}"
+		as_root=(sudo)
+	fi
+	say "installing ${missing[*]}"
+	quietly apt_get update
+	quietly apt_get install --yes --no-install-recommends "${missing[@]}"
+}
+
+# For need() only.  Waits for another apt-get rather than to fail.
+apt_get()
+{
+	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+		apt-get --quiet=2 -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" </dev/null
+}
+
+# Shows what a command prints only if it fails, and then ends.
+quietly()
+{
+	local output
+
+	output=$("$@" 2>&1) || {
+		printf '%s\n' "$output" >&2
+		die "failed: $*"
+	}
+}
+
+# configure_in DIRECTORY [OPTION-OF-CONFIGURE...]: once; make(1) does it again where it has to.
+configure_in()
+{
+	local directory=$1
+	shift
+
+	if [ ! -e configure ] || [ configure -ot configure.ac ] || [ ! -e Makefile.in ]; then
+		./bootstrap
+	fi
+	mkdir -p "$directory"
+	[ -e "$directory/Makefile" ] || (cd "$directory" && "$OLDPWD/configure" --quiet "$@")
+}
+
+build_in()
+{
+	make -C "$1" --no-print-directory -j"$(nproc)" all
+}
+
+# The unit tests, the failed ones with all they said, and what each said at its end.
+check_in()
+{
+	local status=0
+
+	make -C "$1" --no-print-directory -j"$(nproc)" check VERBOSE=1 || status=$?
+	grep -H '%: Checks:' "$1"/tests/unit/*.log | sed "s|^$1/tests/unit/||; s|\.log:|: |"
+	return $status
+}
+
+check_service_in()
+{
+	make -C "$1" --no-print-directory check-service
+}
