@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A nats-server of our own, and as much of a NATS client as looking at JetStream from outside needs.
+
+The client is independent of the library that the daemon uses, so that a misunderstanding of that library shows.
+"""
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+
+from daemon import free_port
+from wire import TIMEOUT, wait_until
+
+STREAM = "environments-stream"
+SUBJECT = "flagsmith.environment."
+
+# What flagsmith/sse:v4.0.0-beta creates, and flagsse too.
+STREAM_CONFIG = {
+    "name": STREAM,
+    "subjects": ["flagsmith.environment.>"],
+    "retention": "limits",
+    "discard": "old",
+    "storage": "file",
+    "num_replicas": 1,
+    "max_msgs_per_subject": 1,
+    "max_age": 3600 * 10**9,
+    "duplicate_window": 120 * 10**9,
+    "max_consumers": -1,
+    "max_msgs": -1,
+    "max_bytes": -1,
+    "max_msg_size": -1,
+}
+
+
+class NatsError(Exception):
+    pass
+
+
+@dataclass
+class Message:
+    subject: str
+    reply: str
+    payload: bytes
+    headers: list = field(default_factory=list)
+    status: str = ""  # "503": nobody listens
+
+
+def parse_headers(raw):
+    """The header block of HMSG, or of a stored message."""
+    lines = raw.decode().split("\r\n")
+    assert lines[0].startswith("NATS/1.0"), raw
+    pairs = [tuple(part.strip() for part in line.split(":", 1)) for line in lines[1:] if line]
+    return pairs, lines[0][len("NATS/1.0"):].strip()
+
+
+class NatsClient:
+    """One plain connection.  Nothing happens in the background: PINGs are answered while reading."""
+
+    def __init__(self, port, **credentials):
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+        self.buffer = b""
+        self.messages = []
+        self.sid = 0
+        self.info = json.loads(self._line().removeprefix("INFO "))
+        options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True,
+                   "lang": "python-test", "version": "1", "name": "test", **credentials}
+        self.send(f"CONNECT {json.dumps(options)}\r\n".encode())
+        self.flush()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.sock.close()
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def _receive(self):
+        data = self.sock.recv(65536)
+        if not data:
+            raise NatsError("the server closed the connection")
+        self.buffer += data
+
+    def _take(self, size):
+        while len(self.buffer) < size:
+            self._receive()
+        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return data
+
+    def _line(self):
+        while b"\r\n" not in self.buffer:
+            self._receive()
+        line = self._take(self.buffer.index(b"\r\n") + 2)
+        return line[:-2].decode()
+
+    def _read(self):
+        """One protocol message; gives its name."""
+        line = self._line()
+        name, _, rest = line.partition(" ")
+        if name == "PING":
+            self.send(b"PONG\r\n")
+        elif name == "MSG":
+            subject, _, *reply, size = rest.split()
+            payload = self._take(int(size) + 2)[:-2]
+            self.messages.append(Message(subject, "".join(reply), payload))
+        elif name == "HMSG":
+            subject, _, *reply, head, size = rest.split()
+            data = self._take(int(size) + 2)[:-2]
+            headers, status = parse_headers(data[:int(head)])
+            self.messages.append(
+                Message(subject, "".join(reply), data[int(head):], headers, status))
+        elif name == "-ERR":
+            raise NatsError(rest)
+        return name
+
+    def flush(self):
+        self.send(b"PING\r\n")
+        while self._read() != "PONG":
+            pass
+
+    def subscribe(self, subject):
+        self.sid += 1
+        self.send(f"SUB {subject} {self.sid}\r\n".encode())
+        self.flush()
+        return self.sid
+
+    def unsubscribe(self, sid):
+        self.send(f"UNSUB {sid}\r\n".encode())
+
+    def publish(self, subject, payload, headers=(), reply=""):
+        to = f"{subject} {reply}".strip()
+        if headers:
+            block = "NATS/1.0\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers) + "\r\n"
+            data = block.encode() + payload
+            self.send(f"HPUB {to} {len(block)} {len(data)}\r\n".encode() + data + b"\r\n")
+        else:
+            self.send(f"PUB {to} {len(payload)}\r\n".encode() + payload + b"\r\n")
+
+    def next_message(self, timeout=TIMEOUT):
+        self.sock.settimeout(timeout)
+        try:
+            while not self.messages:
+                self._read()
+        finally:
+            self.sock.settimeout(TIMEOUT)
+        return self.messages.pop(0)
+
+    def request(self, subject, payload=b"", headers=()):
+        inbox = f"_INBOX.{os.getpid()}.{time.monotonic_ns()}"
+        sid = self.subscribe(inbox)
+        kept, self.messages = self.messages, []
+        self.publish(subject, payload, headers, inbox)
+        while True:
+            message = self.next_message()
+            if message.subject == inbox:
+                break
+            kept.append(message)
+        self.messages = kept + self.messages
+        self.unsubscribe(sid)
+        if message.status == "503":
+            raise NatsError(f"nobody answers {subject}")
+        return message
+
+    # JetStream
+
+    def api(self, name, body=None):
+        """A request to $JS.API; a refusal raises NatsError."""
+        payload = b"" if body is None else json.dumps(body).encode()
+        answer = json.loads(self.request(f"$JS.API.{name}", payload).payload)
+        if "error" in answer:
+            raise NatsError(answer["error"].get("description"))
+        return answer
+
+    def create_stream(self, **changes):
+        config = {**STREAM_CONFIG, **changes}
+        return self.api(f"STREAM.CREATE.{config['name']}", config)
+
+    def delete_stream(self):
+        return self.api(f"STREAM.DELETE.{STREAM}")
+
+    def purge_stream(self):
+        return self.api(f"STREAM.PURGE.{STREAM}")
+
+    def stream_info(self):
+        return self.api(f"STREAM.INFO.{STREAM}")
+
+    def store(self, key, payload, headers=()):
+        """Publishes as v4 does, with an acknowledgement, which it gives."""
+        answer = json.loads(self.request(SUBJECT + key, payload, headers).payload)
+        if "error" in answer:
+            raise NatsError(answer["error"].get("description"))
+        return answer
+
+    def last_message(self, key):
+        """What the stream holds for the environment; None: nothing."""
+        try:
+            answer = self.api(f"STREAM.MSG.GET.{STREAM}", {"last_by_subj": SUBJECT + key})
+        except NatsError as error:
+            if "no message found" in str(error):
+                return None
+            raise
+        message = answer["message"]
+        headers = []
+        if message.get("hdrs"):
+            headers, _ = parse_headers(base64.b64decode(message["hdrs"]))
+        payload = base64.b64decode(message.get("data", ""))
+        return Message(message["subject"], "", payload, headers)
+
+
+def find_nats_server():
+    program = os.environ.get("NATS_SERVER") or shutil.which("nats-server") or shutil.which(
+        "nats-server", path="/usr/sbin:/usr/local/sbin")
+    assert program, "there is no nats-server: apt-get install nats-server, or set NATS_SERVER"
+    return program
+
+
+class NatsServer:
+    """A server that can be stopped, killed and started again on the same port and store."""
+
+    def __init__(self, directory, *, jetstream=True, config="", credentials=None, port=None):
+        self.directory = directory
+        self.jetstream = jetstream
+        self.config = config
+        self.credentials = credentials or {}
+        self.port = port or free_port()
+        self.process = None
+
+    @property
+    def url(self):
+        return f"nats://127.0.0.1:{self.port}"
+
+    def _write_config(self):
+        text = f'listen: "127.0.0.1:{self.port}"\n'
+        if self.jetstream:
+            text += f'jetstream {{ store_dir: "{self.directory}/jetstream" }}\n'
+        path = self.directory / "nats.conf"
+        path.write_text(text + self.config)
+        return path
+
+    def start(self, wait=True):
+        assert self.process is None
+        self.directory.mkdir(parents=True, exist_ok=True)
+        config = self._write_config()
+        with open(self.directory / "nats.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [find_nats_server(), "-c", str(config)], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log)
+        if wait:
+            wait_until(self._answers, f"nats-server does not start: {self.log()}")
+        return self
+
+    def _answers(self):
+        assert self.process.poll() is None, f"nats-server ended: {self.log()}"
+        try:
+            if "tls" in self.config:
+                socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT).close()
+                return True
+            with self.client() as client:
+                if self.jetstream:
+                    client.api("INFO")
+            return True
+        except (OSError, NatsError):
+            return False
+
+    def client(self):
+        return NatsClient(self.port, **self.credentials)
+
+    def log(self):
+        return (self.directory / "nats.log").read_text()
+
+    def _end(self, number):
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.send_signal(signal.SIGCONT)
+            self.process.wait(TIMEOUT)
+            self.process = None
+
+    def stop(self):
+        self._end(signal.SIGTERM)
+
+    def kill(self):
+        self._end(signal.SIGKILL)
+
+    def freeze(self):
+        """It holds its connections and says nothing any more."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
