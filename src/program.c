@@ -39,7 +39,7 @@ struct options {
 static void print_help(void)
 {
 	puts("Usage: flagsse [OPTION]...\n"
-	     "Tells the clients of Flagsmith environments about updates, over Server-Sent Events.\n"
+	     "Tells clients of Flagsmith about updates of their environments at once.\n"
 	     "\n"
 	     "  -c FILE                  read FILE, and conf.d/*.conf beside it, instead of\n"
 	     "                           " FLAGSSE_SYSCONFDIR "/flagsse.conf and its conf.d\n"

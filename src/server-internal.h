@@ -28,6 +28,8 @@ struct pending {
 
 TAILQ_HEAD(pending_queue, pending);
 
+#define PROBLEMS_TOLD_MAX 4
+
 struct server {
 	sd_event *event;
 	struct hub *hub;
@@ -52,7 +54,9 @@ struct server {
 	bool bus_up;
 	bool bus_was_up;
 	int64_t bus_down_since_ms;
-	char bus_problem[256]; /* while it is down */
+	char bus_problem[BUS_TEXT_SIZE];                      /* while it is down */
+	char problems_told[PROBLEMS_TOLD_MAX][BUS_TEXT_SIZE]; /* of this outage, in the log */
+	size_t n_problems_told;
 
 	/* Updates on their way: */
 	struct pending_queue pending;

@@ -20,9 +20,11 @@
 
 #define EXPIRY_INTERVAL_US (60 * US_PER_S)
 
-/* At the end: how often to look whether all streams have gone, and how long to wait for them. */
-#define STOP_INTERVAL_US (20 * US_PER_MS)
-#define STOP_TIMEOUT_MS  10000
+/* At the end: how often to look whether all is over; how long to wait for the streams; and, of
+ * that, for requests that are not whole yet. */
+#define STOP_INTERVAL_US    (20 * US_PER_MS)
+#define STOP_TIMEOUT_MS     10000
+#define REQUESTS_TIMEOUT_MS 2000
 
 /* A long poll is answered by the snapshot only if that is as fresh: its client sends no id, and
  * would get the same update again and again. */
@@ -97,22 +99,25 @@ static int on_expiry_timer(sd_event_source *source, uint64_t usec, void *userdat
 	return sd_event_source_set_time_relative(source, EXPIRY_INTERVAL_US);
 }
 
-static bool all_is_over(const struct server *server)
+static bool all_is_over(const struct server *server, int64_t now_ms)
 {
+	int64_t begun_ms = server->stop_ms - STOP_TIMEOUT_MS;
+
 	return hub_streams(server->hub) == 0 && TAILQ_EMPTY(&server->pending) &&
-	       http_connections(server->http) == 0;
+	       (http_connections(server->http) == 0 || now_ms - begun_ms >= REQUESTS_TIMEOUT_MS);
 }
 
 static int on_stop_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct server *server = userdata;
-	bool late = clock_monotonic_ms() >= server->stop_ms;
+	int64_t now_ms = clock_monotonic_ms();
+	bool late = now_ms >= server->stop_ms;
 
 	(void)usec;
 	if (late && hub_streams(server->hub) > 0)
 		log_warning("%zu streams have not ended in time and are cut off.",
 			hub_streams(server->hub));
-	if (late || all_is_over(server))
+	if (late || all_is_over(server, now_ms))
 		return sd_event_exit(server->event, 0);
 	return sd_event_source_set_time_relative(source, STOP_INTERVAL_US);
 }

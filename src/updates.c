@@ -67,17 +67,33 @@ static void on_up(struct server *server)
 	notify_status(server->notify);
 }
 
+/* Whether this outage has been told of in these words: attempts to connect fail again and again,
+ * and not always for the same reason. */
+static bool is_told(struct server *server, const char *text)
+{
+	for (size_t i = 0; i < server->n_problems_told; i++)
+		if (strcmp(server->problems_told[i], text) == 0)
+			return true;
+	if (server->n_problems_told == PROBLEMS_TOLD_MAX)
+		return true;
+	snprintf(server->problems_told[server->n_problems_told++], BUS_TEXT_SIZE, "%s", text);
+	return false;
+}
+
 static void on_down(struct server *server, const char *text)
 {
-	if (server->bus_up)
+	if (server->bus_up) {
 		server->bus_down_since_ms = clock_monotonic_ms();
-	else if (strcmp(server->bus_problem, text) == 0)
-		return;
+		server->n_problems_told = 0;
+	}
 	server->bus_up = false;
 	snprintf(server->bus_problem, sizeof(server->bus_problem), "%s", text);
-	log_warning("The bus is away: %s Streams are served what is known; updates are refused "
-		    "until it is back.",
-		text);
+	if (server->n_problems_told == 0 && !is_told(server, text))
+		log_warning("The bus is away: %s Streams are served what is known; updates are "
+			    "refused until it is back.",
+			text);
+	else if (!is_told(server, text))
+		log_info("The bus is still away: %s", text);
 	notify_status(server->notify);
 }
 

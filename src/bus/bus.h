@@ -27,12 +27,14 @@ enum bus_event_type {
 	BUS_ANSWER,     /* `publication` comes back, its outcome filled in */
 };
 
+#define BUS_TEXT_SIZE 256
+
 struct bus_event {
 	struct mail mail;
 	enum bus_event_type type;
 	struct update update;            /* BUS_UPDATE; complete, with sequence and stored_us */
 	struct publication *publication; /* BUS_ANSWER; now the receiver's */
-	char text[256];                  /* BUS_DOWN, BUS_SKIPPED */
+	char text[BUS_TEXT_SIZE];        /* BUS_DOWN, BUS_SKIPPED */
 };
 
 enum publish_outcome {

@@ -82,6 +82,7 @@ struct nats_bus {
 
 	natsConnection *connection; /* NULL: not connected */
 	jsCtx *jetstream;
+	bool published; /* by this JetStream context */
 	natsSubscription *subscription;
 	char consumer[64];
 	uint64_t delivered;  /* the consumer's count of the last message */

@@ -154,6 +154,7 @@ static natsStatus subject_publish(struct nats_bus *bus, struct subject *subject)
 	if (status != NATS_OK)
 		return status;
 	subject->flying_message = message;
+	bus->published = true;
 	status = js_PublishMsgAsync(bus->jetstream, &message, &options);
 	natsMsg_Destroy(message); /* NULL if it was sent */
 	return status;

@@ -177,17 +177,19 @@ static void drop_consumer(struct nats_bus *bus)
 	bus->consumer[0] = '\0';
 }
 
-/* nats.c leaves the messages to us. */
+/* nats.c leaves the unanswered messages to us.  Its list of them does not exist before the first
+ * publish, which 3.4 does not check. */
 static void drop_jetstream(struct nats_bus *bus)
 {
 	natsMsgList unanswered = {0};
 
 	if (!bus->jetstream)
 		return;
-	if (js_PublishAsyncGetPendingList(&unanswered, bus->jetstream) == NATS_OK)
+	if (bus->published && js_PublishAsyncGetPendingList(&unanswered, bus->jetstream) == NATS_OK)
 		natsMsgList_Destroy(&unanswered);
 	jsCtx_Destroy(bus->jetstream);
 	bus->jetstream = NULL;
+	bus->published = false;
 }
 
 void nats_session_end(struct nats_bus *bus, const char *why)
@@ -211,7 +213,8 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 /* A request has failed: says why and what to do about it, and ends the session. */
 static bool fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error)
 {
-	char text[256], servers[80];
+	const char *reason = nats_GetLastError(NULL);
+	char text[BUS_TEXT_SIZE], servers[80];
 
 	format_servers(bus, servers, sizeof(servers));
 	if (status == NATS_NO_RESPONDERS || error == JSNotEnabledErr ||
@@ -226,54 +229,80 @@ static bool fail(struct nats_bus *bus, const char *what, natsStatus status, jsEr
 			servers, what);
 	else
 		snprintf(text, sizeof(text), "NATS at %s: %s failed: %s (JetStream's code %d).",
-			servers, what, natsStatus_GetText(status), (int)error);
+			servers, what, reason && *reason ? reason : natsStatus_GetText(status),
+			(int)error);
 	nats_session_end(bus, text);
 	return false;
 }
 
 /* ---- The stream ---- */
 
-static void shape_differs(struct nats_bus *bus, const char *what, int64_t is, int64_t expected)
+/* One setting of the stream, and what we would have set. */
+struct shape {
+	const char *what;
+	int64_t is, expected;
+	const char *const *words; /* for the values; NULL: numbers */
+};
+
+static void format_value(const struct shape *shape, int64_t value, char *text, size_t size)
 {
-	bus->standard_shape = false;
-	if (!bus->shape_warned)
-		log_warning("The stream " NATS_STREAM " on NATS has %s %" PRId64 ", not %" PRId64
-			    ". It is left as it is.",
-			what, is, expected);
+	if (shape->words)
+		snprintf(text, size, "%s", shape->words[value]);
+	else
+		snprintf(text, size, "%" PRId64, value);
 }
 
+static void compare_setting(struct nats_bus *bus, const struct shape *shape)
+{
+	char is[32], expected[32];
+
+	if (shape->is == shape->expected)
+		return;
+	bus->standard_shape = false;
+	if (bus->shape_warned)
+		return;
+	format_value(shape, shape->is, is, sizeof(is));
+	format_value(shape, shape->expected, expected, sizeof(expected));
+	log_warning("The stream " NATS_STREAM " on NATS has %s %s, not %s. It is left as it is.",
+		shape->what, is, expected);
+}
+
+static void compare_subjects(struct nats_bus *bus, const jsStreamConfig *config)
+{
+	if (config->SubjectsLen == 1 && strcmp(config->Subjects[0], stream_subjects[0]) == 0)
+		return;
+	bus->standard_shape = false;
+	if (!bus->shape_warned)
+		log_warning("The stream " NATS_STREAM " on NATS has %d subjects, the first %s, not "
+			    "just %s. It is left as it is.",
+			config->SubjectsLen, config->SubjectsLen > 0 ? config->Subjects[0] : "none",
+			stream_subjects[0]);
+}
+
+/* Warns where it is not as we would have made it. */
 static void check_shape(struct nats_bus *bus, const jsStreamConfig *config)
 {
-	const struct {
-		const char *what;
-		int64_t is, expected;
-	} settings[] = {
-		{"retention (0 is limits)", config->Retention, js_LimitsPolicy},
-		{"discard (0 is old)", config->Discard, js_DiscardOld},
-		{"storage (0 is file)", config->Storage, js_FileStorage},
-		{"replicas", config->Replicas, bus->replicas},
-		{"max messages per subject", config->MaxMsgsPerSubject, 1},
-		{"max messages", config->MaxMsgs, -1},
-		{"max bytes", config->MaxBytes, -1},
-		{"max age in s", config->MaxAge / NS_PER_S, STREAM_MAX_AGE_NS / NS_PER_S},
+	/* In the order of nats.c's values. */
+	static const char *const retentions[] = {"limits", "interest", "workqueue"};
+	static const char *const discards[] = {"old", "new"};
+	static const char *const storages[] = {"file", "memory"};
+	const struct shape settings[] = {
+		{"retention", config->Retention, js_LimitsPolicy, retentions},
+		{"discard policy", config->Discard, js_DiscardOld, discards},
+		{"storage", config->Storage, js_FileStorage, storages},
+		{"replicas", config->Replicas, bus->replicas, NULL},
+		{"max messages per subject", config->MaxMsgsPerSubject, 1, NULL},
+		{"max messages", config->MaxMsgs, -1, NULL},
+		{"max bytes", config->MaxBytes, -1, NULL},
+		{"max age in s", config->MaxAge / NS_PER_S, STREAM_MAX_AGE_NS / NS_PER_S, NULL},
 		{"duplicate window in s", config->Duplicates / NS_PER_S,
-			STREAM_DUPLICATES_NS / NS_PER_S},
+			STREAM_DUPLICATES_NS / NS_PER_S, NULL},
 	};
 
 	bus->standard_shape = true;
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-		if (settings[i].is != settings[i].expected)
-			shape_differs(bus, settings[i].what, settings[i].is, settings[i].expected);
-	if (config->SubjectsLen != 1 || strcmp(config->Subjects[0], stream_subjects[0]) != 0) {
-		bus->standard_shape = false;
-		if (!bus->shape_warned)
-			log_warning("The stream " NATS_STREAM
-				    " on NATS has %d subjects, the first %s, not just %s. It "
-				    "is left as it is.",
-				config->SubjectsLen,
-				config->SubjectsLen > 0 ? config->Subjects[0] : "none",
-				stream_subjects[0]);
-	}
+		compare_setting(bus, &settings[i]);
+	compare_subjects(bus, config);
 	bus->shape_warned = true;
 }
 

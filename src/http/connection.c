@@ -16,8 +16,8 @@ static int64_t waiting_time_ms(const struct http *http, enum waiting waiting)
 					  : http->settings.idle_timeout_ms;
 }
 
-/* Sets the timer where it would fire too late.  One that fires too early sets itself anew: cheaper than
- * to move it with every request. */
+/* Sets the timer where it would fire too late.  One that fires too early sets itself anew: cheaper
+ * than to move it with every request. */
 static void deadlines_arm(struct http *http)
 {
 	int64_t earliest_ms = INT64_MAX;
@@ -32,8 +32,7 @@ static void deadlines_arm(struct http *http)
 		sd_event_source_set_enabled(http->deadline_timer, SD_EVENT_OFF);
 		http->deadline_armed_ms = INT64_MAX;
 	} else if (earliest_ms < http->deadline_armed_ms) {
-		sd_event_source_set_time(
-			http->deadline_timer, (uint64_t)(earliest_ms * US_PER_MS));
+		sd_event_source_set_time(http->deadline_timer, (uint64_t)(earliest_ms * US_PER_MS));
 		sd_event_source_set_enabled(http->deadline_timer, SD_EVENT_ONESHOT);
 		http->deadline_armed_ms = earliest_ms;
 	}
@@ -57,6 +56,15 @@ void connection_wait(struct connection *connection, enum waiting waiting)
 		TAILQ_INSERT_TAIL(&http->waiting[waiting], connection, link);
 	}
 	deadlines_arm(http);
+}
+
+void connections_end_idle(struct http *http)
+{
+	struct connection *connection;
+
+	/* An answer that is still on its way out goes out; then libmicrohttpd sees the end. */
+	TAILQ_FOREACH (connection, &http->waiting[WAITING_IDLE], link)
+		shutdown(connection_fd(connection), SHUT_RD);
 }
 
 static int deadlines_passed(sd_event_source *source, uint64_t usec, void *userdata)

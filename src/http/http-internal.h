@@ -11,8 +11,9 @@
 #include "http/http.h"
 #include "http/routes.h"
 
-#define BODY_MAX    4096                   /* of a queue-change */
-#define BODY_LENGTH (BODY_MAX + 64 * 1024) /* read (and beyond BODY_MAX discarded) before the answer */
+#define BODY_MAX 4096 /* of a queue-change */
+#define BODY_LENGTH                                                                                \
+	(BODY_MAX + 64 * 1024) /* read (and beyond BODY_MAX discarded) before the answer */
 
 /* What a connection waits for, and so which deadline it has.  The same time for all of one kind, so
  * that each kind's queue is in order of its deadlines. */
@@ -47,7 +48,7 @@ struct connection {
 	struct http *http;
 	struct MHD_Connection *mhd;
 	enum waiting waiting;
-	int64_t deadline_ms; /* CLOCK_MONOTONIC; unless WAITING_NONE */
+	int64_t deadline_ms;          /* CLOCK_MONOTONIC; unless WAITING_NONE */
 	TAILQ_ENTRY(connection) link; /* in http->waiting[waiting] */
 	struct request request;       /* the one under way */
 };
@@ -75,10 +76,10 @@ struct http {
 	sd_event_source *daemon_timer;    /* ... or at a later time */
 
 	SLIST_HEAD(, listener) listeners;
-	bool accepting; /* the listeners' sources are enabled */
-	bool paused;    /* no descriptor or memory left for now */
+	bool accepting;        /* the listeners' sources are enabled */
+	bool paused;           /* no descriptor or memory left for now */
 	bool out_of_resources; /* ... and this has been logged */
-	bool stopping;  /* http_stop_accepting() */
+	bool stopping;         /* http_stop_accepting() */
 	sd_event_source *pause_timer;
 
 	unsigned n_connections;
@@ -108,6 +109,9 @@ int connection_deadlines_init(struct http *http);
 /* Starts the wait: the deadline counts from now. */
 void connection_wait(struct connection *connection, enum waiting waiting);
 
+/* Ends those that wait for a next request: there will be no answer to it. */
+void connections_end_idle(struct http *http);
+
 /* The socket; still libmicrohttpd's. */
 int connection_fd(const struct connection *connection);
 
@@ -117,10 +121,13 @@ void connection_notify(void *userdata, struct MHD_Connection *mhd, void **socket
 
 /* request.c */
 
-/* A field of the request's header without blanks at its end; NULL: not there.  The first, if several. */
-const char *request_header(const struct connection *connection, const char *name, size_t *ret_length);
+/* A field of the request's header without blanks at its end; NULL: not there.  The first, if
+ * several. */
+const char *request_header(
+	const struct connection *connection, const char *name, size_t *ret_length);
 
-/* Of MHD_OPTION_URI_LOG_CALLBACK: the first line of a request has arrived.  Gives the request's context. */
+/* Of MHD_OPTION_URI_LOG_CALLBACK: the first line of a request has arrived.  Gives the request's
+ * context. */
 void *request_start(void *userdata, const char *target, struct MHD_Connection *mhd);
 
 /* Of MHD_start_daemon(): the header, a piece of the body, or the end of a request has arrived. */
@@ -134,9 +141,9 @@ void request_end(void *userdata, struct MHD_Connection *mhd, void **context,
 
 /* framing.c */
 
-/* Finds out whether a request's end could be understood differently by a proxy before us, and so a second
- * request be smuggled in (RFC 9112, sections 3.2, 5 and 6).  0, or the status to refuse it with and
- * *ret_problem, a static text. */
+/* Finds out whether a request's end could be understood differently by a proxy before us, and so a
+ * second request be smuggled in (RFC 9112, sections 3.2, 5 and 6).  0, or the status to refuse it
+ * with and *ret_problem, a static text. */
 unsigned framing_check(const struct connection *connection, uint64_t *ret_content_length,
 	const char **ret_problem);
 

@@ -14,10 +14,12 @@
 #define LOG_LINE_SIZE 256
 
 /* What a connection needs in libmicrohttpd's memory besides the request's header: a record for each
- * header field (64 bytes; this is enough for some sixty), a piece of the body, the answer's header. */
+ * header field (64 bytes; this is enough for some sixty), a piece of the body, the answer's header.
+ */
 #define POOL_BESIDES_HEADER 8192
 
-/* libmicrohttpd 0.9.75 hangs itself when it finds its limit reached by surprise: ours comes first. */
+/* libmicrohttpd 0.9.75 hangs itself when it finds its limit reached by surprise: ours comes first.
+ */
 #define CONNECTION_LIMIT_MARGIN 16
 
 static void log_library(void *userdata, const char *format, va_list arguments) _printf_(2, 0);
@@ -35,7 +37,8 @@ static void log_library(void *userdata, const char *format, va_list arguments)
 	log_debug("libmicrohttpd: %s", line);
 }
 
-/* In place of libmicrohttpd's: targets stay as they came, so that an encoded slash or NUL is seen. */
+/* In place of libmicrohttpd's: targets stay as they came, so that an encoded slash or NUL is seen.
+ */
 static size_t unescape_nothing(void *userdata, struct MHD_Connection *mhd, char *text)
 {
 	(void)userdata;
@@ -99,15 +102,11 @@ static int daemon_start(struct http *http)
 
 	/* The logger must come first, to be there for what the others have to complain. */
 	http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, request_handle, http,
-		MHD_OPTION_EXTERNAL_LOGGER, log_library, http,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool,
-		MHD_OPTION_CONNECTION_LIMIT, limit,
-		MHD_OPTION_CONNECTION_TIMEOUT, 0U,
-		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, http,
-		MHD_OPTION_NOTIFY_COMPLETED, request_end, http,
-		MHD_OPTION_URI_LOG_CALLBACK, request_start, http,
-		MHD_OPTION_UNESCAPE_CALLBACK, unescape_nothing, NULL,
-		MHD_OPTION_END);
+		MHD_OPTION_EXTERNAL_LOGGER, log_library, http, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		pool, MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, http, MHD_OPTION_NOTIFY_COMPLETED,
+		request_end, http, MHD_OPTION_URI_LOG_CALLBACK, request_start, http,
+		MHD_OPTION_UNESCAPE_CALLBACK, unescape_nothing, NULL, MHD_OPTION_END);
 	return http->daemon ? 0 : -EIO;
 }
 
@@ -191,6 +190,7 @@ void http_stop_accepting(struct http *http)
 {
 	http->stopping = true;
 	accept_deinit(http);
+	connections_end_idle(http);
 }
 
 unsigned http_connections(const struct http *http)

@@ -18,6 +18,9 @@
 /* Input is of no interest; so much of it is thrown away at a time. */
 #define DISCARD_SIZE 4096
 
+/* More than what is ever written at once: a response head, a greeting, an event, a last chunk. */
+#define BUFFER_SIZE 2048
+
 static enum encoding stream_encoding(const struct stream *stream)
 {
 	return stream->chunked ? ENCODING_CHUNKED : ENCODING_IDENTITY;
@@ -91,6 +94,26 @@ static ssize_t stream_send(struct shard *shard, struct stream *stream, struct sp
 	return n;
 }
 
+/* What is left of a short write. */
+static struct span stream_rest(const struct stream *stream)
+{
+	struct span rest;
+
+	if (!stream->partial)
+		return (struct span){NULL, 0};
+	rest = frame_bytes(stream->partial, ENCODING_IDENTITY);
+	return (struct span){
+		rest.data + stream->partial_offset, rest.length - stream->partial_offset};
+}
+
+/* Keeps bytes to be sent when the socket takes them.  0 or -ENOMEM. */
+static int stream_keep(struct stream *stream, struct span span)
+{
+	stream->partial = frame_new_bytes(span.data, span.length);
+	stream->partial_offset = 0;
+	return stream->partial ? 0 : -ENOMEM;
+}
+
 /* Writes in one send(); if the socket takes but some, keeps the rest.  1: it is on its way.  0: the
  * socket is full and nothing was written; the stream is blocked now.  -errno: the stream is to be
  * freed. */
@@ -109,10 +132,11 @@ static int stream_write(struct shard *shard, struct stream *stream, struct span 
 	if (n == 0)
 		return 0;
 	if ((size_t)n < span.length) {
-		stream->partial = frame_new_bytes(span.data + n, span.length - (size_t)n);
-		stream->partial_offset = 0;
-		if (!stream->partial)
-			return -ENOMEM;
+		struct span rest = {span.data + n, span.length - (size_t)n};
+
+		r = stream_keep(stream, rest);
+		if (r < 0)
+			return r;
 	}
 	stream_enter(shard, stream, stream->state);
 	return 1;
@@ -128,38 +152,54 @@ static void stream_shut_down(struct shard *shard, struct stream *stream)
 	stream_enter(shard, stream, STREAM_LINGERING);
 }
 
-/* What is left to send of a stream that ends: the rest of a write, and the last chunk. */
-static int stream_compose_end(struct stream *stream)
+static size_t append(char *buffer, size_t length, struct span span)
 {
-	struct span last = frame_last(stream_encoding(stream)), rest = {NULL, 0};
-	char buffer[2048];
+	if (span.length > 0)
+		memcpy(buffer + length, span.data, span.length);
+	return length + span.length;
+}
 
-	if (stream->partial) {
-		rest = frame_bytes(stream->partial, ENCODING_IDENTITY);
-		rest.data += stream->partial_offset;
-		rest.length -= stream->partial_offset;
+/* Whether the environment's latest update has not begun to go out on this stream. */
+static bool stream_is_behind(const struct stream *stream)
+{
+	return stream->version != stream->environment->version;
+}
+
+/* All that is to go out on a stream that ends: the rest of a write, the latest update if it is
+ * still to come, the last chunk.  Returns the length, 0 also where it would be too long (which
+ * nothing is). */
+static size_t stream_compose_end(
+	struct shard *shard, struct stream *stream, char *buffer, size_t size)
+{
+	enum encoding encoding = stream_encoding(stream);
+	struct span rest = stream_rest(stream), update = {NULL, 0}, last = frame_last(encoding);
+	size_t length = 0;
+
+	if (stream_is_behind(stream)) {
+		update = frame_bytes(stream->environment->latest, encoding);
+		stream->version = stream->environment->version;
+		shard_add(&shard->events, 1);
 	}
-	if (rest.length + last.length > sizeof(buffer))
-		return -EMSGSIZE;
-	if (rest.length > 0)
-		memcpy(buffer, rest.data, rest.length);
-	memcpy(buffer + rest.length, last.data, last.length);
-	frame_unref(stream->partial);
-	stream->partial = frame_new_bytes(buffer, rest.length + last.length);
-	stream->partial_offset = 0;
-	return stream->partial ? 0 : -ENOMEM;
+	if (rest.length + update.length + last.length > size)
+		return 0;
+	length = append(buffer, length, rest);
+	length = append(buffer, length, update);
+	return append(buffer, length, last);
 }
 
 void stream_end(struct shard *shard, struct stream *stream)
 {
-	struct span last = frame_last(stream_encoding(stream));
+	char buffer[BUFFER_SIZE];
+	struct span end = {buffer, 0};
 	int r = 0;
 
 	if (stream->state != STREAM_OPEN)
 		return;
 	stream_enter(shard, stream, STREAM_ENDING);
-	if (!stream->blocked && last.length > 0)
-		r = stream_write(shard, stream, last);
+	end.length = stream_compose_end(shard, stream, buffer, sizeof(buffer));
+	stream->partial = frame_unref(stream->partial);
+	if (!stream->blocked && end.length > 0)
+		r = stream_write(shard, stream, end);
 	if (r < 0) {
 		stream_free(shard, stream);
 		return;
@@ -168,9 +208,7 @@ void stream_end(struct shard *shard, struct stream *stream)
 		stream_shut_down(shard, stream);
 		return;
 	}
-	if (r > 0)
-		return; /* the socket has taken the first bytes of the last chunk */
-	if (stream_compose_end(stream) < 0)
+	if (r == 0 && stream_keep(stream, end) < 0)
 		stream_free(shard, stream);
 }
 
@@ -218,9 +256,7 @@ static int stream_flush(struct shard *shard, struct stream *stream)
 
 	if (!stream->partial)
 		return 1;
-	rest = frame_bytes(stream->partial, ENCODING_IDENTITY);
-	rest.data += stream->partial_offset;
-	rest.length -= stream->partial_offset;
+	rest = stream_rest(stream);
 	n = stream_send(shard, stream, rest);
 	if (n < 0)
 		return (int)n;
@@ -285,7 +321,7 @@ static void socket_tune(int fd, int64_t user_timeout_ms)
 static int stream_greet(
 	struct shard *shard, struct stream *stream, const struct hub_arrival *arrival)
 {
-	char buffer[2048];
+	char buffer[BUFFER_SIZE];
 	size_t length = arrival->head.length;
 	int r;
 

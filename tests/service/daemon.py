@@ -256,6 +256,16 @@ class Daemon:
                 stream.receive(0.3)
             return stream.blocks[0].id if stream.blocks else None
 
+    def check_snapshot(self, key, time_us):
+        """Asserts that a new subscriber is given this one.
+
+        On NATS at last: the publisher may have JetStream's answer before the message has come to all nodes.
+        """
+        if self.bus == "local":
+            assert self.snapshot(key) == time_us
+        else:
+            wait_until(lambda: self.snapshot(key) == time_us, f"the snapshot never is {time_us}")
+
     def metrics(self):
         """The samples by their names, labels included."""
         samples = {}
