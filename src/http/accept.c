@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Accepting, on all listeners.  "Full" is decided by counting; beyond that, new connections wait in the
- * kernel's queue. */
+/* Accepting, on all listeners.  "Full" is decided by counting; beyond that, new connections wait in
+ * the kernel's queue. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,8 +39,7 @@ void accept_update(struct http *http)
 		return;
 	http->accepting = accepting;
 	SLIST_FOREACH(listener, &http->listeners, link)
-		sd_event_source_set_enabled(
-			listener->source, accepting ? SD_EVENT_ON : SD_EVENT_OFF);
+	sd_event_source_set_enabled(listener->source, accepting ? SD_EVENT_ON : SD_EVENT_OFF);
 }
 
 static int pause_over(sd_event_source *source, uint64_t usec, void *userdata)
@@ -57,8 +56,9 @@ static int pause_over(sd_event_source *source, uint64_t usec, void *userdata)
 static void accept_pause(struct http *http, int error)
 {
 	if (!http->out_of_resources)
-		log_error("Cannot accept connections for now: %s. New ones wait until some are free; "
-			  "to allow more, raise the limit of open files (LimitNOFILE= of the unit).",
+		log_error(
+			"Cannot accept connections for now: %s. New ones wait until some are free; "
+			"to allow more, raise the limit of open files (LimitNOFILE= of the unit).",
 			strerror(error));
 	http->out_of_resources = true;
 	http->paused = true;
@@ -92,8 +92,8 @@ static bool accept_one(struct http *http, int listener)
 {
 	struct sockaddr_storage address;
 	socklen_t length = sizeof(address);
-	int fd = accept4(listener, (struct sockaddr *)&address, &length,
-		SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(
+		listener, (struct sockaddr *)&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd < 0) {
 		if (errno != EAGAIN && !is_of_connection(errno))

@@ -66,8 +66,8 @@ static enum MHD_Result note_field(
 	return MHD_YES;
 }
 
-unsigned framing_check(const struct connection *connection, uint64_t *ret_content_length,
-	const char **ret_problem)
+unsigned framing_check(
+	const struct connection *connection, uint64_t *ret_content_length, const char **ret_problem)
 {
 	struct framing framing = {0};
 	bool is_1_0 = connection->request.is_1_0;

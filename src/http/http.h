@@ -16,12 +16,12 @@ struct http;
 
 /* A valid request for a stream. */
 struct http_subscription {
-	int fd;                  /* the connection, non-blocking; the receiver's if it accepts */
+	int fd; /* the connection, non-blocking; the receiver's if it accepts */
 	struct key key;
-	enum encoding encoding;  /* what the client's HTTP version needs */
-	struct span head;        /* the response head to send first; static */
-	const char *user_agent;  /* NULL: none; valid during the call */
-	int64_t last_event_id;   /* -1: none, or none that could be one of ours */
+	enum encoding encoding; /* what the client's HTTP version needs */
+	struct span head;       /* the response head to send first; static */
+	const char *user_agent; /* NULL: none; valid during the call */
+	int64_t last_event_id;  /* -1: none, or none that could be one of ours */
 };
 
 /* A valid, authorised update that waits for its answer. */
@@ -34,14 +34,16 @@ enum http_publish_status {
 	HTTP_UNAVAILABLE, /* 503, Retry-After, the detail as given */
 };
 
-/* What the HTTP side asks of its owner.  All are called on the main thread from within the event loop. */
+/* What the HTTP side asks of its owner.  All are called on the main thread from within the event
+ * loop. */
 struct http_operations {
-	/* 0: the descriptor is taken over.  -EAGAIN: no stream can be served now (503 follows).  Else
-	 * -errno (500 follows). */
+	/* 0: the descriptor is taken over.  -EAGAIN: no stream can be served now (503 follows).
+	 * Else -errno (500 follows). */
 	int (*subscribe)(const struct http_subscription *subscription, void *userdata);
 
 	/* The owner answers with http_answer(), at once or later, exactly once. */
-	void (*publish)(struct http_publish *publish, const struct key *key, int64_t time_us, void *userdata);
+	void (*publish)(struct http_publish *publish, const struct key *key, int64_t time_us,
+		void *userdata);
 
 	/* NULL: ready.  Else why not, for people; valid until the next call. */
 	const char *(*not_ready)(void *userdata);
@@ -52,17 +54,20 @@ struct http_operations {
 
 struct http_settings {
 	const char *token;          /* the secret of publishers */
-	int64_t request_timeout_ms; /* a request must be whole by then, counted from accept or its first line */
+	int64_t request_timeout_ms; /* a request must be whole by then, counted from accept or its
+				       first line */
 	int64_t idle_timeout_ms;    /* between two requests of a connection */
 	size_t max_header_size;     /* bytes of request line and header fields */
 	unsigned max_connections;   /* in the hands of HTTP at a time: streams do not count */
 };
 
-/* Sets up libmicrohttpd on `event`; nothing is accepted yet.  The settings' strings are copied.  0 or -errno. */
+/* Sets up libmicrohttpd on `event`; nothing is accepted yet.  The settings' strings are copied.  0
+ * or -errno. */
 int http_new(sd_event *event, const struct http_settings *settings,
 	const struct http_operations *operations, void *userdata, struct http **ret);
 
-/* All publishes have been answered.  Closes listeners and connections.  Takes NULL; returns NULL. */
+/* All publishes have been answered.  Closes listeners and connections.  Takes NULL; returns NULL.
+ */
 struct http *http_free(struct http *http);
 DEFINE_CLEANUP(struct http *, http_free)
 
@@ -75,15 +80,16 @@ void http_stop_accepting(struct http *http);
 /* Connections that HTTP has in hand. */
 unsigned http_connections(const struct http *http);
 
-/* Answers.  `sequence` is for HTTP_PUBLISHED, `detail` (copied) for HTTP_UNAVAILABLE.  The publish is gone afterwards. */
+/* Answers.  `sequence` is for HTTP_PUBLISHED, `detail` (copied) for HTTP_UNAVAILABLE.  The publish
+ * is gone afterwards. */
 void http_answer(struct http_publish *publish, enum http_publish_status status, uint64_t sequence,
 	const char *detail);
 
 /* Counted since the start. */
 struct http_counters {
-	uint64_t accepted;          /* connections */
+	uint64_t accepted; /* connections */
 	uint64_t requests;
-	uint64_t responses[6];      /* by status class: [2] is 2xx; a handed-over stream counts as 2xx */
+	uint64_t responses[6]; /* by status class: [2] is 2xx; a handed-over stream counts as 2xx */
 };
 void http_count(const struct http *http, struct http_counters *ret);
 

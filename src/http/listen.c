@@ -301,7 +301,7 @@ int listen_from_systemd(int **ret_fds, size_t *ret_n_fds, char **ret_problem)
 
 void listen_name(int fd, char ret_name[static LISTEN_NAME_SIZE])
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = {0};
 	const struct sockaddr_un *local = (const void *)&address;
 	socklen_t length = sizeof(address);
 	char host[NI_MAXHOST], port[NI_MAXSERV];

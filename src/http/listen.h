@@ -4,13 +4,13 @@
 
 #include <stddef.h>
 
-/* One of "HOST:PORT", "[IPv6]:PORT", ":PORT" (all of IPv4 and IPv6), "unix:/PATH".  0 if it is of such a form,
- * -EINVAL if not: for the check of the configuration, nothing is opened. */
+/* One of "HOST:PORT", "[IPv6]:PORT", ":PORT" (all of IPv4 and IPv6), "unix:/PATH".  0 if it is of
+ * such a form, -EINVAL if not: for the check of the configuration, nothing is opened. */
 int listen_check(const char *address);
 
-/* Opens all of a list with commas between: non-blocking, close-on-exec, listening.  0 and a malloc'ed array of
- * descriptors, or -errno with *ret_problem set to a text that names the address (the caller frees it);
- * then none is open. */
+/* Opens all of a list with commas between: non-blocking, close-on-exec, listening.  0 and a
+ * malloc'ed array of descriptors, or -errno with *ret_problem set to a text that names the address
+ * (the caller frees it); then none is open. */
 int listen_open(const char *addresses, int **ret_fds, size_t *ret_n_fds, char **ret_problem);
 
 /* Those that systemd passed (sd_listen_fds(3)); none is no error. */

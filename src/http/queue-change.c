@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* POST /sse/environments/{key}/queue-change: an update goes to the bus, and the answer waits for it. */
+/* POST /sse/environments/{key}/queue-change: an update goes to the bus, and the answer waits for
+ * it. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -48,7 +49,8 @@ static enum MHD_Result reply_published(struct connection *connection, uint64_t s
 {
 	char json[PUBLISHED_SIZE];
 
-	snprintf(json, sizeof(json), "{\"status\":\"published\",\"sequence\":%" PRIu64 "}", sequence);
+	snprintf(json, sizeof(json), "{\"status\":\"published\",\"sequence\":%" PRIu64 "}",
+		sequence);
 	return reply_json(connection, MHD_HTTP_OK, json);
 }
 
@@ -101,8 +103,8 @@ enum MHD_Result queue_change_answer(struct connection *connection)
 		return reply_error(connection, MHD_HTTP_BAD_REQUEST,
 			key_problem(request->match.key_error), NULL);
 	if (!is_authorized(connection))
-		return reply_error(connection, MHD_HTTP_UNAUTHORIZED,
-			"Invalid authorization header", &scheme);
+		return reply_error(
+			connection, MHD_HTTP_UNAUTHORIZED, "Invalid authorization header", &scheme);
 	if (request->body_length > BODY_MAX) {
 		request->close = true;
 		return reply_error(connection, MHD_HTTP_CONTENT_TOO_LARGE,

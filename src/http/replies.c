@@ -70,8 +70,7 @@ static struct MHD_Response *response_new(const char *body, size_t length)
 enum MHD_Result reply_body(struct connection *connection, unsigned status, const char *type,
 	const char *body, size_t length, const struct reply_field *field)
 {
-	_cleanup_(MHD_destroy_responsep) struct MHD_Response *response =
-		response_new(body, length);
+	_cleanup_(MHD_destroy_responsep) struct MHD_Response *response = response_new(body, length);
 	struct reply_field fields[3] = {{"Content-Type", type}};
 
 	if (field)

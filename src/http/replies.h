@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Answers, each with the CORS fields: without them a browser reports any error as a fault of CORS. */
+/* Answers, each with the CORS fields: without them a browser reports any error as a fault of CORS.
+ */
 #pragma once
 
 #include <microhttpd.h>
@@ -15,8 +16,8 @@ struct reply_field {
 	const char *value;
 };
 
-/* All queue the answer to the request under way.  What they return is for libmicrohttpd: MHD_NO (the
- * answer could not be made; logged) drops the connection. */
+/* All queue the answer to the request under way.  What they return is for libmicrohttpd: MHD_NO
+ * (the answer could not be made; logged) drops the connection. */
 
 /* A body of this type.  `body` is copied. */
 enum MHD_Result reply_body(struct connection *connection, unsigned status, const char *type,
@@ -29,7 +30,8 @@ enum MHD_Result reply_json(struct connection *connection, unsigned status, const
 enum MHD_Result reply_error(struct connection *connection, unsigned status, const char *detail,
 	const struct reply_field *field);
 
-/* 503, to be tried again after some seconds: spread, so that those turned away do not return together. */
+/* 503, to be tried again after some seconds: spread, so that those turned away do not return
+ * together. */
 enum MHD_Result reply_unavailable(struct connection *connection, const char *detail);
 
 /* 204 to OPTIONS: a browser asks whether a cross-origin request is allowed.  It is. */

@@ -48,10 +48,10 @@ void request_end(void *userdata, struct MHD_Connection *mhd, void **context,
 	*context = NULL;
 }
 
-const char *request_header(const struct connection *connection, const char *name, size_t *ret_length)
+const char *request_header(
+	const struct connection *connection, const char *name, size_t *ret_length)
 {
-	const char *value =
-		MHD_lookup_connection_value(connection->mhd, MHD_HEADER_KIND, name);
+	const char *value = MHD_lookup_connection_value(connection->mhd, MHD_HEADER_KIND, name);
 	size_t length;
 
 	if (!value)
@@ -88,8 +88,8 @@ static enum MHD_Result request_answer(struct connection *connection)
 
 static bool header_is_too_large(const struct connection *connection)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-		connection->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 
 	return info && info->header_size > connection->http->settings.max_header_size;
 }

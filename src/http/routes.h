@@ -16,14 +16,14 @@ enum method {
 	METHOD_OTHER = 0, /* in no resource's set */
 };
 
-/* Answers a request that has arrived whole.  MHD_NO drops the connection without a word: libmicrohttpd
- * closes its descriptor.  Called again for a request that it suspended. */
+/* Answers a request that has arrived whole.  MHD_NO drops the connection without a word:
+ * libmicrohttpd closes its descriptor.  Called again for a request that it suspended. */
 typedef enum MHD_Result resource_answer(struct connection *connection);
 
 struct route {
-	const char *path;        /* "{key}" stands for an environment's key */
-	unsigned methods;        /* a set of enum method, besides METHOD_OPTIONS, which each has */
-	const char *allow;       /* the same for the Allow field */
+	const char *path;  /* "{key}" stands for an environment's key */
+	unsigned methods;  /* a set of enum method, besides METHOD_OPTIONS, which each has */
+	const char *allow; /* the same for the Allow field */
 	resource_answer *answer;
 };
 
@@ -34,8 +34,8 @@ struct route_match {
 	int key_error;             /* of key_parse_segment() */
 };
 
-/* Looks up a request target as it came over the wire: an absolute path or URL, not unescaped, with or
- * without a query.  Doubled and trailing slashes do not matter. */
+/* Looks up a request target as it came over the wire: an absolute path or URL, not unescaped, with
+ * or without a query.  Doubled and trailing slashes do not matter. */
 void route_find(const char *target, struct route_match *ret);
 
 enum method method_parse(const char *name);

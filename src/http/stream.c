@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* GET /sse/environments/{key}/stream: the connection leaves HTTP as a socket.  libmicrohttpd, told to
- * drop the connection, closes its own descriptor only (that is what MHD_USE_TURBO is for). */
+/* GET /sse/environments/{key}/stream: the connection leaves HTTP as a socket.  libmicrohttpd, told
+ * to drop the connection, closes its own descriptor only (that is what MHD_USE_TURBO is for). */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -54,16 +54,16 @@ static int64_t last_event_id(const struct connection *connection)
 
 	if (id)
 		return id_parse(id, length);
-	id = MHD_lookup_connection_value(
-		connection->mhd, MHD_GET_ARGUMENT_KIND, "lastEventId");
+	id = MHD_lookup_connection_value(connection->mhd, MHD_GET_ARGUMENT_KIND, "lastEventId");
 	return id ? id_parse(id, strlen(id)) : -1;
 }
 
-/* The head alone, and the end.  Not by libmicrohttpd, whose answer to HEAD of unknown length has the last
- * chunk of a body that it must not have. */
+/* The head alone, and the end.  Not by libmicrohttpd, whose answer to HEAD of unknown length has
+ * the last chunk of a body that it must not have. */
 static enum MHD_Result answer_head(struct connection *connection, struct span head)
 {
-	if (send(connection_fd(connection), head.data, head.length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (send(connection_fd(connection), head.data, head.length, MSG_DONTWAIT | MSG_NOSIGNAL) <
+		0)
 		log_debug("Cannot answer a HEAD request: %s", strerror(errno));
 	connection->http->counters.responses[2]++;
 	return MHD_NO;
@@ -92,8 +92,8 @@ static int hand_over(struct connection *connection, enum encoding encoding)
 		.key = connection->request.match.key,
 		.encoding = encoding,
 		.head = head_for(encoding),
-		.user_agent = MHD_lookup_connection_value(
-			connection->mhd, MHD_HEADER_KIND, "User-Agent"),
+		.user_agent =
+			MHD_lookup_connection_value(connection->mhd, MHD_HEADER_KIND, "User-Agent"),
 		.last_event_id = last_event_id(connection),
 	};
 	r = http->operations.subscribe(&subscription, http->userdata);

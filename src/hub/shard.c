@@ -358,11 +358,10 @@ int shard_start(struct shard *shard, unsigned number)
 
 static void shard_drop_mail(struct shard *shard)
 {
-	struct mail *mail;
-
 	/* As if it had been read, so that what it owns is freed. */
-	while (shard_read_mail(shard), (mail = STAILQ_FIRST(&shard->mail)))
-		continue;
+	do
+		shard_read_mail(shard);
+	while (!STAILQ_EMPTY(&shard->mail));
 }
 
 static void shard_drop_streams(struct shard *shard, struct stream_queue *queue)

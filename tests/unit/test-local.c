@@ -348,8 +348,7 @@ START_TEST(test_free_at_once)
 }
 END_TEST
 
-/* The disk is full for a while: told once, refused, and taken again, with and without a publication
- * that tries it.  Nothing may be asserted meanwhile: Check writes to a file, too. */
+/* The disk is full.  Nothing may be asserted until that ends: Check writes to a file, too. */
 static void fill_disk(struct rlimit *ret_before)
 {
 	struct rlimit limit;
@@ -361,17 +360,19 @@ static void fill_disk(struct rlimit *ret_before)
 	setrlimit(RLIMIT_FSIZE, &limit);
 }
 
+/* Told once, and all are refused but stale ones, which are known to be. */
 START_TEST(test_disk_full)
 {
 	int64_t now_us = clock_wall_us() - US_PER_S;
 	struct publication publications[3];
-	struct bus_event *events[4];
+	struct bus_event *events[5];
 	struct rlimit before;
 
 	expect_start();
 	publish_stored("a", now_us, 1);
-	for (int i = 0; i < 3; i++)
-		prepare(&publications[i], "a", now_us + 1 + i);
+	prepare(&publications[0], "a", now_us + 1);
+	prepare(&publications[1], "a", now_us);
+	prepare(&publications[2], "a", now_us + 2);
 
 	fill_disk(&before);
 	bus_publish(bus, &publications[0]);
@@ -379,38 +380,60 @@ START_TEST(test_disk_full)
 	events[1] = try_next(TIMEOUT_MS);
 	bus_publish(bus, &publications[1]);
 	events[2] = try_next(TIMEOUT_MS);
-	events[3] = try_next(50);
+	bus_publish(bus, &publications[2]);
+	events[3] = try_next(TIMEOUT_MS);
+	events[4] = try_next(50);
 	setrlimit(RLIMIT_FSIZE, &before);
 
-	ck_assert(events[0] && events[1] && events[2] && !events[3]);
+	ck_assert(events[0] && events[1] && events[2] && events[3] && !events[4]);
 	ck_assert_int_eq(events[0]->type, BUS_DOWN);
 	ck_assert_ptr_nonnull(strstr(events[0]->text, "File too large"));
 	ck_assert_ptr_nonnull(strstr(events[0]->text, "Free space"));
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		ck_assert_int_eq(events[i + 1]->type, BUS_ANSWER);
 		ck_assert_ptr_eq(events[i + 1]->publication, &publications[i]);
-		ck_assert_int_eq(publications[i].outcome, PUBLISH_UNAVAILABLE);
-		ck_assert_ptr_nonnull(strstr(publications[i].problem, "File too large"));
 	}
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 		free(events[i]);
+	ck_assert_int_eq(publications[0].outcome, PUBLISH_UNAVAILABLE);
+	ck_assert_ptr_nonnull(strstr(publications[0].problem, "File too large"));
+	ck_assert_int_eq(publications[1].outcome, PUBLISH_STALE);
+	ck_assert_int_eq(publications[2].outcome, PUBLISH_UNAVAILABLE);
 
 	bus_publish(bus, &publications[2]);
 	next(BUS_UP);
-	expect_update("a", now_us + 3, 2);
+	expect_update("a", now_us + 2, 2);
 	expect_answer(&publications[2], PUBLISH_STORED);
+}
+END_TEST
+
+/* It finds out by itself that there is space again, and has kept nothing that it refused. */
+START_TEST(test_recovery)
+{
+	int64_t now_us = clock_wall_us() - US_PER_S;
+	struct publication publication;
+	struct bus_event *events[2];
+	struct rlimit before;
+
+	expect_start();
+	publish_stored("a", now_us, 1);
+	prepare(&publication, "a", now_us + 1);
 
 	fill_disk(&before);
-	bus_publish(bus, &publications[1]);
-	bus_publish(bus, &publications[2]);
-	for (int i = 0; i < 3; i++)
-		free(try_next(TIMEOUT_MS));
+	bus_publish(bus, &publication);
+	events[0] = try_next(TIMEOUT_MS);
+	events[1] = try_next(TIMEOUT_MS);
 	setrlimit(RLIMIT_FSIZE, &before);
-	next(BUS_UP); /* by itself */
+
+	ck_assert(events[0] && events[0]->type == BUS_DOWN);
+	ck_assert(events[1] && events[1]->type == BUS_ANSWER);
+	free(events[0]);
+	free(events[1]);
+	next(BUS_UP);
 	expect_silence();
 	restart();
 	next(BUS_SYNC_BEGIN);
-	expect_update("a", now_us + 3, 2);
+	expect_update("a", now_us, 1);
 	next(BUS_SYNC_END);
 	next(BUS_UP);
 }
@@ -486,6 +509,7 @@ int main(void)
 	tcase_add_test(cases, test_free);
 	tcase_add_test(cases, test_free_at_once);
 	tcase_add_test(cases, test_disk_full);
+	tcase_add_test(cases, test_recovery);
 	tcase_add_test(cases, test_two_processes);
 	tcase_add_test(cases, test_no_directory);
 	tcase_add_test(cases, test_signals);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "clock.h"
@@ -616,6 +617,16 @@ START_TEST(a_stream_is_small)
 }
 END_TEST
 
+/* Both ends of more than a thousand streams are here. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = limit.rlim_max;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 int main(void)
 {
 	Suite *suite = suite_create("shard");
@@ -623,6 +634,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
+	tcase_add_unchecked_fixture(tests, raise_descriptor_limit, NULL);
 	tcase_set_timeout(tests, 120);
 	tcase_add_test(tests, greets_and_sends_the_snapshot_in_one);
 	tcase_add_test(tests, sends_an_update_to_its_environment_only);
