@@ -30,6 +30,8 @@ TAILQ_HEAD(pending_queue, pending);
 
 #define PROBLEMS_TOLD_MAX 4
 
+#define SIGNALS_MAX 3
+
 struct server {
 	sd_event *event;
 	struct hub *hub;
@@ -66,7 +68,7 @@ struct server {
 	/* The end: */
 	bool stopping;
 	int64_t stop_ms; /* when it has to be over */
-	sd_event_source *signal_sources[2];
+	sd_event_source *signal_sources[SIGNALS_MAX];
 	sd_event_source *ready_timer;
 	sd_event_source *expiry_timer;
 	sd_event_source *stop_timer;

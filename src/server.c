@@ -142,6 +142,16 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 	return sd_event_source_set_enabled(server->stop_timer, SD_EVENT_ON);
 }
 
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	(void)source;
+	(void)info;
+	(void)userdata;
+	log_warning(
+		"SIGHUP is ignored: settings are read at the start only. Restart to change them.");
+	return 0;
+}
+
 static int add_timer(struct server *server, uint64_t delay_us, sd_event_time_handler_t handler,
 	int enabled, sd_event_source **ret)
 {
@@ -151,14 +161,22 @@ static int add_timer(struct server *server, uint64_t delay_us, sd_event_time_han
 	return r < 0 ? r : sd_event_source_set_enabled(*ret, enabled);
 }
 
+static const struct {
+	int signal;
+	sd_event_signal_handler_t handler;
+} handled[SIGNALS_MAX] = {
+	{SIGTERM, on_signal},
+	{SIGINT, on_signal},
+	{SIGHUP, on_hangup},
+};
+
 static int add_sources(struct server *server)
 {
-	static const int signals[] = {SIGTERM, SIGINT};
 	int r;
 
-	for (size_t i = 0; i < 2; i++) {
-		r = sd_event_add_signal(
-			server->event, &server->signal_sources[i], signals[i], on_signal, server);
+	for (size_t i = 0; i < SIGNALS_MAX; i++) {
+		r = sd_event_add_signal(server->event, &server->signal_sources[i],
+			handled[i].signal, handled[i].handler, server);
 		if (r < 0)
 			return r;
 	}
@@ -335,8 +353,8 @@ static int block_signals(void)
 	sigset_t set;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
+	for (size_t i = 0; i < SIGNALS_MAX; i++)
+		sigaddset(&set, handled[i].signal);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
 		return -errno;
 	return 0;
@@ -390,7 +408,7 @@ struct server *server_free(struct server *server)
 	hub_free(server->hub);
 	notify_free(server->notify);
 	registry_free(server->registry);
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < SIGNALS_MAX; i++)
 		sd_event_source_disable_unref(server->signal_sources[i]);
 	sd_event_source_disable_unref(server->ready_timer);
 	sd_event_source_disable_unref(server->expiry_timer);

@@ -6,7 +6,6 @@ are compared with that one spelling: chunk sizes, line ends, field order, a sing
 """
 import re
 import select
-import socket
 import time
 from dataclasses import dataclass
 
@@ -209,10 +208,10 @@ class Stream:
     """One subscriber.  Making it sends the request and checks the head; the greeting must come first."""
 
     def __init__(self, address, key, *, headers=(), version="1.1", query="", target=None,
-                 receive_buffer=None, extra=b"", wait=True, source=None):
+                 receive_buffer=None, extra=b"", wait=True):
         self.address = address
         self.version = version
-        self.sock = connect(address, receive_buffer=receive_buffer, source=source)
+        self.sock = connect(address, receive_buffer=receive_buffer)
         self.parser = ChunkedParser() if version == "1.1" else IdentityParser()
         self.blocks = []
         self.raw = b""  # the body, as it came
@@ -332,7 +331,3 @@ class Stream:
         self.blocks.clear()
         self.close()
         return ids
-
-    def stall(self, size=4096):
-        """A small window from now on, and nobody reads."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

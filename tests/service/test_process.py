@@ -240,6 +240,16 @@ def test_signal_ends_streams_cleanly(start, bus, key, number):
     daemon.wait_exit()
 
 
+def test_hangup_ends_nothing(start, key):
+    """Whoever sends it expects new settings, not an end."""
+    daemon = start.daemon()
+    with daemon.stream(key) as stream:
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_log("SIGHUP is ignored")
+        time_us = daemon.publish(key)
+        assert stream.event() == time_us
+
+
 @pytest.mark.parametrize("kind", ["idle", "silent"])
 def test_end_with_idle_connections(start, kind):
     """A proxy keeps some open all the time; they do not hold up the end."""

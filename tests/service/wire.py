@@ -11,7 +11,7 @@ import time
 TIMEOUT = 20  # seconds; only matters where something has failed
 
 
-def connect(address, timeout=TIMEOUT, receive_buffer=None, source=None):
+def connect(address, timeout=TIMEOUT, receive_buffer=None):
     """A connected socket; `address` is (host, port), or the path of a unix socket."""
     if isinstance(address, str):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -22,8 +22,6 @@ def connect(address, timeout=TIMEOUT, receive_buffer=None, source=None):
         sock.settimeout(timeout)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        if source is not None:
-            sock.bind(source)
         sock.connect(address)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
