@@ -217,6 +217,9 @@ static void publish_batch(struct local_bus *local, struct mail_list *list)
 		local->items[local->n_items++].publication = next_publication(list);
 
 	r = store_items(local);
+	/* Undoing it may have made the space for it. */
+	if (r == -ENOSPC)
+		r = store_items(local);
 	if (r < 0) {
 		go_down(local, r);
 		refuse_items(local);

@@ -271,6 +271,14 @@ static int prepare_statements(struct store *store)
 	return 0;
 }
 
+/* Moves what is in the write-ahead log into the database, so that the log begins again in the space
+ * that it has: where the disk is full, updates of environments that are known still fit.  SQLite
+ * does it only after many commits. */
+static void empty_log(struct store *store)
+{
+	sqlite3_wal_checkpoint_v2(store->database, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+}
+
 static int open_database(struct store *store, const char *path)
 {
 	bool is_empty = false;
@@ -297,6 +305,7 @@ static int open_database(struct store *store, const char *path)
 	r = execute(store, "COMMIT");
 	if (r < 0)
 		return r;
+	empty_log(store);
 	return prepare_statements(store);
 }
 
@@ -476,6 +485,7 @@ void store_rollback(struct store *store)
 	/* Some failures have ended the transaction already. */
 	if (!sqlite3_get_autocommit(store->database))
 		sqlite3_exec(store->database, "ROLLBACK", NULL, NULL, NULL);
+	empty_log(store);
 }
 
 int store_test(struct store *store)

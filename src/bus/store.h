@@ -26,6 +26,9 @@ DEFINE_CLEANUP(struct store *, store_free)
  * gone when it has failed. */
 int store_begin(struct store *store);
 int store_commit(struct store *store);
+
+/* Undoes it, also after a failure of any of the calls below or of store_commit().  It may make
+ * space, so that -ENOSPC is worth a second try. */
 void store_rollback(struct store *store);
 
 /* The latest update of `key`.  1 and *ret; 0: none; -errno. */

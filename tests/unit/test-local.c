@@ -264,14 +264,15 @@ START_TEST(test_expired)
 	next(BUS_SYNC_END);
 	next(BUS_UP);
 
-	publish_stored("a", now_us - 500, 4);
+	/* Older than the expired one in both respects. */
+	publish_stored("a", now_us - 2 * UPDATE_LIFETIME_US, 4);
 	bus = bus_free(bus);
 	execute("CREATE TEMP TABLE t (n CHECK (n = 0));"
 		"INSERT INTO t SELECT count(*) FROM updates WHERE key = 'b'");
 	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
 	next(BUS_SYNC_BEGIN);
 	expect_update("c", now_us - 10, 3);
-	expect_update("a", now_us - 500, 4);
+	expect_update("a", now_us - 2 * UPDATE_LIFETIME_US, 4);
 }
 END_TEST
 
@@ -407,12 +408,13 @@ START_TEST(test_disk_full)
 }
 END_TEST
 
-/* It finds out by itself that there is space again, and has kept nothing that it refused. */
+/* It finds out by itself that there is space again, not sooner, and has kept nothing that it
+ * refused. */
 START_TEST(test_recovery)
 {
 	int64_t now_us = clock_wall_us() - US_PER_S;
 	struct publication publication;
-	struct bus_event *events[2];
+	struct bus_event *events[3];
 	struct rlimit before;
 
 	expect_start();
@@ -423,10 +425,12 @@ START_TEST(test_recovery)
 	bus_publish(bus, &publication);
 	events[0] = try_next(TIMEOUT_MS);
 	events[1] = try_next(TIMEOUT_MS);
+	events[2] = try_next(6000);
 	setrlimit(RLIMIT_FSIZE, &before);
 
 	ck_assert(events[0] && events[0]->type == BUS_DOWN);
 	ck_assert(events[1] && events[1]->type == BUS_ANSWER);
+	ck_assert(!events[2]);
 	free(events[0]);
 	free(events[1]);
 	next(BUS_UP);
