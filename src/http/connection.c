@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Connections and their deadlines.  libmicrohttpd's own time-out is for inactivity only, so that a
  * client could trickle a request for ever. */
+#include <malloc.h>
 #include <sys/socket.h>
 
 #include "clock.h"
@@ -9,6 +10,12 @@
 
 /* Deadlines this close together make one wake-up. */
 #define ACCURACY_US (250 * US_PER_MS)
+
+/* A storm is over when its most connections have fallen to one in TRIM_FALL.  What they had of
+ * memory then goes back to the system, after a moment: streams outlast it by hours. */
+#define TRIM_PEAK 64
+#define TRIM_FALL 8
+#define TRIM_US   (200 * US_PER_MS)
 
 static int64_t waiting_time_ms(const struct http *http, enum waiting waiting)
 {
@@ -87,18 +94,46 @@ static int deadlines_passed(sd_event_source *source, uint64_t usec, void *userda
 	return 0;
 }
 
-int connection_deadlines_init(struct http *http)
+static int trim_memory(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct http *http = userdata;
+
+	(void)source;
+	(void)usec;
+	malloc_trim(0);
+	http->peak = http->n_connections;
+	return 0;
+}
+
+static void count_connections(struct http *http, int change)
+{
+	http->n_connections += (unsigned)change;
+	if (http->n_connections > http->peak)
+		http->peak = http->n_connections;
+	if (http->peak < TRIM_PEAK || http->n_connections > http->peak / TRIM_FALL)
+		return;
+	http->peak = 0;
+	sd_event_source_set_time_relative(http->trim_timer, TRIM_US);
+	sd_event_source_set_enabled(http->trim_timer, SD_EVENT_ONESHOT);
+}
+
+static int add_timer(struct http *http, uint64_t accuracy_us, sd_event_time_handler_t handler,
+	sd_event_source **ret)
+{
+	int r = sd_event_add_time(http->event, ret, CLOCK_MONOTONIC, 0, accuracy_us, handler, http);
+
+	return r < 0 ? r : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
+}
+
+int connection_timers_init(struct http *http)
 {
 	int r;
 
 	for (int i = 0; i < N_WAITING; i++)
 		TAILQ_INIT(&http->waiting[i]);
 	http->deadline_armed_ms = INT64_MAX;
-	r = sd_event_add_time(http->event, &http->deadline_timer, CLOCK_MONOTONIC, 0, ACCURACY_US,
-		deadlines_passed, http);
-	if (r < 0)
-		return r;
-	return sd_event_source_set_enabled(http->deadline_timer, SD_EVENT_OFF);
+	r = add_timer(http, ACCURACY_US, deadlines_passed, &http->deadline_timer);
+	return r < 0 ? r : add_timer(http, ACCURACY_US, trim_memory, &http->trim_timer);
 }
 
 int connection_fd(const struct connection *connection)
@@ -130,11 +165,11 @@ void connection_notify(void *userdata, struct MHD_Connection *mhd, void **socket
 	struct connection *connection = *socket_context;
 
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-		http->n_connections++;
+		count_connections(http, 1);
 		*socket_context = connection_new(http, mhd);
 		return;
 	}
-	http->n_connections--;
+	count_connections(http, -1);
 	if (connection) {
 		connection_wait(connection, WAITING_NONE);
 		free(connection);

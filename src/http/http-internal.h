@@ -83,6 +83,8 @@ struct http {
 	sd_event_source *pause_timer;
 
 	unsigned n_connections;
+	unsigned peak; /* the most of them since memory was given back */
+	sd_event_source *trim_timer;
 	struct connection_queue waiting[N_WAITING]; /* earliest deadline first */
 	sd_event_source *deadline_timer;
 	int64_t deadline_armed_ms; /* when it fires; INT64_MAX: it is off */
@@ -104,7 +106,7 @@ void accept_deinit(struct http *http);
 
 /* connection.c */
 
-int connection_deadlines_init(struct http *http);
+int connection_timers_init(struct http *http);
 
 /* Starts the wait: the deadline counts from now. */
 void connection_wait(struct connection *connection, enum waiting waiting);

@@ -149,7 +149,7 @@ int http_new(sd_event *event, const struct http_settings *settings,
 		return -ENOMEM;
 	http->settings.token = http->token;
 	http->token_length = strlen(http->token);
-	r = connection_deadlines_init(http);
+	r = connection_timers_init(http);
 	if (r < 0)
 		return r;
 	r = accept_init(http);
@@ -177,6 +177,7 @@ struct http *http_free(struct http *http)
 	sd_event_source_disable_unref(http->daemon_again);
 	sd_event_source_disable_unref(http->daemon_timer);
 	sd_event_source_disable_unref(http->deadline_timer);
+	sd_event_source_disable_unref(http->trim_timer);
 	sd_event_source_disable_unref(http->pause_timer);
 	if (http->token)
 		explicit_bzero(http->token, http->token_length);

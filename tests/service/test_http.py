@@ -56,7 +56,8 @@ def test_publish_paths(service, key, form):
     "/sse/environment/abc/stream", "/environments/abc/stream", "/x/sse/environments/abc/stream",
     "/sse/environments/abc/../abc/stream", "/sse/./environments/abc/stream", "/stream", "/admin", "/favicon.ico",
     "/sse/environments/abc/stream;x=y", "/sse/environments/abc%2Fstream", "/sse%2Fenvironments/abc/stream",
-    "/sse/environments/a/b/stream", "/livezz", "/metrics/x", "/%", "/%00", "/x" * 500, "/sse/environments/abc/queue_change",
+    "/sse/environments/a/b/stream", "/livezz", "/metrics/x", "/%", "/%00", "/x" * 500,
+    "/sse/environments/abc/queue_change",
     "/sse/stream/environments/abc"])
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS", "DELETE"])
 def test_unknown_paths(service, method, target):
