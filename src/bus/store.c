@@ -4,9 +4,8 @@
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 
+#include "bus/set-aside.h"
 #include "bus/store.h"
 
 #define FILE_NAME       "flagsse.db"
@@ -309,55 +308,6 @@ static int open_database(struct store *store, const char *path)
 	return prepare_statements(store);
 }
 
-/* ---- Setting a file aside ---- */
-
-/* What is named after the database goes with it: a journal left behind would be played into the
- * next. */
-static int rename_with(const char *from, const char *to, const char *suffix)
-{
-	_cleanup_(freep) char *old_name = make_text("%s%s", from, suffix);
-	_cleanup_(freep) char *new_name = make_text("%s%s", to, suffix);
-
-	if (!old_name || !new_name)
-		return -ENOMEM;
-	return rename(old_name, new_name) < 0 && errno != ENOENT ? -errno : 0;
-}
-
-/* "PATH.WORD-20230112T180642Z", or with a number after it, if that exists.  NULL: out of memory. */
-static char *choose_name(const char *path, const char *word)
-{
-	char stamp[32];
-	time_t now = time(NULL);
-	struct stat status;
-	char *name;
-	struct tm tm;
-
-	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
-	name = make_text("%s.%s-%s", path, word, stamp);
-	for (int i = 1; name && lstat(name, &status) == 0; i++) {
-		free(name);
-		name = make_text("%s.%s-%s.%d", path, word, stamp, i);
-	}
-	return name;
-}
-
-static int set_aside(const char *path, const char *word, char **ret_new_path)
-{
-	static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
-	_cleanup_(freep) char *new_path = choose_name(path, word);
-	int r = 0;
-
-	if (!new_path)
-		return -ENOMEM;
-	for (size_t i = 0; r == 0 && i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
-		r = rename_with(path, new_path, suffixes[i]);
-	if (r < 0)
-		return r;
-
-	*ret_new_path = TAKE_PTR(new_path);
-	return 0;
-}
-
 /* ---- Opening, and beginning anew ---- */
 
 static char *describe_failure(const char *path, const char *problem, int error)
@@ -408,7 +358,7 @@ static int begin_anew(
 	_cleanup_(freep) char *old_path = NULL;
 	int r;
 
-	r = set_aside(path, error == -ENOTSUP ? "newer" : "corrupt", &old_path);
+	r = set_aside_database(path, error == -ENOTSUP ? "newer" : "corrupt", &old_path);
 	if (r < 0) {
 		*ret_problem = make_text("%s: %s; it cannot be renamed: %s. Move it away by hand.",
 			path, problem, strerror(-r));
