@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -12,6 +11,7 @@
 #include "bus/store.h"
 #include "clock.h"
 #include "log.h"
+#include "thread.h"
 
 #define THREAD_NAME "flagsse-store"
 
@@ -307,25 +307,6 @@ static void *run(void *userdata)
 	return NULL;
 }
 
-/* With all signals blocked: they are the main thread's. */
-static int start_thread(struct local_bus *local)
-{
-	sigset_t all, before;
-	int r;
-
-	sigfillset(&all);
-	r = pthread_sigmask(SIG_SETMASK, &all, &before);
-	if (r != 0)
-		return -r;
-	r = pthread_create(&local->thread, NULL, run, local);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r != 0)
-		return -r;
-
-	pthread_setname_np(local->thread, THREAD_NAME);
-	return 0;
-}
-
 /* ---- The bus's operations, in its user's thread ---- */
 
 static void local_publish(struct bus *bus, struct publication *publication)
@@ -383,7 +364,7 @@ int bus_new_local(const char *state_dir, struct mailbox *inbox, struct bus **ret
 		return r;
 
 	local->store = store;
-	r = start_thread(local);
+	r = thread_start(&local->thread, THREAD_NAME, run, local);
 	if (r < 0) {
 		mailbox_deinit(&local->mailbox);
 		return r;

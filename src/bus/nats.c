@@ -2,13 +2,13 @@
 /* The NATS bus: its thread, and what reaches it. */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bus/nats-internal.h"
 #include "clock.h"
 #include "log.h"
+#include "thread.h"
 
 /* How often the stream is looked at, as nobody tells that it was purged. */
 #define CHECK_INTERVAL_MS 5000
@@ -201,21 +201,6 @@ static int split_urls(struct nats_bus *bus, const char *urls)
 	return bus->n_servers > 0 ? 0 : -EINVAL;
 }
 
-static int start_thread(struct nats_bus *bus)
-{
-	sigset_t all, before;
-	int r;
-
-	/* nats.c's threads inherit it: signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&bus->thread, NULL, run, bus);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r == 0)
-		(void)pthread_setname_np(bus->thread, "nats");
-	return -r;
-}
-
 static int start(struct nats_bus *bus)
 {
 	int r;
@@ -225,7 +210,7 @@ static int start(struct nats_bus *bus)
 		return r;
 	r = mailbox_init(&bus->publications);
 	if (r >= 0) {
-		r = start_thread(bus);
+		r = thread_start(&bus->thread, "nats", run, bus);
 		if (r < 0)
 			mailbox_deinit(&bus->publications);
 	}

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The shard's loop: epoll, mail, and in slices what is due: fan-outs, keep-alives, ends. */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -9,6 +8,7 @@
 #include "clock.h"
 #include "hub/stream.h"
 #include "log.h"
+#include "thread.h"
 
 #define EVENTS_PER_TURN 256
 
@@ -340,20 +340,12 @@ int shard_new(const struct shard_settings *settings, struct shard **ret)
 int shard_start(struct shard *shard, unsigned number)
 {
 	char name[16];
-	sigset_t all, before;
 	int r;
 
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&shard->thread, NULL, shard_run, shard);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r != 0)
-		return -r;
-	shard->started = true;
 	snprintf(name, sizeof(name), "shard-%u", number);
-	(void)pthread_setname_np(shard->thread, name);
-	return 0;
+	r = thread_start(&shard->thread, name, shard_run, shard);
+	shard->started = r == 0;
+	return r;
 }
 
 static void shard_drop_mail(struct shard *shard)
