@@ -45,6 +45,16 @@ def pss(pid):
     raise AssertionError("no Pss in smaps_rollup")
 
 
+def check_growth(daemon, before):
+    """What the requests took is given back a moment after the last of them."""
+    deadline = time.monotonic() + 5
+    allowed = BYTES_A_STREAM * STREAMS + BYTES_ONCE
+    while (grown := pss(daemon.pid) - before) > allowed and time.monotonic() < deadline:
+        time.sleep(0.1)
+    print(f"PSS grown by {grown} bytes, {grown / STREAMS:.0f} a stream")
+    assert under_sanitizer() or grown <= allowed
+
+
 def test_many_streams(start, key):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert hard >= STREAMS + 1200, f"the limit of open files is {hard}: ulimit -Hn {STREAMS + 1200}"
@@ -61,11 +71,9 @@ def test_many_streams(start, key):
             answer = crowd.tell(f"expect {daemon.publish(key)}")
             assert (answer["open"], answer["got"]) == (STREAMS, STREAMS)
             if round_ == 0:
-                grown = pss(daemon.pid) - before
                 print(f"{STREAMS} streams opened in {opened - begun:.1f} s, first update everywhere after "
-                      f"{time.monotonic() - opened:.2f} s, PSS grown by {grown} bytes, "
-                      f"{grown / STREAMS:.0f} a stream")
-                assert under_sanitizer() or grown <= BYTES_A_STREAM * STREAMS + BYTES_ONCE
+                      f"{time.monotonic() - opened:.2f} s")
+                check_growth(daemon, before)
         metrics = daemon.metrics()
         assert metrics["flagsse_streams"] == STREAMS
         assert metrics["flagsse_events_sent_total"] >= 3 * STREAMS
