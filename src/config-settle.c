@@ -169,6 +169,8 @@ static int read_token(struct loader *loader, const char *origin, const char *key
 		buffer[--length] = '\0';
 	if (length > 0 && buffer[length - 1] == '\r')
 		buffer[--length] = '\0';
+	if (length == 0 && !check_mode)
+		return -ENOENT; /* our unit gives an empty one where there is no token */
 	if (strlen(buffer) != length || !token_is_valid(buffer)) {
 		loader_complain(loader, false, origin, "http", key,
 			length ? "%s holds no usable token; allowed: one line of printable ASCII "

@@ -27,6 +27,8 @@ static void arm_deadline(struct server *server)
 {
 	const struct pending *oldest = TAILQ_FIRST(&server->pending);
 
+	if (!server->deadline_timer)
+		return; /* the end: answers still come */
 	if (!oldest) {
 		(void)sd_event_source_set_enabled(server->deadline_timer, SD_EVENT_OFF);
 		return;
@@ -92,7 +94,9 @@ void publish_request(
 	if (registry_latest(server->registry, key, update.stored_us, &latest, NULL) &&
 		time_us <= update_order(latest))
 		answer_stale(server, publish);
-	else if (!server->bus_up)
+	/* At the start the bus is not up yet, but as long as it tells of no problem the update
+	 * waits there. */
+	else if (!server->bus_up && server->n_problems_told > 0)
 		answer_unavailable(server, publish, server->bus_problem);
 	else if (pending_start(server, &update, publish) < 0)
 		answer_unavailable(server, publish, "Out of memory. Try again.");
@@ -100,7 +104,8 @@ void publish_request(
 
 void publish_write_back(struct server *server, const struct update *update)
 {
-	if (!server->bus_up || update_is_expired(update, clock_wall_us()))
+	/* What is about to expire is not to live another hour. */
+	if (!server->bus_up || update_is_expired(update, clock_wall_us() + UPDATE_MARGIN_US))
 		return;
 	if (pending_start(server, update, NULL) < 0) {
 		log_error("Out of memory: the latest update of an environment, which the bus has "
@@ -133,7 +138,6 @@ int publish_init(struct server *server)
 {
 	int r;
 
-	TAILQ_INIT(&server->pending);
 	r = sd_event_add_time(server->event, &server->deadline_timer, CLOCK_MONOTONIC, 0, US_PER_MS,
 		on_deadline, server);
 	if (r < 0)
@@ -148,5 +152,5 @@ void publish_deinit(struct server *server)
 	while ((pending = TAILQ_FIRST(&server->pending)))
 		answer_unavailable(server, pending_take_publish(server, pending),
 			"The service is stopping. Try again.");
-	sd_event_source_disable_unref(server->deadline_timer);
+	server->deadline_timer = sd_event_source_disable_unref(server->deadline_timer);
 }

@@ -48,7 +48,7 @@ static struct frame *choose_snapshot(struct server *server,
 
 	if (!registry_latest(server->registry, &subscription->key, now_us, &latest, &frame))
 		return NULL;
-	if (subscription->last_event_id == latest->time_us)
+	if (subscription->last_event_id == frame_id(frame))
 		return NULL;
 	if (profile->close_after_update && now_us - latest->stored_us >= LONG_POLL_FRESH_US)
 		return NULL;
@@ -103,7 +103,7 @@ static bool all_is_over(const struct server *server, int64_t now_ms)
 {
 	int64_t begun_ms = server->stop_ms - STOP_TIMEOUT_MS;
 
-	return hub_streams(server->hub) == 0 && TAILQ_EMPTY(&server->pending) &&
+	return hub_streams(server->hub) == 0 && server->n_publications == 0 &&
 	       (http_connections(server->http) == 0 || now_ms - begun_ms >= REQUESTS_TIMEOUT_MS);
 }
 

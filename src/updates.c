@@ -67,32 +67,35 @@ static void on_up(struct server *server)
 	notify_status(server->notify);
 }
 
-/* Whether this outage has been told of in these words: attempts to connect fail again and again,
- * and not always for the same reason. */
-static bool is_told(struct server *server, const char *text)
+/* Attempts to connect fail again and again, and not always for the same reason.  True: this one is
+ * new in this outage, and to be logged. */
+static bool note_problem(struct server *server, const char *text)
 {
 	for (size_t i = 0; i < server->n_problems_told; i++)
 		if (strcmp(server->problems_told[i], text) == 0)
-			return true;
+			return false;
 	if (server->n_problems_told == PROBLEMS_TOLD_MAX)
-		return true;
+		return false;
 	snprintf(server->problems_told[server->n_problems_told++], BUS_TEXT_SIZE, "%s", text);
-	return false;
+	return true;
 }
 
 static void on_down(struct server *server, const char *text)
 {
+	bool is_new;
+
 	if (server->bus_up) {
 		server->bus_down_since_ms = clock_monotonic_ms();
 		server->n_problems_told = 0;
 	}
 	server->bus_up = false;
 	snprintf(server->bus_problem, sizeof(server->bus_problem), "%s", text);
-	if (server->n_problems_told == 0 && !is_told(server, text))
+	is_new = note_problem(server, text);
+	if (is_new && server->n_problems_told == 1)
 		log_warning("The bus is away: %s Streams are served what is known; updates are "
 			    "refused until it is back.",
 			text);
-	else if (!is_told(server, text))
+	else if (is_new)
 		log_info("The bus is still away: %s", text);
 	notify_status(server->notify);
 }
@@ -173,6 +176,7 @@ static int on_inbox(sd_event_source *source, int fd, uint32_t revents, void *use
 
 void updates_prepare(struct server *server)
 {
+	server->inbox.fd = -1;
 	STAILQ_INIT(&server->bus_mail);
 	TAILQ_INIT(&server->pending);
 }
@@ -197,11 +201,15 @@ int updates_init(struct server *server)
 
 void updates_deinit(struct server *server)
 {
+	struct mail_list arrived;
 	struct mail *mail;
 
 	sd_event_source_disable_unref(server->inbox_source);
 	sd_event_source_disable_unref(server->backlog_source);
-	mailbox_take(&server->inbox, &server->bus_mail);
+	if (server->inbox.fd < 0)
+		return;
+	mailbox_take(&server->inbox, &arrived);
+	STAILQ_CONCAT(&server->bus_mail, &arrived);
 	while ((mail = STAILQ_FIRST(&server->bus_mail))) {
 		struct bus_event *event = container_of(mail, struct bus_event, mail);
 

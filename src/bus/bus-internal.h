@@ -18,5 +18,4 @@ void bus_post_event(struct mailbox *inbox, enum bus_event_type type);
 void bus_post_update(struct mailbox *inbox, const struct update *update);
 void bus_post_down(struct mailbox *inbox, const char *format, ...) _printf_(2, 3);
 void bus_post_skipped(struct mailbox *inbox, const char *format, ...) _printf_(2, 3);
-void bus_post_skipped(struct mailbox *inbox, const char *format, ...) _printf_(2, 3);
 void bus_post_answer(struct mailbox *inbox, struct publication *publication);

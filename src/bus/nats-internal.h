@@ -8,6 +8,7 @@
 
 #include <nats/nats.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,6 +19,7 @@
 /* As in Flagsmith's own service, so that both can share a cluster. */
 #define NATS_STREAM         "environments-stream"
 #define NATS_SUBJECT_PREFIX "flagsmith.environment."
+#define NATS_SUBJECTS       NATS_SUBJECT_PREFIX ">"
 #define NATS_SUBJECT_SIZE   (sizeof(NATS_SUBJECT_PREFIX) + KEY_MAX_LENGTH)
 
 /* JetStream's answers to requests of ours, other than publishes. */
@@ -41,11 +43,11 @@ struct nats_mail {
 	uint64_t number;   /* MESSAGE: in the consumer's count; ACK: the sequence, 0 if there is an
 			      error */
 	char consumer[64]; /* MESSAGE */
-	natsConnection *connection; /* DOUBT, CLOSED: to be compared, never used */
-	natsMsg *message;           /* ACK: what was published; ours */
-	jsErrCode error_code;       /* ACK */
-	natsStatus status;          /* ACK */
-	char text[160];             /* ACK, DOUBT: what nats.c says */
+	unsigned session;  /* DOUBT, CLOSED: which one it is about */
+	natsMsg *message;  /* ACK: what was published; ours */
+	jsErrCode error_code; /* ACK */
+	natsStatus status;    /* ACK */
+	char text[160];       /* ACK, DOUBT: what nats.c says */
 };
 
 /* What the bus thread knows of a subject, so that a publish can be a compare-and-set. */
@@ -62,6 +64,16 @@ struct subject {
 	struct publication *waiting; /* the next to be sent; NULL: none */
 	struct mail_list waiting_with;
 	unsigned conflicts; /* of `flying`, in a row */
+	unsigned checks;    /* bus.checks when `flying` was sent */
+};
+
+/* What callbacks about a connection get: it outlives the connection, whose address may be that of
+ * the next one.  So many sessions later nothing of the old one is under way any more. */
+#define NATS_ORIGINS 16
+
+struct nats_origin {
+	struct nats_bus *bus;
+	_Atomic unsigned session;
 };
 
 struct nats_bus {
@@ -80,6 +92,9 @@ struct nats_bus {
 	int replicas;
 	bool stopping;
 
+	unsigned session; /* counts the attempts to connect */
+	struct nats_origin origins[NATS_ORIGINS];
+	int server;                 /* the next to be tried */
 	natsConnection *connection; /* NULL: not connected */
 	jsCtx *jetstream;
 	bool published; /* by this JetStream context */
@@ -94,14 +109,18 @@ struct nats_bus {
 	int64_t stream_created;
 	int64_t next_attempt_ms; /* while not connected */
 	int64_t next_check_ms;
-	unsigned failures; /* in a row */
+	unsigned checks;   /* counts them */
+	unsigned attempts; /* to connect */
+	unsigned failures; /* rounds of attempts in a row */
 
+	struct mail_list held;    /* publications that came before the last values were read */
 	struct subject *subjects; /* uthash, by key */
 };
 
 /* nats-session.c: the connection, the stream, the consumer.  Bus thread. */
 
-/* Connects and begins to read.  False: not possible now; BUS_DOWN has been posted. */
+/* Connects to the next server and begins to read.  False: not possible now; BUS_DOWN has been
+ * posted. */
 bool nats_session_begin(struct nats_bus *bus);
 
 /* A new consumer, that reads the last values anew.  False: as above, and the session is at its end.
@@ -116,6 +135,14 @@ void nats_session_end(struct nats_bus *bus, const char *why);
 
 void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail);
 
+/* A request has failed: says why and what to do about it, and ends the session.  Returns false. */
+bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error);
+
+/* nats-stream.c.  Bus thread. */
+
+/* Finds the stream, or makes it.  False: neither; the session is at its end. */
+bool nats_stream_open(struct nats_bus *bus);
+
 /* nats-publish.c: compare-and-set.  Bus thread. */
 void nats_publish(struct nats_bus *bus, struct publication *publication);
 void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail);
@@ -123,6 +150,9 @@ void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail);
 /* For the publish options of the JetStream context: posts NATS_MAIL_ACK. */
 void nats_publish_ack_handler(
 	jsCtx *js, natsMsg *message, jsPubAck *ack, jsPubAckErr *error, void *closure);
+
+/* The last values have been read: publishes what was held until then. */
+void nats_publish_held(struct nats_bus *bus);
 
 /* Gives everything back as PUBLISH_UNAVAILABLE. */
 void nats_publish_fail_all(struct nats_bus *bus, const char *why);

@@ -14,6 +14,9 @@
 /* So many conflicts in a row are no race any more. */
 #define CONFLICTS_MAX 100
 
+/* So often a publish is tried for which there is no stream. */
+#define NO_STREAM_MAX 3
+
 static void subject_send(struct nats_bus *bus, struct subject *subject);
 
 /* ---- Subjects ---- */
@@ -84,7 +87,7 @@ void nats_subject_seen(
 uint64_t nats_subjects_alive(const struct nats_bus *bus)
 {
 	/* Not those that are about to expire, or may have. */
-	int64_t since_us = clock_wall_us() - UPDATE_LIFETIME_US + 60 * US_PER_S;
+	int64_t since_us = clock_wall_us() - UPDATE_LIFETIME_US + UPDATE_MARGIN_US;
 	struct subject *subject, *next;
 	uint64_t n = 0;
 
@@ -154,6 +157,7 @@ static natsStatus subject_publish(struct nats_bus *bus, struct subject *subject)
 	if (status != NATS_OK)
 		return status;
 	subject->flying_message = message;
+	subject->checks = bus->checks;
 	bus->published = true;
 	status = js_PublishMsgAsync(bus->jetstream, &message, &options);
 	natsMsg_Destroy(message); /* NULL if it was sent */
@@ -196,6 +200,10 @@ void nats_publish(struct nats_bus *bus, struct publication *publication)
 {
 	struct subject *subject;
 
+	if (!bus->up && bus->connection) {
+		STAILQ_INSERT_TAIL(&bus->held, &publication->mail, link);
+		return;
+	}
 	if (!bus->up) {
 		answer(bus, publication, PUBLISH_UNAVAILABLE, 0, "NATS is away. Try again.");
 		return;
@@ -271,12 +279,30 @@ static void subject_on_conflict(struct nats_bus *bus, struct subject *subject)
 			"JetStream does not say what it has for this environment. Try again.");
 }
 
+/* Nobody takes the subject: the stream has been deleted.  The check makes it anew, if there was
+ * none since the update was sent. */
+static void subject_on_no_stream(struct nats_bus *bus, struct subject *subject)
+{
+	if (++subject->conflicts > NO_STREAM_MAX) {
+		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0,
+			"There is no JetStream stream for the update. Try again.");
+		return;
+	}
+	if (subject->checks == bus->checks)
+		nats_session_check(bus);
+	/* If that has ended the session, the update has been answered. */
+	if (bus->connection)
+		subject_send(bus, subject);
+}
+
 static void subject_on_stored(struct nats_bus *bus, struct subject *subject, uint64_t sequence)
 {
-	/* When it was stored the consumer will tell; until then, about now. */
 	struct update stored = subject->flying->update;
 
-	nats_subject_seen(bus, &subject->key, sequence, &stored);
+	/* When it was stored the consumer tells, or has told; until then it is about now. */
+	stored.stored_us = clock_wall_us();
+	if (sequence > subject->last_sequence)
+		nats_subject_seen(bus, &subject->key, sequence, &stored);
 	subject_land(bus, subject, PUBLISH_STORED, sequence, "");
 }
 
@@ -296,6 +322,8 @@ void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail)
 		subject_on_stored(bus, subject, mail->number);
 	else if (mail->error_code == JSStreamWrongLastSequenceErr)
 		subject_on_conflict(bus, subject);
+	else if (mail->status == NATS_NO_RESPONDERS)
+		subject_on_no_stream(bus, subject);
 	else {
 		snprintf(text, sizeof(text), "JetStream has not stored the update: %s. Try again.",
 			mail->text);
@@ -303,10 +331,21 @@ void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail)
 	}
 }
 
+void nats_publish_held(struct nats_bus *bus)
+{
+	struct mail *mail;
+
+	while ((mail = STAILQ_FIRST(&bus->held))) {
+		STAILQ_REMOVE_HEAD(&bus->held, link);
+		nats_publish(bus, container_of(mail, struct publication, mail));
+	}
+}
+
 void nats_publish_fail_all(struct nats_bus *bus, const char *why)
 {
 	struct subject *subject, *next;
 
+	answer_all(bus, &bus->held, PUBLISH_UNAVAILABLE, why);
 	HASH_ITER (hh, bus->subjects, subject, next) {
 		subject->flying_message = NULL;
 		if (subject->flying)

@@ -23,12 +23,6 @@
 
 #define NS_PER_S INT64_C(1000000000)
 
-/* The stream, as Flagsmith's own service makes it. */
-#define STREAM_MAX_AGE_NS    (3600 * NS_PER_S)
-#define STREAM_DUPLICATES_NS (120 * NS_PER_S)
-
-static const char *const stream_subjects[] = {NATS_SUBJECT_PREFIX ">"};
-
 static void begin_down(struct nats_bus *bus, const char *text)
 {
 	bus->up = false;
@@ -37,61 +31,73 @@ static void begin_down(struct nats_bus *bus, const char *text)
 
 /* ---- Callbacks, in nats.c's threads ---- */
 
+static void post_about_session(
+	const struct nats_origin *origin, enum nats_mail_type type, const char *text)
+{
+	struct nats_mail *mail = nats_mail_new(type);
+
+	mail->session = atomic_load(&origin->session);
+	snprintf(mail->text, sizeof(mail->text), "%s", text);
+	mailbox_post(&origin->bus->mailbox, &mail->mail);
+}
+
+static void read_meta_data(const jsMsgMetaData *meta, struct nats_mail *mail)
+{
+	mail->update.sequence = meta->Sequence.Stream;
+	mail->update.stored_us = meta->Timestamp / NS_PER_US;
+	mail->number = meta->Sequence.Consumer;
+	snprintf(mail->consumer, sizeof(mail->consumer), "%s", meta->Consumer);
+}
+
 static void on_message(
 	natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *closure)
 {
-	struct nats_bus *bus = closure;
-	struct nats_mail *mail = nats_mail_new(NATS_MAIL_MESSAGE);
+	const struct nats_origin *origin = closure;
+	struct nats_mail *mail;
 	jsMsgMetaData *meta = NULL;
 
 	(void)connection;
 	(void)subscription;
-	mail->problem = nats_read_message(message, &mail->update);
 	if (natsMsg_GetMetaData(&meta, message) == NATS_OK) {
-		mail->update.sequence = meta->Sequence.Stream;
-		mail->update.stored_us = meta->Timestamp / NS_PER_US;
-		mail->number = meta->Sequence.Consumer;
-		snprintf(mail->consumer, sizeof(mail->consumer), "%s", meta->Consumer);
-	}
-	/* Without, it counts as a gap: number 0 is never the next. */
+		mail = nats_mail_new(NATS_MAIL_MESSAGE);
+		mail->problem = nats_read_message(message, &mail->update);
+		read_meta_data(meta, mail);
+		mailbox_post(&origin->bus->mailbox, &mail->mail);
+	} else
+		post_about_session(origin, NATS_MAIL_DOUBT, "a message that cannot be read");
 	jsMsgMetaData_Destroy(meta);
 	natsMsg_Destroy(message);
-	mailbox_post(&bus->mailbox, &mail->mail);
-}
-
-static void post_about_connection(struct nats_bus *bus, natsConnection *connection,
-	enum nats_mail_type type, const char *text)
-{
-	struct nats_mail *mail = nats_mail_new(type);
-
-	mail->connection = connection;
-	snprintf(mail->text, sizeof(mail->text), "%s", text);
-	mailbox_post(&bus->mailbox, &mail->mail);
 }
 
 static void on_closed(natsConnection *connection, void *closure)
 {
-	post_about_connection(closure, connection, NATS_MAIL_CLOSED, "");
+	(void)connection;
+	post_about_session(closure, NATS_MAIL_CLOSED, "");
 }
 
 static void on_error(natsConnection *connection, natsSubscription *subscription, natsStatus status,
 	void *closure)
 {
+	(void)connection;
 	(void)subscription;
-	post_about_connection(closure, connection, NATS_MAIL_DOUBT, natsStatus_GetText(status));
+	post_about_session(closure, NATS_MAIL_DOUBT, natsStatus_GetText(status));
+}
+
+static struct nats_origin *current_origin(struct nats_bus *bus)
+{
+	return &bus->origins[bus->session % NATS_ORIGINS];
 }
 
 /* ---- The connection ---- */
 
 static natsStatus set_options(struct nats_bus *bus, natsOptions *options)
 {
-	bool tls = false;
+	const char *server = bus->servers[bus->server];
+	struct nats_origin *origin = current_origin(bus);
 	natsStatus s;
 
-	for (int i = 0; i < bus->n_servers; i++)
-		tls = tls || strncmp(bus->servers[i], "tls://", 6) == 0;
-	s = natsOptions_SetServers(options, (const char **)bus->servers, bus->n_servers);
-	if (s == NATS_OK && tls)
+	s = natsOptions_SetURL(options, server);
+	if (s == NATS_OK && strncmp(server, "tls://", 6) == 0)
 		s = natsOptions_SetSecure(options, true);
 	if (s == NATS_OK)
 		s = natsOptions_SetName(options, "flagsse");
@@ -106,10 +112,20 @@ static natsStatus set_options(struct nats_bus *bus, natsOptions *options)
 	if (s == NATS_OK)
 		s = natsOptions_SetWriteDeadline(options, WRITE_DEADLINE_MS);
 	if (s == NATS_OK)
-		s = natsOptions_SetClosedCB(options, on_closed, bus);
+		s = natsOptions_SetClosedCB(options, on_closed, origin);
 	if (s == NATS_OK)
-		s = natsOptions_SetErrorHandler(options, on_error, bus);
+		s = natsOptions_SetErrorHandler(options, on_error, origin);
 	return s;
+}
+
+static void begin_session(struct nats_bus *bus)
+{
+	struct nats_origin *origin;
+
+	bus->session++;
+	origin = current_origin(bus);
+	origin->bus = bus;
+	atomic_store(&origin->session, bus->session);
 }
 
 /* The servers without user and password. */
@@ -135,6 +151,7 @@ static bool connect_to_nats(struct nats_bus *bus)
 	natsConnection *connection = NULL;
 	natsStatus s;
 
+	begin_session(bus);
 	s = natsOptions_Create(&options);
 	if (s == NATS_OK)
 		s = set_options(bus, options);
@@ -210,8 +227,7 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 	bus->next_attempt_ms = clock_monotonic_ms();
 }
 
-/* A request has failed: says why and what to do about it, and ends the session. */
-static bool fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error)
+bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error)
 {
 	const char *reason = nats_GetLastError(NULL);
 	char text[BUS_TEXT_SIZE], servers[80];
@@ -235,147 +251,6 @@ static bool fail(struct nats_bus *bus, const char *what, natsStatus status, jsEr
 	return false;
 }
 
-/* ---- The stream ---- */
-
-/* One setting of the stream, and what we would have set. */
-struct shape {
-	const char *what;
-	int64_t is, expected;
-	const char *const *words; /* for the values; NULL: numbers */
-};
-
-static void format_value(const struct shape *shape, int64_t value, char *text, size_t size)
-{
-	if (shape->words)
-		snprintf(text, size, "%s", shape->words[value]);
-	else
-		snprintf(text, size, "%" PRId64, value);
-}
-
-static void compare_setting(struct nats_bus *bus, const struct shape *shape)
-{
-	char is[32], expected[32];
-
-	if (shape->is == shape->expected)
-		return;
-	bus->standard_shape = false;
-	if (bus->shape_warned)
-		return;
-	format_value(shape, shape->is, is, sizeof(is));
-	format_value(shape, shape->expected, expected, sizeof(expected));
-	log_warning("The stream " NATS_STREAM " on NATS has %s %s, not %s. It is left as it is.",
-		shape->what, is, expected);
-}
-
-static void compare_subjects(struct nats_bus *bus, const jsStreamConfig *config)
-{
-	if (config->SubjectsLen == 1 && strcmp(config->Subjects[0], stream_subjects[0]) == 0)
-		return;
-	bus->standard_shape = false;
-	if (!bus->shape_warned)
-		log_warning("The stream " NATS_STREAM " on NATS has %d subjects, the first %s, not "
-			    "just %s. It is left as it is.",
-			config->SubjectsLen, config->SubjectsLen > 0 ? config->Subjects[0] : "none",
-			stream_subjects[0]);
-}
-
-/* Warns where it is not as we would have made it. */
-static void check_shape(struct nats_bus *bus, const jsStreamConfig *config)
-{
-	/* In the order of nats.c's values. */
-	static const char *const retentions[] = {"limits", "interest", "workqueue"};
-	static const char *const discards[] = {"old", "new"};
-	static const char *const storages[] = {"file", "memory"};
-	const struct shape settings[] = {
-		{"retention", config->Retention, js_LimitsPolicy, retentions},
-		{"discard policy", config->Discard, js_DiscardOld, discards},
-		{"storage", config->Storage, js_FileStorage, storages},
-		{"replicas", config->Replicas, bus->replicas, NULL},
-		{"max messages per subject", config->MaxMsgsPerSubject, 1, NULL},
-		{"max messages", config->MaxMsgs, -1, NULL},
-		{"max bytes", config->MaxBytes, -1, NULL},
-		{"max age in s", config->MaxAge / NS_PER_S, STREAM_MAX_AGE_NS / NS_PER_S, NULL},
-		{"duplicate window in s", config->Duplicates / NS_PER_S,
-			STREAM_DUPLICATES_NS / NS_PER_S, NULL},
-	};
-
-	bus->standard_shape = true;
-	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-		compare_setting(bus, &settings[i]);
-	compare_subjects(bus, config);
-	bus->shape_warned = true;
-}
-
-static bool create_stream(struct nats_bus *bus)
-{
-	const char *subjects[] = {stream_subjects[0]};
-	jsStreamConfig config;
-	jsStreamInfo *info = NULL;
-	jsErrCode error = 0;
-	natsStatus s;
-
-	jsStreamConfig_Init(&config);
-	config.Name = NATS_STREAM;
-	config.Subjects = subjects;
-	config.SubjectsLen = 1;
-	config.Retention = js_LimitsPolicy;
-	config.Discard = js_DiscardOld;
-	config.Storage = js_FileStorage;
-	config.Replicas = bus->replicas;
-	config.MaxMsgsPerSubject = 1;
-	config.MaxAge = STREAM_MAX_AGE_NS;
-	config.Duplicates = STREAM_DUPLICATES_NS;
-	s = js_AddStream(&info, bus->jetstream, &config, NULL, &error);
-	/* Another node may have been faster. */
-	if (s != NATS_OK && error != JSStreamNameExistErr)
-		return fail(bus, "making the stream " NATS_STREAM, s, error);
-	if (s == NATS_OK)
-		log_notice("Made the stream " NATS_STREAM " on NATS, with %d replicas.",
-			bus->replicas);
-	jsStreamInfo_Destroy(info);
-	return true;
-}
-
-/* Whether the subjects of environments go into this stream.  If not, an update would go nowhere. */
-static bool stream_fits(const jsStreamConfig *config)
-{
-	static const char *const fitting[] = {
-		NATS_SUBJECT_PREFIX ">", NATS_SUBJECT_PREFIX "*", "flagsmith.>", ">"};
-
-	for (int i = 0; i < config->SubjectsLen; i++)
-		for (size_t k = 0; k < sizeof(fitting) / sizeof(fitting[0]); k++)
-			if (strcmp(config->Subjects[i], fitting[k]) == 0)
-				return true;
-	return false;
-}
-
-/* Finds the stream, or makes it. */
-static bool open_stream(struct nats_bus *bus)
-{
-	jsStreamInfo *info = NULL;
-	jsErrCode error = 0;
-	natsStatus s;
-	bool fits;
-
-	s = js_GetStreamInfo(&info, bus->jetstream, NATS_STREAM, NULL, &error);
-	if (s == NATS_NOT_FOUND || error == JSStreamNotFoundErr) {
-		if (!create_stream(bus))
-			return false;
-		s = js_GetStreamInfo(&info, bus->jetstream, NATS_STREAM, NULL, &error);
-	}
-	if (s != NATS_OK)
-		return fail(bus, "asking for the stream " NATS_STREAM, s, error);
-	check_shape(bus, info->Config);
-	bus->stream_created = info->Created;
-	fits = stream_fits(info->Config);
-	jsStreamInfo_Destroy(info);
-	if (!fits)
-		nats_session_end(bus, "the stream " NATS_STREAM
-				      " on NATS is not for the subjects " NATS_SUBJECT_PREFIX
-				      ">. Add them to it, or delete it.");
-	return fits;
-}
-
 /* ---- The consumer ---- */
 
 static bool open_consumer(struct nats_bus *bus)
@@ -393,14 +268,14 @@ static bool open_consumer(struct nats_bus *bus)
 	options.Config.Heartbeat = HEARTBEAT_NS;
 	options.Config.MemoryStorage = true;
 	options.Config.Replicas = 1;
-	s = js_Subscribe(&bus->subscription, bus->jetstream, stream_subjects[0], on_message, bus,
-		NULL, &options, &error);
+	s = js_Subscribe(&bus->subscription, bus->jetstream, NATS_SUBJECTS, on_message,
+		current_origin(bus), NULL, &options, &error);
 	if (s == NATS_OK)
 		s = natsSubscription_SetPendingLimits(bus->subscription, -1, -1);
 	if (s == NATS_OK)
 		s = natsSubscription_GetConsumerInfo(&info, bus->subscription, NULL, &error);
 	if (s != NATS_OK)
-		return fail(bus, "making a consumer", s, error);
+		return nats_session_fail(bus, "making a consumer", s, error);
 	snprintf(bus->consumer, sizeof(bus->consumer), "%s", info->Name);
 	bus->delivered = 0;
 	bus->sync_until = info->Delivered.Consumer + info->NumPending;
@@ -418,13 +293,14 @@ static void end_sync_if_complete(struct nats_bus *bus)
 		bus_post_event(bus->inbox, BUS_UP);
 	bus->up = true;
 	bus_post_event(bus->inbox, BUS_SYNC_END);
+	nats_publish_held(bus);
 }
 
 bool nats_session_sync(struct nats_bus *bus)
 {
 	drop_consumer(bus);
 	nats_subjects_forget(bus, INT64_MAX);
-	if (!open_stream(bus))
+	if (!nats_stream_open(bus))
 		return false;
 	bus_post_event(bus->inbox, BUS_SYNC_BEGIN);
 	bus->syncing = true;
@@ -464,6 +340,25 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 	end_sync_if_complete(bus);
 }
 
+/* Messages that leave the stream before they are delivered (purged, expired) never come: then fewer
+ * are to be waited for. */
+static void check_sync(struct nats_bus *bus)
+{
+	jsConsumerInfo *info = NULL;
+	jsErrCode error = 0;
+	natsStatus s;
+
+	s = natsSubscription_GetConsumerInfo(&info, bus->subscription, NULL, &error);
+	if (s != NATS_OK) {
+		nats_session_fail(bus, "asking for the consumer", s, error);
+		return;
+	}
+	if (info->NumPending == 0)
+		bus->sync_until = info->Delivered.Consumer;
+	jsConsumerInfo_Destroy(info);
+	end_sync_if_complete(bus);
+}
+
 void nats_session_check(struct nats_bus *bus)
 {
 	jsStreamInfo *info = NULL;
@@ -471,15 +366,19 @@ void nats_session_check(struct nats_bus *bus)
 	natsStatus s;
 	bool same;
 
+	bus->checks++;
+	if (bus->syncing) {
+		check_sync(bus);
+		return;
+	}
 	s = js_GetStreamInfo(&info, bus->jetstream, NATS_STREAM, NULL, &error);
 	if (s != NATS_OK && s != NATS_NOT_FOUND && error != JSStreamNotFoundErr) {
-		fail(bus, "asking for the stream " NATS_STREAM, s, error);
+		nats_session_fail(bus, "asking for the stream " NATS_STREAM, s, error);
 		return;
 	}
 	/* A purge is told to nobody.  A stream of another shape may keep less, though. */
 	same = s == NATS_OK && info->Created == bus->stream_created &&
-	       (bus->syncing || !bus->standard_shape ||
-		       info->State.Msgs >= nats_subjects_alive(bus));
+	       (!bus->standard_shape || info->State.Msgs >= nats_subjects_alive(bus));
 	jsStreamInfo_Destroy(info);
 	nats_subjects_forget(bus, clock_wall_us() - UPDATE_LIFETIME_US);
 	if (same)

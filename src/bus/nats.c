@@ -10,8 +10,10 @@
 #include "log.h"
 #include "thread.h"
 
-/* How often the stream is looked at, as nobody tells that it was purged. */
-#define CHECK_INTERVAL_MS 5000
+/* How often the stream is looked at, as nobody tells that it was purged; and while its last values
+ * are being read. */
+#define CHECK_INTERVAL_MS      5000
+#define CHECK_SYNC_INTERVAL_MS 500
 
 /* Between attempts to connect: twice as long each time, from ... to. */
 #define RECONNECT_MIN_MS 100
@@ -52,13 +54,13 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 		natsMsg_Destroy(mail->message);
 		break;
 	case NATS_MAIL_DOUBT:
-		if (bus->connection && bus->connection == mail->connection) {
+		if (bus->connection && bus->session == mail->session) {
 			log_info("NATS: %s. All last values are read again.", mail->text);
 			nats_session_sync(bus);
 		}
 		break;
 	case NATS_MAIL_CLOSED:
-		if (bus->connection && bus->connection == mail->connection)
+		if (bus->connection && bus->session == mail->session)
 			nats_session_end(bus, "The connection to NATS is lost.");
 		break;
 	case NATS_MAIL_STOP:
@@ -98,8 +100,12 @@ static void try_to_connect(struct nats_bus *bus)
 
 	if (nats_session_begin(bus)) {
 		bus->failures = 0;
+		bus->next_check_ms = clock_monotonic_ms() + CHECK_SYNC_INTERVAL_MS;
 		return;
 	}
+	bus->server = (bus->server + 1) % bus->n_servers;
+	if (++bus->attempts % (unsigned)bus->n_servers != 0)
+		return; /* the next server at once */
 	for (unsigned i = 0; i < bus->failures && pause < RECONNECT_MAX_MS; i++)
 		pause *= 2;
 	bus->failures++;
@@ -116,7 +122,8 @@ static int do_what_is_due(struct nats_bus *bus)
 		try_to_connect(bus);
 	else if (bus->connection && now >= bus->next_check_ms) {
 		nats_session_check(bus);
-		bus->next_check_ms = clock_monotonic_ms() + CHECK_INTERVAL_MS;
+		bus->next_check_ms = clock_monotonic_ms() +
+				     (bus->syncing ? CHECK_SYNC_INTERVAL_MS : CHECK_INTERVAL_MS);
 	}
 	due = bus->connection ? bus->next_check_ms : bus->next_attempt_ms;
 	now = clock_monotonic_ms();
@@ -227,10 +234,13 @@ int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, st
 	if (!bus)
 		return -ENOMEM;
 	bus->bus.operations = &operations;
+	STAILQ_INIT(&bus->held);
 	bus->inbox = inbox;
 	bus->connect_timeout_ms = settings->connect_timeout_ms;
 	bus->replicas = settings->replicas;
 	r = split_urls(bus, settings->urls);
+	if (r >= 0)
+		bus->server = (int)(random() % bus->n_servers); /* so that nodes spread */
 	if (r >= 0)
 		r = start(bus);
 	if (r < 0) {

@@ -35,6 +35,8 @@ void accept_update(struct http *http)
 	bool accepting = may_accept(http);
 	struct listener *listener;
 
+	if (http->n_connections >= http->settings.max_connections)
+		connection_make_room(http);
 	if (accepting == http->accepting)
 		return;
 	http->accepting = accepting;

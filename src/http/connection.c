@@ -2,6 +2,7 @@
 /* Connections and their deadlines.  libmicrohttpd's own time-out is for inactivity only, so that a
  * client could trickle a request for ever. */
 #include <malloc.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "clock.h"
@@ -16,6 +17,12 @@
 #define TRIM_PEAK 64
 #define TRIM_FALL 8
 #define TRIM_US   (200 * US_PER_MS)
+
+/* Where all places are taken a request has only so long to arrive. */
+#define REQUEST_TIME_MS 1000
+
+/* How soon a client's hanging up is noticed at the latest. */
+#define HANG_UP_INTERVAL_US (500 * US_PER_MS)
 
 static int64_t waiting_time_ms(const struct http *http, enum waiting waiting)
 {
@@ -94,6 +101,49 @@ static int deadlines_passed(sd_event_source *source, uint64_t usec, void *userda
 	return 0;
 }
 
+void connection_make_room(struct http *http)
+{
+	struct connection *idle = TAILQ_FIRST(&http->waiting[WAITING_IDLE]);
+	struct connection *slow = TAILQ_FIRST(&http->waiting[WAITING_REQUEST]);
+	int64_t slow_since_ms = slow ? slow->deadline_ms - http->settings.request_timeout_ms : 0;
+
+	if (idle) {
+		connection_unlink(idle);
+		shutdown(connection_fd(idle), SHUT_RD);
+	} else if (slow && clock_monotonic_ms() - slow_since_ms >= REQUEST_TIME_MS) {
+		connection_unlink(slow);
+		shutdown(connection_fd(slow), SHUT_RDWR);
+	}
+}
+
+/* Whose clients have closed.  libmicrohttpd, which watches for edges, does not see an end that
+ * arrives together with the last bytes; to shut down our side too makes another edge. */
+static void end_hung_up(struct connection_queue *queue)
+{
+	struct connection *connection;
+
+	TAILQ_FOREACH (connection, queue, link) {
+		struct pollfd pollfd = {.fd = connection_fd(connection), .events = POLLRDHUP};
+
+		if (poll(&pollfd, 1, 0) > 0)
+			shutdown(pollfd.fd, SHUT_RD);
+	}
+}
+
+static int look_for_hang_ups(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct http *http = userdata;
+
+	(void)usec;
+	for (int i = 0; i < N_WAITING; i++)
+		end_hung_up(&http->waiting[i]);
+	accept_update(http);
+	if (http->n_connections == 0)
+		return 0;
+	sd_event_source_set_time_relative(source, HANG_UP_INTERVAL_US);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
 static int trim_memory(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct http *http = userdata;
@@ -108,6 +158,10 @@ static int trim_memory(sd_event_source *source, uint64_t usec, void *userdata)
 static void count_connections(struct http *http, int change)
 {
 	http->n_connections += (unsigned)change;
+	if (http->n_connections == 1 && change > 0) {
+		sd_event_source_set_time_relative(http->hang_up_timer, HANG_UP_INTERVAL_US);
+		sd_event_source_set_enabled(http->hang_up_timer, SD_EVENT_ONESHOT);
+	}
 	if (http->n_connections > http->peak)
 		http->peak = http->n_connections;
 	if (http->peak < TRIM_PEAK || http->n_connections > http->peak / TRIM_FALL)
@@ -133,7 +187,11 @@ int connection_timers_init(struct http *http)
 		TAILQ_INIT(&http->waiting[i]);
 	http->deadline_armed_ms = INT64_MAX;
 	r = add_timer(http, ACCURACY_US, deadlines_passed, &http->deadline_timer);
-	return r < 0 ? r : add_timer(http, ACCURACY_US, trim_memory, &http->trim_timer);
+	if (r >= 0)
+		r = add_timer(http, ACCURACY_US, trim_memory, &http->trim_timer);
+	if (r >= 0)
+		r = add_timer(http, ACCURACY_US, look_for_hang_ups, &http->hang_up_timer);
+	return r;
 }
 
 int connection_fd(const struct connection *connection)

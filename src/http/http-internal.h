@@ -85,6 +85,7 @@ struct http {
 	unsigned n_connections;
 	unsigned peak; /* the most of them since memory was given back */
 	sd_event_source *trim_timer;
+	sd_event_source *hang_up_timer;             /* on while there are connections */
 	struct connection_queue waiting[N_WAITING]; /* earliest deadline first */
 	sd_event_source *deadline_timer;
 	int64_t deadline_armed_ms; /* when it fires; INT64_MAX: it is off */
@@ -113,6 +114,10 @@ void connection_wait(struct connection *connection, enum waiting waiting);
 
 /* Ends those that wait for a next request: there will be no answer to it. */
 void connections_end_idle(struct http *http);
+
+/* All places are taken: ends the connection that has waited longest for a next request, or else has
+ * taken long with its request. */
+void connection_make_room(struct http *http);
 
 /* The socket; still libmicrohttpd's. */
 int connection_fd(const struct connection *connection);

@@ -178,6 +178,7 @@ struct http *http_free(struct http *http)
 	sd_event_source_disable_unref(http->daemon_timer);
 	sd_event_source_disable_unref(http->deadline_timer);
 	sd_event_source_disable_unref(http->trim_timer);
+	sd_event_source_disable_unref(http->hang_up_timer);
 	sd_event_source_disable_unref(http->pause_timer);
 	if (http->token)
 		explicit_bzero(http->token, http->token_length);

@@ -71,6 +71,8 @@ static enum MHD_Result answer_head(struct connection *connection, struct span he
 
 static enum MHD_Result refuse(struct connection *connection, int error)
 {
+	/* It is to come back in a while, not to keep its place until then. */
+	connection->request.close = true;
 	if (error == -EAGAIN || error == -EMFILE || error == -ENFILE || error == -ENOMEM)
 		return reply_unavailable(
 			connection, "no more streams can be served for now; try again later");

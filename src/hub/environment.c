@@ -82,6 +82,14 @@ void environment_detach(struct shard *shard, struct stream *stream)
 	environment_release(shard, environment);
 }
 
+static void fan_out_begin(const struct shard *shard, struct environment *environment)
+{
+	environment->cursor = LIST_FIRST(&environment->streams);
+	environment->sent = 0;
+	environment->began_ms = shard->now_ms;
+	environment->again = false;
+}
+
 void environment_update(struct shard *shard, const struct key *key, struct frame *frame)
 {
 	struct environment *environment = environment_find(shard, key);
@@ -91,11 +99,11 @@ void environment_update(struct shard *shard, const struct key *key, struct frame
 	frame_unref(environment->latest);
 	environment->latest = frame_ref(frame);
 	environment->version++;
-	environment->cursor = LIST_FIRST(&environment->streams);
-	environment->sent = 0;
-	environment->began_ms = shard->now_ms;
-	if (environment->fanning_out)
+	if (environment->fanning_out) {
+		environment->again = true;
 		return;
+	}
+	fan_out_begin(shard, environment);
 	TAILQ_INSERT_TAIL(&shard->fan_outs, environment, of_fan_outs);
 	shard->n_fan_outs++;
 	environment->fanning_out = true;
@@ -130,6 +138,8 @@ static size_t fan_out_step(struct shard *shard, struct environment *environment,
 	}
 	environment->sent += n;
 	environment->pins--;
+	if (!environment->cursor && environment->again)
+		fan_out_begin(shard, environment);
 	if (!environment->cursor)
 		fan_out_finish(shard, environment);
 	environment_release(shard, environment);

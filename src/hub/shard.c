@@ -207,13 +207,26 @@ static void shard_turn_wheel(struct shard *shard)
 	}
 }
 
-static void shard_reap(struct shard *shard)
+static int64_t ending_limit_ms(const struct shard *shard)
+{
+	int64_t user_timeout_ms = shard->settings.user_timeout_ms;
+
+	return user_timeout_ms > 0 ? user_timeout_ms : SHARD_ENDING_MS;
+}
+
+/* Frees the streams that have been in this queue for so long. */
+static void reap(struct shard *shard, struct stream_queue *queue, int64_t limit_ms)
 {
 	struct stream *oldest;
 
-	while ((oldest = TAILQ_FIRST(&shard->lingering)) &&
-		shard->now_ms - oldest->last_ms >= SHARD_LINGER_MS)
+	while ((oldest = TAILQ_FIRST(queue)) && shard->now_ms - oldest->last_ms >= limit_ms)
 		stream_free(shard, oldest);
+}
+
+static void shard_reap(struct shard *shard)
+{
+	reap(shard, &shard->ending, ending_limit_ms(shard));
+	reap(shard, &shard->lingering, SHARD_LINGER_MS);
 }
 
 static void shard_end_some(struct shard *shard)
@@ -233,24 +246,28 @@ static int64_t wheel_wait(const struct shard *shard, int64_t limit)
 	return limit;
 }
 
+/* Milliseconds until the queue's first has been there for `after_ms`, if that is before `limit`. */
+static int64_t queue_wait(const struct shard *shard, const struct stream_queue *queue,
+	int64_t after_ms, int64_t limit)
+{
+	const struct stream *first = TAILQ_FIRST(queue);
+	int64_t due = first ? first->last_ms + after_ms - shard->now_ms : limit;
+
+	return due < limit ? due : limit;
+}
+
 /* How long the loop may sleep, in milliseconds; -1: until somebody wakes it. */
 static int shard_wait(const struct shard *shard, int fan_out_wait)
 {
-	const struct stream *first;
-	int64_t wait = fan_out_wait >= 0 ? fan_out_wait : INT32_MAX, due;
+	int64_t wait = fan_out_wait >= 0 ? fan_out_wait : INT32_MAX;
 
 	if (!STAILQ_EMPTY(&shard->mail) || (shard->draining && !TAILQ_EMPTY(&shard->open)))
 		return 0;
-	first = TAILQ_FIRST(&shard->lingering);
-	if (first) {
-		due = first->last_ms + SHARD_LINGER_MS - shard->now_ms;
-		wait = due < wait ? due : wait;
-	}
-	first = TAILQ_FIRST(&shard->open);
-	if (first) {
-		due = first->last_ms + shard->settings.keepalive_ms - shard->now_ms;
-		wait = wheel_wait(shard, due < wait ? due : wait);
-	}
+	wait = queue_wait(shard, &shard->ending, ending_limit_ms(shard), wait);
+	wait = queue_wait(shard, &shard->lingering, SHARD_LINGER_MS, wait);
+	wait = queue_wait(shard, &shard->open, shard->settings.keepalive_ms, wait);
+	if (!TAILQ_EMPTY(&shard->open))
+		wait = wheel_wait(shard, wait);
 	if (wait == INT32_MAX)
 		return -1;
 	return wait > 0 ? (int)wait : 0;

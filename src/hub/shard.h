@@ -21,6 +21,10 @@ struct shard_settings {
 /* How long a stream that was ended waits for its client to close too (RFC 9112, section 9.6). */
 #define SHARD_LINGER_MS 5000
 
+/* How long a stream that ends waits for its client to read, where TCP_USER_TIMEOUT does not say it.
+ */
+#define SHARD_ENDING_MS 120000
+
 /* Sends, arrivals, or keep-alives in one turn of the loop: about a millisecond of work. */
 #define SHARD_SLICE 256
 

@@ -236,16 +236,18 @@ void stream_update(struct shard *shard, struct stream *stream)
 
 void stream_keep_alive(struct shard *shard, struct stream *stream)
 {
+	int r;
+
 	if (stream->blocked) {
 		/* Bytes are waiting already. */
 		stream_enter(shard, stream, STREAM_OPEN);
 		return;
 	}
-	if (stream_write(shard, stream, frame_keepalive(stream_encoding(stream))) < 0) {
+	r = stream_write(shard, stream, frame_keepalive(stream_encoding(stream)));
+	if (r < 0)
 		stream_free(shard, stream);
-		return;
-	}
-	shard_add(&shard->keepalives, 1);
+	else if (r > 0)
+		shard_add(&shard->keepalives, 1);
 }
 
 /* The rest of a write that was short.  1: all of it is sent; 0: not yet; -errno. */

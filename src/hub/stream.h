@@ -54,6 +54,7 @@ struct environment {
 	/* The fan-out under way: */
 	TAILQ_ENTRY(environment) of_fan_outs;
 	bool fanning_out;      /* in shard.fan_outs */
+	bool again;            /* a newer one came meanwhile: once round again, for those passed */
 	struct stream *cursor; /* the next to get the latest */
 	size_t sent;           /* streams that the cursor has passed */
 	int64_t began_ms;
@@ -145,7 +146,9 @@ void environment_attach(struct environment *environment, struct stream *stream);
 /* May free the environment. */
 void environment_detach(struct shard *shard, struct stream *stream);
 
-/* A new latest update: begins a fan-out, or begins the one under way again. */
+/* A new latest update: begins a fan-out.  One that is under way goes on with it, and then once
+ * round again for the streams that it had passed: to begin anew each time would starve the last
+ * ones under a run of updates. */
 void environment_update(struct shard *shard, const struct key *key, struct frame *frame);
 
 /* A slice of all fan-outs' work, turn about.  Returns the milliseconds until there is more to do: 0

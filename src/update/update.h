@@ -11,6 +11,9 @@
 /* How long the bus keeps an environment's latest update, and a new subscriber is given it. */
 #define UPDATE_LIFETIME_US INT64_C(3600000000)
 
+/* Clocks of nodes and bus differ: what expires within this time may be gone already. */
+#define UPDATE_MARGIN_US INT64_C(60000000)
+
 struct update {
 	struct key key;
 	int64_t time_us;   /* updated_at, microseconds since the epoch: as published */

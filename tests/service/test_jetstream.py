@@ -273,6 +273,14 @@ def test_stream_deleted(on_nats, key):
     check_settings(on_nats.client)
 
 
+def test_publishing_right_after_the_stream_is_deleted(on_nats, key):
+    """The stream is made anew within the time that a publisher waits, so that no update is refused."""
+    with on_nats.daemon.stream(key) as stream:
+        for _ in range(3):
+            on_nats.client.delete_stream()
+            stream.events_until(on_nats.daemon.publish(key))
+
+
 def test_stream_deleted_while_nobody_publishes(on_nats, key):
     """The daemon finds out by itself, makes it anew and puts back what it knows."""
     first = on_nats.daemon.publish(key)

@@ -2,6 +2,7 @@
 """Full: who comes too late is told so, and nobody who is there is thrown out."""
 import resource
 import signal
+import socket
 import time
 
 import pytest
@@ -53,12 +54,13 @@ def test_full_is_counted(start, key):
         assert metrics["flagsse_streams_refused_total"] == 1
 
 
-def test_refused_connection_can_be_used_again(start, key):
+def test_refused_connection_is_closed(start, key):
+    """Those who are refused must not take the places of those who publish."""
     daemon = start.daemon(options=["streams.max_streams=1"])
     with daemon.stream(key), daemon.connect() as connection:
-        for _ in range(3):
-            assert connection.request("GET", f"/sse/environments/{key}/stream").status == 503
-        assert connection.request("GET", "/livez").status == 200
+        response = connection.request("GET", f"/sse/environments/{key}/stream")
+        assert (response.status, response.header("Connection")) == (503, "close")
+        assert connection.read_rest() == b""
 
 
 def limit_files(soft, hard):
@@ -131,6 +133,33 @@ def test_flood_is_cleared_by_time_out(start, key):
     daemon.check_snapshot(key, time_us)
     for connection in flood:
         connection.close()
+
+
+def test_idle_connections_make_room(start, key):
+    """All places are taken by clients that keep a connection for later: the oldest of them go."""
+    daemon = start.daemon(preexec=limit_files(300, 300))
+    idle = [daemon.connect() for _ in range(200)]
+    for connection in idle:
+        connection.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    begun = time.monotonic()
+    time_us = daemon.publish(key)
+    assert time.monotonic() - begun < 8, "idle_timeout, 60 s, or request_timeout, 10 s, had to free a place"
+    daemon.check_snapshot(key, time_us)
+    for connection in idle:
+        connection.close()
+
+
+@pytest.mark.parametrize("data", [b"GET /li", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_clients_that_hang_up_leave_nothing(start, data):
+    """The end arrives in one segment with the last bytes, which an edge-triggered reader can miss."""
+    daemon = start.daemon()
+    for _ in range(20):
+        with daemon.connect() as connection:
+            time.sleep(0.02)  # until it has been accepted
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            connection.send(data)
+    wait_until(lambda: daemon.metrics()["flagsse_http_connections"] == 1, "connections are kept whose clients "
+               "are gone", timeout=5)
 
 
 def test_slow_clients_hold_up_nobody(start, key):

@@ -305,7 +305,7 @@ START_TEST(ends_after_what_is_half_written)
 }
 END_TEST
 
-START_TEST(a_newer_update_begins_the_fan_out_anew)
+START_TEST(a_newer_update_reaches_those_that_have_the_older_one)
 {
 	struct shard *shard = make_shard(0);
 	enum {
@@ -335,6 +335,37 @@ START_TEST(a_newer_update_begins_the_fan_out_anew)
 		 * that the mail was read after had gone on). */
 		close(clients[i]);
 	}
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(a_run_of_updates_starves_nobody)
+{
+	struct shard *shard = make_shard(0);
+	enum {
+		N = 3 * SHARD_SLICE
+	};
+	int clients[N];
+
+	for (int i = 0; i < N; i++)
+		clients[i] = open_stream(shard, "env");
+	/* A newer one for each slice: a fan-out that began anew each time would never get further.
+	 */
+	for (int i = 0; i < 8; i++) {
+		publish(shard, "env", T0 + i);
+		step(shard, 1);
+	}
+	/* Streams come in at the head, so the first one is the last in turn. */
+	ck_assert_msg(strstr(receive(clients[0]), "event: "), "the last stream has got nothing");
+	step(shard, 8);
+	for (int i = 0; i < N; i++) {
+		const char *got = receive(clients[i]);
+
+		ck_assert_msg(i == 0 || strstr(got, event_text(T0 + 7)),
+			"stream %d has not got the latest", i);
+		close(clients[i]);
+	}
+	ck_assert(TAILQ_EMPTY(&shard->fan_outs));
 	shard_free(shard);
 }
 END_TEST
@@ -523,6 +554,25 @@ START_TEST(a_freed_stream_has_no_events_while_its_socket_lives_elsewhere)
 }
 END_TEST
 
+START_TEST(a_stream_that_cannot_end_is_given_up)
+{
+	struct shard *shard = make_shard(0);
+	int client = open_stream(shard, "env");
+
+	fill(shard, "env", TAILQ_FIRST(&shard->open));
+	stream_end(shard, TAILQ_FIRST(&shard->open));
+	ck_assert(!TAILQ_EMPTY(&shard->ending));
+	now_ms += 119999;
+	step(shard, 1);
+	ck_assert_uint_eq(shard_streams(shard), 1);
+	now_ms += 1;
+	step(shard, 1);
+	ck_assert_uint_eq(shard_streams(shard), 0);
+	close(client);
+	shard_free(shard);
+}
+END_TEST
+
 START_TEST(unread_input_does_not_reset_the_end)
 {
 	struct shard *shard = make_shard(0);
@@ -641,7 +691,9 @@ int main(void)
 	tcase_add_test(tests, conflates_before_a_slow_client);
 	tcase_add_test(tests, finishes_what_is_half_written);
 	tcase_add_test(tests, ends_after_what_is_half_written);
-	tcase_add_test(tests, a_newer_update_begins_the_fan_out_anew);
+	tcase_add_test(tests, a_newer_update_reaches_those_that_have_the_older_one);
+	tcase_add_test(tests, a_run_of_updates_starves_nobody);
+	tcase_add_test(tests, a_stream_that_cannot_end_is_given_up);
 	tcase_add_test(tests, a_broadcast_does_not_delay_others);
 	tcase_add_test(tests, a_stream_that_leaves_takes_the_cursor_along);
 	tcase_add_test(tests, spreads_an_update_over_time);
