@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Connections of HTTP, in-process: their deadlines, their number, and the end. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "http-fixture.h"
+
+/* Until the other side ends the connection. */
+static int64_t lasts_ms(int fd)
+{
+	int64_t begun_ms = clock_monotonic_ms();
+
+	hear_end(fd);
+	return clock_monotonic_ms() - begun_ms;
+}
+
+static void assert_about(int64_t ms, int64_t expected_ms)
+{
+	ck_assert_msg(ms > expected_ms - 100 && ms < expected_ms + 1500, "%lld ms instead of %lld",
+		(long long)ms, (long long)expected_ms);
+}
+
+START_TEST(ends_what_says_nothing)
+{
+	int fd = call();
+
+	assert_about(lasts_ms(fd), REQUEST_TIMEOUT_MS);
+	ck_assert_uint_eq(fixture.heard_length, 0);
+	turn_ms(50);
+	ck_assert_uint_eq(http_connections(fixture.http), 0);
+	close(fd);
+}
+END_TEST
+
+START_TEST(ends_what_trickles)
+{
+	int64_t begun_ms = clock_monotonic_ms();
+	int fd = call();
+
+	say(fd, "GET /livez HTTP/1.1\r\nHost: x\r\n");
+	while (is_open(fd) && clock_monotonic_ms() - begun_ms < 5000) {
+		say(fd, "X: y\r\n");
+		turn_ms(50);
+	}
+	assert_about(clock_monotonic_ms() - begun_ms, REQUEST_TIMEOUT_MS);
+	close(fd);
+}
+END_TEST
+
+START_TEST(gives_each_request_its_own_time)
+{
+	int fd = call();
+
+	say(fd, GET_LIVE);
+	hear(fd, 1);
+	turn_ms(IDLE_TIMEOUT_MS - 200);
+	say(fd, "GET /livez HTTP/1.1\r\n");
+	assert_about(lasts_ms(fd), REQUEST_TIMEOUT_MS);
+	close(fd);
+}
+END_TEST
+
+START_TEST(ends_what_idles)
+{
+	int fd = call();
+
+	say(fd, GET_LIVE);
+	hear(fd, 1);
+	assert_about(lasts_ms(fd), IDLE_TIMEOUT_MS);
+	close(fd);
+}
+END_TEST
+
+START_TEST(waits_for_the_bus_without_a_deadline)
+{
+	int fd = call();
+
+	fixture.answer_at_once = false;
+	say(fd, POST);
+	turn_ms(REQUEST_TIMEOUT_MS + IDLE_TIMEOUT_MS + 600);
+	ck_assert(is_open(fd));
+	http_answer(fixture.publishes[0], HTTP_STALE, 0, NULL);
+	hear(fd, 1);
+	assert_status(200);
+	close(fd);
+}
+END_TEST
+
+START_TEST(sleeps_when_there_is_nothing_to_do)
+{
+	int fd = call();
+
+	turn_ms(50);
+	say(fd, GET_LIVE);
+	hear(fd, 1);
+	turn_ms(50);
+	/* A look now and then whether the client is still there, and no more. */
+	ck_assert_int_le(turn_ms(300), 2);
+	close(fd);
+	turn_ms(1000);
+	ck_assert_int_eq(turn_ms(IDLE_TIMEOUT_MS + 500), 0);
+}
+END_TEST
+
+START_TEST(lets_those_beyond_its_number_wait)
+{
+	int fds[MAX_CONNECTIONS], late;
+
+	for (int i = 0; i < MAX_CONNECTIONS; i++)
+		fds[i] = call();
+	turn_ms(50);
+	ck_assert_uint_eq(http_connections(fixture.http), MAX_CONNECTIONS);
+	late = call();
+	say(late, GET_LIVE);
+	turn_ms(50);
+	ck_assert_uint_eq(http_connections(fixture.http), MAX_CONNECTIONS);
+	ck_assert_int_le(turn_ms(50), 2); /* it does not spin */
+	ck_assert(is_open(late));
+	close(fds[0]);
+	hear(late, 1);
+	assert_status(200);
+	for (int i = 1; i < MAX_CONNECTIONS; i++)
+		close(fds[i]);
+	close(late);
+}
+END_TEST
+
+START_TEST(lets_an_idle_one_make_room)
+{
+	int fds[MAX_CONNECTIONS], late;
+	int64_t begun_ms;
+
+	for (int i = 0; i < MAX_CONNECTIONS; i++) {
+		fds[i] = call();
+		say(fds[i], GET_LIVE);
+		hear(fds[i], 1);
+	}
+	begun_ms = clock_monotonic_ms();
+	late = call();
+	say(late, POST);
+	hear(late, 1);
+	assert_status(200);
+	ck_assert_int_lt(clock_monotonic_ms() - begun_ms, IDLE_TIMEOUT_MS / 2);
+	for (int i = 0; i < MAX_CONNECTIONS; i++)
+		close(fds[i]);
+	close(late);
+}
+END_TEST
+
+START_TEST(notices_an_end_that_comes_with_the_last_bytes)
+{
+	int fd = call();
+
+	turn_ms(50); /* libmicrohttpd watches it by now */
+	ck_assert_int_eq(send(fd, GET_LIVE, strlen(GET_LIVE), 0), (ssize_t)strlen(GET_LIVE));
+	ck_assert_int_eq(shutdown(fd, SHUT_WR), 0);
+	ck_assert_int_lt(lasts_ms(fd), IDLE_TIMEOUT_MS - 200);
+	assert_status(200);
+	close(fd);
+}
+END_TEST
+
+START_TEST(waits_when_descriptors_run_out)
+{
+	struct rlimit limit, none;
+	int fd = call();
+
+	say(fd, GET_LIVE);
+	hear(fd, 1);
+	close(fd);
+	turn_ms(50);
+	fd = call();
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = (rlim_t)fd; /* the lowest that is free is higher */
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	ck_assert_int_eq(send(fd, GET_LIVE, strlen(GET_LIVE), 0), (ssize_t)strlen(GET_LIVE));
+	ck_assert_int_lt(turn_ms(500), 30); /* it does not spin */
+	ck_assert_uint_eq(http_connections(fixture.http), 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	hear(fd, 1);
+	assert_status(200);
+	close(fd);
+}
+END_TEST
+
+START_TEST(stops)
+{
+	int waits = call(), half = call(), idle = call();
+
+	fixture.answer_at_once = false;
+	say(idle, GET_LIVE);
+	hear(idle, 1);
+	say(waits, POST);
+	say(half, "GET /livez HTTP/1.1\r\n");
+	turn_ms(50);
+	http_stop_accepting(fixture.http);
+	hear_end(idle);
+	say(half, "Host: x\r\n\r\n");
+	hear_end(half);
+	assert_status(200);
+	ck_assert(heard_has("Connection: close\r\n"));
+	http_answer(fixture.publishes[0], HTTP_STALE, 0, NULL);
+	hear_end(waits);
+	assert_status(200);
+	ck_assert(heard_has("Connection: close\r\n"));
+	turn_ms(50);
+	ck_assert_uint_eq(http_connections(fixture.http), 0);
+	close(waits);
+	close(half);
+	close(idle);
+}
+END_TEST
+
+START_TEST(an_answer_is_not_lost_by_a_stop)
+{
+	int fd = call();
+
+	fixture.answer_at_once = false;
+	say(fd, POST);
+	turn_ms(50);
+	http_answer(fixture.publishes[0], HTTP_STALE, 0, NULL);
+	http_stop_accepting(fixture.http);
+	hear_end(fd);
+	assert_status(200);
+	close(fd);
+}
+END_TEST
+
+START_TEST(can_be_freed_with_an_answer_on_its_way)
+{
+	int fd = call();
+
+	fixture.answer_at_once = false;
+	say(fd, POST);
+	turn_ms(50);
+	ck_assert_int_eq(fixture.n_publishes, 1);
+	http_answer(fixture.publishes[0], HTTP_QUEUED, 0, NULL);
+	close(fd);
+	/* fixture_stop() is the test. */
+}
+END_TEST
+
+START_TEST(survives_a_client_that_leaves_before_the_answer)
+{
+	int fd = call();
+
+	fixture.answer_at_once = false;
+	say(fd, POST);
+	turn_ms(50);
+	ck_assert_int_eq(fixture.n_publishes, 1);
+	close(fd);
+	turn_ms(50);
+	http_answer(fixture.publishes[0], HTTP_UNAVAILABLE, 0, "gone");
+	turn_ms(50);
+	ck_assert_uint_eq(http_connections(fixture.http), 0);
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+	tcase_add_test(tests, ends_what_says_nothing);
+	tcase_add_test(tests, ends_what_trickles);
+	tcase_add_test(tests, gives_each_request_its_own_time);
+	tcase_add_test(tests, ends_what_idles);
+	tcase_add_test(tests, waits_for_the_bus_without_a_deadline);
+	tcase_add_test(tests, sleeps_when_there_is_nothing_to_do);
+	tcase_add_test(tests, lets_those_beyond_its_number_wait);
+	tcase_add_test(tests, lets_an_idle_one_make_room);
+	tcase_add_test(tests, notices_an_end_that_comes_with_the_last_bytes);
+	tcase_add_test(tests, waits_when_descriptors_run_out);
+	tcase_add_test(tests, stops);
+	tcase_add_test(tests, an_answer_is_not_lost_by_a_stop);
+	tcase_add_test(tests, can_be_freed_with_an_answer_on_its_way);
+	tcase_add_test(tests, survives_a_client_that_leaves_before_the_answer);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("http-connection");
+	TCase *tests = tcase_create("http-connection");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tests, fixture_start, fixture_stop);
+	add_tests(tests);
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
