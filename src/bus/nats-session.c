@@ -21,8 +21,6 @@
 /* The consumer shows itself so often; nats.c tells when two have been missed. */
 #define HEARTBEAT_NS INT64_C(1000000000)
 
-#define NS_PER_S INT64_C(1000000000)
-
 static void begin_down(struct nats_bus *bus, const char *text)
 {
 	bus->up = false;
@@ -159,7 +157,7 @@ static bool connect_to_nats(struct nats_bus *bus)
 		s = natsConnection_Connect(&connection, options);
 	natsOptions_Destroy(options);
 	if (s != NATS_OK) {
-		char servers[120], text[256];
+		char servers[120], text[BUS_TEXT_SIZE];
 
 		format_servers(bus, servers, sizeof(servers));
 		snprintf(text, sizeof(text), "cannot connect to NATS at %s: %s.", servers,
