@@ -14,13 +14,32 @@ from pathlib import Path
 
 from wire import wait_until
 
-ADDRESS4 = "198.51.100.2"  # of a network for documentation (RFC 5737): nobody else has it
-ADDRESS6 = "fd5e:f1a6:55e::2"
+SLOTS = 8  # so many runs can go on at once on one machine
+
+
+def take_slot():
+    """The lowest number that no other run has, and what holds it as long as we live."""
+    for number in range(SLOTS):
+        lock = open(f"/run/lock/flagsse-system-{number}", "w")  # pylint: disable=consider-using-with
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        return number, lock
+    raise AssertionError(f"{SLOTS} runs of the system tests are going on already")
+
+
+SLOT, SLOT_LOCK = take_slot()
+
+# Of networks for documentation (RFC 5737) and of our own: nobody else has them.
+OUTSIDE4, OUTSIDE6 = f"198.51.100.{4 * SLOT + 1}", f"fd5e:f1a6:55e:{SLOT}::1"
+ADDRESS4, ADDRESS6 = f"198.51.100.{4 * SLOT + 2}", f"fd5e:f1a6:55e:{SLOT}::2"
 PORT = 8088
 SOCKET = "/run/flagsse.sock"
 
-NETWORK = "flagsse-system"  # the container's network namespace
-INTERFACE = "flagsse-sys"  # our end of the cable to it
+NETWORK = f"flagsse-system-{SLOT}"  # the container's network namespace
+INTERFACE = f"flagsse-sys{SLOT}"  # our end of the cable to it
 REBOOT = 133  # systemd-nspawn's exit status if the system inside asked for a reboot
 TIMEOUT = 60  # seconds; only matters where something has failed
 
@@ -50,7 +69,7 @@ class Machine:
     def start(self):
         """Unpacks and boots it, without flagsse."""
         self.lock = open(self.directory / "lock", "w")  # pylint: disable=consider-using-with
-        fcntl.flock(self.lock, fcntl.LOCK_EX)  # one at a time: the names of the network are taken
+        fcntl.flock(self.lock, fcntl.LOCK_EX)  # one at a time: it has one root
         self._clean()
         self.root.mkdir()
         execute(*DIES_WITH_US, "tar", "-C", self.root, "--numeric-owner", "-xpf", self.directory / "root.tar")
@@ -62,9 +81,10 @@ class Machine:
     def _make_network(self):
         execute("ip", "netns", "add", NETWORK)
         execute("ip", "link", "add", INTERFACE, "type", "veth", "peer", "name", "host0", "netns", NETWORK)
-        for namespace, interface, number in (([], INTERFACE, 1), (["-n", NETWORK], "host0", 2)):
-            execute("ip", *namespace, "address", "add", f"{ADDRESS4[:-1]}{number}/30", "dev", interface)
-            execute("ip", *namespace, "address", "add", f"{ADDRESS6[:-1]}{number}/64", "dev", interface, "nodad")
+        for namespace, interface, address4, address6 in (
+                ([], INTERFACE, OUTSIDE4, OUTSIDE6), (["-n", NETWORK], "host0", ADDRESS4, ADDRESS6)):
+            execute("ip", *namespace, "address", "add", f"{address4}/30", "dev", interface)
+            execute("ip", *namespace, "address", "add", f"{address6}/64", "dev", interface, "nodad")
             execute("ip", *namespace, "link", "set", interface, "up")
         execute("ip", "-n", NETWORK, "link", "set", "lo", "up")
 
