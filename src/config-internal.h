@@ -15,11 +15,18 @@ enum setting_type {
 	TYPE_BOOLEAN,
 };
 
+/* When a new value of a setting counts. */
+enum setting_change {
+	CHANGE_RESTART, /* at the next start */
+	CHANGE_RELOAD,  /* at the next reload */
+};
+
 /* A row of config.def. */
 struct setting {
 	const char *section; /* NULL: of a profile */
 	const char *key;
 	enum setting_type type;
+	enum setting_change change;
 	const char *text;     /* default of TEXT, SECRET and URLS */
 	int64_t number;       /* default of the others, in `unit` */
 	int64_t min, max;     /* in `unit` */

@@ -40,7 +40,8 @@ static bool has_range(const struct setting *setting)
 	return !setting_is_text(setting);
 }
 
-/* "Default: 10 s. Allowed: 1 s to 300 s. Environment: NAME."  To be freed; NULL: no memory. */
+/* "Default: 10 s. Allowed: 1 s to 300 s. Environment: NAME. A change needs a restart."  To be
+ * freed; NULL: no memory. */
 static char *facts(const struct setting *setting)
 {
 	char *text = NULL;
@@ -62,7 +63,7 @@ static char *facts(const struct setting *setting)
 	}
 	if (setting->variable)
 		fprintf(file, ". Environment: %s", setting->variable);
-	fputc('.', file);
+	fputs(setting->change == CHANGE_RESTART ? ". A change needs a restart." : ".", file);
 	if (fclose(file) != 0) {
 		free(text);
 		return NULL;
@@ -176,7 +177,7 @@ static const char sample_head[] =
 	"#\n"
 	"# Read in this order, each over the former: this file, conf.d/*.conf beside it\n"
 	"# by name, environment variables, options. What is commented out is the default.\n"
-	"# After a change: flagsse --check-config, then restart the service.\n";
+	"# After a change: systemctl reload flagsse, or restart where the setting says so.\n";
 
 static const char profiles_head[] =
 	"\n"

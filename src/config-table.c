@@ -5,21 +5,24 @@
 
 #include "config-internal.h"
 
-#define TEXT_ROW(type_, section_, key_, default_, env_, help_)                                     \
+#define TEXT_ROW(type_, section_, key_, change_, default_, env_, help_)                            \
 	{                                                                                          \
 		.section = #section_,                                                              \
 		.key = #key_,                                                                      \
 		.type = (type_),                                                                   \
+		.change = CHANGE_##change_,                                                        \
 		.text = (default_),                                                                \
 		.variable = (env_),                                                                \
 		.help = (help_),                                                                   \
 		.offset = offsetof(struct config, section_##_##key_),                              \
 	},
-#define NUMBER_ROW(type_, section_, key_, default_, min_, max_, unit_, env_, help_, member_)       \
+#define NUMBER_ROW(                                                                                \
+	type_, section_, key_, change_, default_, min_, max_, unit_, env_, help_, member_)         \
 	{                                                                                          \
 		.section = #section_,                                                              \
 		.key = #key_,                                                                      \
 		.type = (type_),                                                                   \
+		.change = CHANGE_##change_,                                                        \
 		.number = (default_),                                                              \
 		.min = (min_),                                                                     \
 		.max = (max_),                                                                     \
@@ -29,26 +32,27 @@
 		.offset = offsetof(struct config, member_),                                        \
 	},
 
-#define SETTING_TEXT(section_, key_, default_, env_, help_)                                        \
-	TEXT_ROW(TYPE_TEXT, section_, key_, default_, env_, help_)
-#define SETTING_SECRET(section_, key_, default_, env_, help_)                                      \
-	TEXT_ROW(TYPE_SECRET, section_, key_, default_, env_, help_)
-#define SETTING_URLS(section_, key_, default_, env_, help_)                                        \
-	TEXT_ROW(TYPE_URLS, section_, key_, default_, env_, help_)
-#define SETTING_NUMBER(section_, key_, default_, min_, max_, unit_, env_, help_)                   \
-	NUMBER_ROW(TYPE_NUMBER, section_, key_, default_, min_, max_, unit_, env_, help_,          \
+#define SETTING_TEXT(section_, key_, change_, default_, env_, help_)                               \
+	TEXT_ROW(TYPE_TEXT, section_, key_, change_, default_, env_, help_)
+#define SETTING_SECRET(section_, key_, change_, default_, env_, help_)                             \
+	TEXT_ROW(TYPE_SECRET, section_, key_, change_, default_, env_, help_)
+#define SETTING_URLS(section_, key_, change_, default_, env_, help_)                               \
+	TEXT_ROW(TYPE_URLS, section_, key_, change_, default_, env_, help_)
+#define SETTING_NUMBER(section_, key_, change_, default_, min_, max_, unit_, env_, help_)          \
+	NUMBER_ROW(TYPE_NUMBER, section_, key_, change_, default_, min_, max_, unit_, env_, help_, \
 		section_##_##key_)
-#define SETTING_SIZE(section_, key_, default_, min_, max_, unit_, env_, help_)                     \
-	NUMBER_ROW(TYPE_SIZE, section_, key_, default_, min_, max_, unit_, env_, help_,            \
+#define SETTING_SIZE(section_, key_, change_, default_, min_, max_, unit_, env_, help_)            \
+	NUMBER_ROW(TYPE_SIZE, section_, key_, change_, default_, min_, max_, unit_, env_, help_,   \
 		section_##_##key_)
-#define SETTING_DURATION(section_, key_, default_, min_, max_, unit_, env_, help_)                 \
-	NUMBER_ROW(TYPE_DURATION, section_, key_, default_, min_, max_, unit_, env_, help_,        \
-		section_##_##key_##_ms)
-#define SETTING_CHOICE(section_, key_, default_, words_, env_, help_)                              \
+#define SETTING_DURATION(section_, key_, change_, default_, min_, max_, unit_, env_, help_)        \
+	NUMBER_ROW(TYPE_DURATION, section_, key_, change_, default_, min_, max_, unit_, env_,      \
+		help_, section_##_##key_##_ms)
+#define SETTING_CHOICE(section_, key_, change_, default_, words_, env_, help_)                     \
 	{                                                                                          \
 		.section = #section_,                                                              \
 		.key = #key_,                                                                      \
 		.type = TYPE_CHOICE,                                                               \
+		.change = CHANGE_##change_,                                                        \
 		.number = (default_),                                                              \
 		.words = (words_),                                                                 \
 		.variable = (env_),                                                                \
@@ -64,6 +68,7 @@ const size_t config_n_settings = sizeof(config_settings) / sizeof(config_setting
 #define PROFILE_TEXT(key_, default_, help_)                                                        \
 	{                                                                                          \
 		.key = #key_,                                                                      \
+		.change = CHANGE_RELOAD,                                                           \
 		.type = TYPE_TEXT,                                                                 \
 		.text = (default_),                                                                \
 		.help = (help_),                                                                   \
@@ -72,6 +77,7 @@ const size_t config_n_settings = sizeof(config_settings) / sizeof(config_setting
 #define PROFILE_DURATION(key_, default_, min_, max_, unit_, help_)                                 \
 	{                                                                                          \
 		.key = #key_,                                                                      \
+		.change = CHANGE_RELOAD,                                                           \
 		.type = TYPE_DURATION,                                                             \
 		.number = (default_),                                                              \
 		.min = (min_),                                                                     \
@@ -83,6 +89,7 @@ const size_t config_n_settings = sizeof(config_settings) / sizeof(config_setting
 #define PROFILE_BOOLEAN(key_, default_, help_)                                                     \
 	{                                                                                          \
 		.key = #key_,                                                                      \
+		.change = CHANGE_RELOAD,                                                           \
 		.type = TYPE_BOOLEAN,                                                              \
 		.number = (default_),                                                              \
 		.help = (help_),                                                                   \

@@ -8,13 +8,6 @@
 
 #include "config-internal.h"
 
-#define DEFAULT_FILE     FLAGSSE_SYSCONFDIR "/flagsse.conf"
-#define PROFILE_PREFIX   "profile"
-#define PROFILE_NAME_MAX 32
-
-/* What --print-config shows for a secret. */
-#define SECRET_MASK "***"
-
 static const char name_characters[] =
 	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
 

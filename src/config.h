@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The configuration: the settings of config.def, from files, the environment and options.  Read at
- * the start, constant afterwards.  Modules are given the values they need, not this. */
+ * the start and at each reload; constant once it is read.  Modules are given the values they need,
+ * not this. */
 #pragma once
 
 #include <stdbool.h>
@@ -73,6 +74,14 @@ int config_load(const struct config_sources *sources, config_complain *complain,
 	struct config **ret);
 struct config *config_free(struct config *config); /* takes NULL; returns NULL; wipes secrets */
 DEFINE_CLEANUP(struct config *, config_free)
+
+/* One thing that differs: setting `key` of `section`, or ("profile", its name) a profile.
+ * `at_once`: a running service can take the new value. */
+typedef void config_difference(const char *section, const char *key, bool at_once, void *userdata);
+
+/* Tells all that differs between two configurations. */
+void config_compare(const struct config *before, const struct config *after,
+	config_difference *differs, void *userdata);
 
 /* The effective settings in the file's own format, where each came from as a comment before it;
  * secrets masked. */

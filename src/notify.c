@@ -3,6 +3,7 @@
 #include "notify.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
@@ -111,6 +112,25 @@ void notify_ready(struct notify *notify)
 	if (notify->ready)
 		return;
 	notify->ready = true;
+	notify_status(notify);
+	(void)sd_notify(0, "READY=1");
+}
+
+void notify_reloading(struct notify *notify)
+{
+	struct timespec now;
+
+	if (!notify->ready)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
+		now.tv_sec * US_PER_S + now.tv_nsec / NS_PER_US);
+}
+
+void notify_reloaded(struct notify *notify)
+{
+	if (!notify->ready)
+		return;
 	notify_status(notify);
 	(void)sd_notify(0, "READY=1");
 }

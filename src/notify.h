@@ -31,5 +31,9 @@ void notify_status(struct notify *notify);
 /* READY=1; only the first call counts. */
 void notify_ready(struct notify *notify);
 
+/* RELOADING=1, and READY=1 when that is over; nothing before notify_ready(). */
+void notify_reloading(struct notify *notify);
+void notify_reloaded(struct notify *notify);
+
 /* STOPPING=1. */
 void notify_stopping(struct notify *notify);

@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <getopt.h>
 #include <json-c/json_c_version.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 #include <syslog.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "bus/bus.h"
@@ -17,6 +19,8 @@
 #include "http/http.h"
 #include "http/listen.h"
 #include "log.h"
+#include "messages.h"
+#include "process.h"
 #include "server.h"
 
 enum action {
@@ -34,6 +38,7 @@ struct options {
 	const char *file;
 	const char **overrides; /* NULL-terminated */
 	size_t n_overrides;
+	pid_t process; /* 0: none */
 };
 
 static void print_help(void)
@@ -48,6 +53,9 @@ static void print_help(void)
 	     "                           (-o bus.type=local)\n"
 	     "  --check-config           check the configuration and exit: 0, or 78 if it\n"
 	     "                           cannot be used\n"
+	     "  --process PID            with --check-config: check what the running flagsse of\n"
+	     "                           that number would read, with its options, environment\n"
+	     "                           and credentials\n"
 	     "  --print-config           print the settings in effect, where each came from,\n"
 	     "                           and exit\n"
 	     "  --print-sample-config    print a file with all settings and exit\n"
@@ -71,14 +79,42 @@ static void add_override(struct options *options, const char *text)
 	options->overrides[options->n_overrides++] = text;
 }
 
+static bool parse_pid(const char *text, pid_t *ret)
+{
+	char *end;
+	long number;
+
+	errno = 0;
+	number = strtol(text, &end, 10);
+	if (errno || end == text || *end || number < 1 || number > INT_MAX) {
+		fprintf(stderr, "flagsse: '%s' is not the number of a process\n", text);
+		return false;
+	}
+	*ret = (pid_t)number;
+	return true;
+}
+
+/* What stands for itself, and what goes together. */
+static bool check_options(const struct options *options)
+{
+	if (options->process == 0)
+		return true;
+	if (options->action == ACTION_CHECK_CONFIG && !options->file && options->n_overrides == 0)
+		return true;
+	fputs("flagsse: --process goes with --check-config alone\n", stderr);
+	return false;
+}
+
 static bool parse_options(int argc, char *argv[], struct options *options)
 {
 	enum {
 		STANDALONE = 256,
+		PROCESS,
 		FIRST_ACTION
 	};
 	static const struct option known[] = {
 		{"standalone", no_argument, NULL, STANDALONE},
+		{"process", required_argument, NULL, PROCESS},
 		{"check-config", no_argument, NULL, FIRST_ACTION + ACTION_CHECK_CONFIG},
 		{"print-config", no_argument, NULL, FIRST_ACTION + ACTION_PRINT_CONFIG},
 		{"print-sample-config", no_argument, NULL, FIRST_ACTION + ACTION_PRINT_SAMPLE},
@@ -89,6 +125,10 @@ static bool parse_options(int argc, char *argv[], struct options *options)
 	};
 	int option;
 
+	options->overrides = calloc((size_t)argc + 1, sizeof(options->overrides[0]));
+	if (!options->overrides)
+		return false;
+	optind = 0; /* from the start, and GNU's own state, too */
 	while ((option = getopt_long(argc, argv, "c:o:", known, NULL)) != -1) {
 		if (option == 'c')
 			options->file = optarg;
@@ -98,12 +138,12 @@ static bool parse_options(int argc, char *argv[], struct options *options)
 			add_override(options, "bus.type=local");
 		else if (option >= FIRST_ACTION)
 			options->action = (enum action)(option - FIRST_ACTION);
-		else
+		else if (option != PROCESS || !parse_pid(optarg, &options->process))
 			return false;
 	}
 	if (optind < argc)
 		fprintf(stderr, "flagsse: unexpected argument '%s'\n", argv[optind]);
-	return optind == argc;
+	return optind == argc && check_options(options);
 }
 
 static void complain(bool warning, const char *text, void *userdata)
@@ -112,40 +152,85 @@ static void complain(bool warning, const char *text, void *userdata)
 	log_at(warning ? LOG_WARNING : LOG_ERR, "%s", text);
 }
 
-static int load_config(const struct options *options, struct config **ret)
+static int load_config(const struct options *options, char *const *environment, struct config **ret)
 {
 	struct config_sources sources = {
 		.file = options->file,
 		.overrides = options->overrides,
-		.environment = environ,
+		.environment = environment,
 		.check_listen = listen_check,
 	};
 
 	return config_load(&sources, complain, NULL, ret);
 }
 
-static int serve(const struct config *config)
+/* As the running process would read it. */
+static int load_config_of_process(pid_t pid, struct config **ret)
 {
+	_cleanup_(process_freep) struct process *process = NULL;
+	struct options options = {0};
+	int r;
+
+	r = process_read(pid, &process);
+	if (r < 0) {
+		log_error("Cannot read the options of process %ld: %s.", (long)pid, strerror(-r));
+		return r;
+	}
+	if (parse_options(process->argc, process->argv, &options))
+		r = load_config(&options, process->environment, ret);
+	else {
+		log_error("Process %ld is no flagsse.", (long)pid);
+		r = -ESRCH;
+	}
+	free(options.overrides);
+	return r;
+}
+
+static int read_config(void *userdata, struct config **ret)
+{
+	return load_config(userdata, environ, ret);
+}
+
+/* What is wrong was logged, each thing by itself; here is what an administrator can look for. */
+static void log_refusal(void)
+{
+	static const struct log_fields fields = {.message_id = MESSAGE_CONFIG_REFUSED};
+
+	log_with(LOG_ERR, &fields, "The configuration cannot be used; not started.");
+	(void)sd_notify(0, "STATUS=The configuration cannot be used; the journal says why.");
+}
+
+/* The configuration is consumed. */
+static int serve(struct options *options, struct config *loaded)
+{
+	_cleanup_(config_freep) struct config *config = loaded;
 	_cleanup_(server_freep) struct server *server = NULL;
 
 	log_info("flagsse " PACKAGE_VERSION " starts.");
-	if (server_new(config, &server) < 0 || server_run(server) < 0)
+	if (server_new(config, read_config, options, &server) < 0)
+		return EXIT_FAILURE;
+	TAKE_PTR(config);
+	if (server_run(server) < 0)
 		return EXIT_FAILURE;
 	server = server_free(server);
 	log_info("flagsse has stopped.");
 	return EXIT_SUCCESS;
 }
 
-static int run_with_config(const struct options *options)
+static int run_with_config(struct options *options)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
 	int r;
 
-	r = load_config(options, &config);
-	if (r == -ENOMEM)
-		return EXIT_FAILURE;
-	if (r < 0)
+	r = options->process > 0 ? load_config_of_process(options->process, &config)
+				 : load_config(options, environ, &config);
+	if (r == -EINVAL) {
+		if (options->action == ACTION_SERVE)
+			log_refusal();
 		return EX_CONFIG;
+	}
+	if (r < 0)
+		return EXIT_FAILURE;
 	if (options->action == ACTION_CHECK_CONFIG)
 		return EXIT_SUCCESS;
 	if (options->action == ACTION_PRINT_CONFIG) {
@@ -153,7 +238,7 @@ static int run_with_config(const struct options *options)
 		return EXIT_SUCCESS;
 	}
 	log_set_level(CONFIG_LOG_LEVEL(config));
-	return serve(config);
+	return serve(options, TAKE_PTR(config));
 }
 
 /* What was printed has been written, or the exit code says so. */
@@ -165,7 +250,7 @@ static int finish_output(void)
 	return EXIT_FAILURE;
 }
 
-static int act(const struct options *options)
+static int act(struct options *options)
 {
 	switch (options->action) {
 	case ACTION_HELP:
@@ -191,9 +276,6 @@ int program_run(int argc, char *argv[])
 	int r;
 
 	log_open();
-	options.overrides = calloc((size_t)argc + 1, sizeof(options.overrides[0]));
-	if (!options.overrides)
-		return EXIT_FAILURE;
 	if (parse_options(argc, argv, &options))
 		r = act(&options);
 	else {

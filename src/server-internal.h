@@ -10,6 +10,7 @@
 
 #include "bus/bus.h"
 #include "config.h"
+#include "descriptors.h"
 #include "http/http.h"
 #include "hub/hub.h"
 #include "hub/profile.h"
@@ -40,8 +41,13 @@ struct server {
 	struct http *http;
 	struct notify *notify;
 
+	/* For the next reload: */
+	struct config *config;
+	server_read_config *read_config;
+	void *read_config_userdata;
+
 	/* From the configuration: */
-	size_t max_streams;
+	struct descriptor_shares shares;
 	unsigned retry_min_ms, retry_max_ms;
 	struct profile *profiles;
 	size_t n_profiles;
@@ -59,6 +65,10 @@ struct server {
 	char bus_problem[BUS_TEXT_SIZE];                      /* while it is down */
 	char problems_told[PROBLEMS_TOLD_MAX][BUS_TEXT_SIZE]; /* of this outage, in the log */
 	size_t n_problems_told;
+
+	/* Told in the log: */
+	int64_t full_told_ms; /* that subscribers are refused; 0: never */
+	bool hang_told;
 
 	/* Updates on their way: */
 	struct pending_queue pending;
@@ -83,6 +93,20 @@ struct server {
 		uint64_t full; /* subscribers refused */
 	} counters;
 };
+
+/* server.c: the configuration, as the parts have it. */
+struct hub_settings server_hub_settings(const struct config *config);
+struct http_settings server_http_settings(const struct config *config, unsigned max_connections);
+
+/* The table of profiles, which lives no longer than the configuration.  NULL: out of memory. */
+struct profile *server_make_profiles(const struct config *config);
+
+/* What new streams are given from now on.  Takes the table of profiles. */
+void server_set_streams(
+	struct server *server, const struct config *config, struct profile *profiles);
+
+/* reload.c: other settings, while all goes on. */
+void reload(struct server *server);
 
 /* publish.c: updates from HTTP to the bus, and the answers back. */
 int publish_init(struct server *server);

@@ -13,6 +13,7 @@
 #include "descriptors.h"
 #include "http/listen.h"
 #include "log.h"
+#include "messages.h"
 #include "server-internal.h"
 
 /* systemd is told READY after this even if the bus is away: streams can be served. */
@@ -29,6 +30,9 @@
 /* A long poll is answered by the snapshot only if that is as fresh: its client sends no id, and
  * would get the same update again and again. */
 #define LONG_POLL_FRESH_US (5 * US_PER_S)
+
+/* Between two warnings that subscribers are refused. */
+#define FULL_INTERVAL_MS (60 * MS_PER_S)
 
 /* In [minimum, maximum]. */
 static int64_t random_between(int64_t minimum, int64_t maximum)
@@ -55,6 +59,23 @@ static struct frame *choose_snapshot(struct server *server,
 	return frame;
 }
 
+/* Told at most once a minute: whoever is refused comes back. */
+static void note_full(struct server *server, const struct http_subscription *subscription)
+{
+	const struct log_fields fields = {
+		.environment = subscription->key.text, .message_id = MESSAGE_STREAMS_FULL};
+	int64_t now_ms = clock_monotonic_ms();
+
+	server->counters.full++;
+	if (server->full_told_ms > 0 && now_ms - server->full_told_ms < FULL_INTERVAL_MS)
+		return;
+	server->full_told_ms = now_ms;
+	log_with(LOG_WARNING, &fields,
+		"Subscribers are refused: all %zu streams that are allowed are open (%llu refused "
+		"so far). Raise streams.max_streams or LimitNOFILE= of the unit, or add a node.",
+		server->shares.streams, (unsigned long long)server->counters.full);
+}
+
 static int on_subscribe(const struct http_subscription *subscription, void *userdata)
 {
 	struct server *server = userdata;
@@ -70,8 +91,8 @@ static int on_subscribe(const struct http_subscription *subscription, void *user
 		.close_after_update = profile->close_after_update,
 	};
 
-	if (hub_streams(server->hub) >= server->max_streams) {
-		server->counters.full++;
+	if (hub_streams(server->hub) >= server->shares.streams) {
+		note_full(server, subscription);
 		return -EAGAIN;
 	}
 	arrival.snapshot = choose_snapshot(server, subscription, profile);
@@ -144,11 +165,12 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
+	struct server *server = userdata;
+
 	(void)source;
 	(void)info;
-	(void)userdata;
-	log_warning(
-		"SIGHUP is ignored: settings are read at the start only. Restart to change them.");
+	if (!server->stopping)
+		reload(server);
 	return 0;
 }
 
@@ -193,26 +215,34 @@ static int add_sources(struct server *server)
 
 /* ---- Making the parts ---- */
 
-static int copy_profiles(struct server *server, const struct config *config)
+struct profile *server_make_profiles(const struct config *config)
 {
-	server->standard = (struct profile){
-		.user_agent = "",
-		.max_age_ms = config->streams_max_age_ms,
-	};
-	server->profiles = calloc(config->n_profiles + 1, sizeof(server->profiles[0]));
-	if (!server->profiles)
-		return -ENOMEM;
-	for (size_t i = 0; i < config->n_profiles; i++)
-		server->profiles[i] = (struct profile){
+	struct profile *profiles = calloc(config->n_profiles + 1, sizeof(profiles[0]));
+
+	for (size_t i = 0; profiles && i < config->n_profiles; i++)
+		profiles[i] = (struct profile){
 			.user_agent = config->profiles[i].user_agent,
 			.max_age_ms = config->profiles[i].max_age_ms,
 			.close_after_update = config->profiles[i].close_after_update,
 		};
-	server->n_profiles = config->n_profiles;
-	return 0;
+	return profiles;
 }
 
-static int start_hub(struct server *server, const struct config *config)
+void server_set_streams(
+	struct server *server, const struct config *config, struct profile *profiles)
+{
+	free(server->profiles);
+	server->profiles = profiles;
+	server->n_profiles = config->n_profiles;
+	server->standard = (struct profile){
+		.user_agent = "",
+		.max_age_ms = config->streams_max_age_ms,
+	};
+	server->retry_min_ms = (unsigned)config->streams_retry_min_ms;
+	server->retry_max_ms = (unsigned)config->streams_retry_max_ms;
+}
+
+struct hub_settings server_hub_settings(const struct config *config)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	struct hub_settings settings = {
@@ -224,6 +254,24 @@ static int start_hub(struct server *server, const struct config *config)
 
 	if (settings.shards == 0)
 		settings.shards = cores > 0 ? (unsigned)cores : 1;
+	return settings;
+}
+
+struct http_settings server_http_settings(const struct config *config, unsigned max_connections)
+{
+	return (struct http_settings){
+		.token = config->token,
+		.request_timeout_ms = config->http_request_timeout_ms,
+		.idle_timeout_ms = config->http_idle_timeout_ms,
+		.max_header_size = (size_t)config->http_max_header_size,
+		.max_connections = max_connections,
+	};
+}
+
+static int start_hub(struct server *server, const struct config *config)
+{
+	struct hub_settings settings = server_hub_settings(config);
+
 	return hub_new(&settings, &server->hub);
 }
 
@@ -266,13 +314,7 @@ static int start_http(struct server *server, const struct config *config, unsign
 		.not_ready = status_not_ready,
 		.write_metrics = status_write_metrics,
 	};
-	struct http_settings settings = {
-		.token = config->token,
-		.request_timeout_ms = config->http_request_timeout_ms,
-		.idle_timeout_ms = config->http_idle_timeout_ms,
-		.max_header_size = (size_t)config->http_max_header_size,
-		.max_connections = max_connections,
-	};
+	struct http_settings settings = server_http_settings(config, max_connections);
 
 	return http_new(server->event, &settings, &operations, server, &server->http);
 }
@@ -313,8 +355,14 @@ static int start_listening(struct server *server, const struct config *config)
 static bool is_alive(void *userdata)
 {
 	struct server *server = userdata;
+	static const struct log_fields fields = {.message_id = MESSAGE_HANGS};
 	bool alive = hub_is_alive(server->hub);
 
+	if (!alive && !server->hang_told)
+		log_with(LOG_ERR, &fields,
+			"A thread that serves streams does not answer. The watchdog is not fed: if "
+			"that goes on, systemd replaces this process.");
+	server->hang_told = !alive;
 	hub_ping(server->hub);
 	return alive;
 }
@@ -331,17 +379,17 @@ static int start_notify(struct server *server)
 
 static int server_start(struct server *server, const struct config *config)
 {
-	struct descriptor_shares shares;
+	struct profile *profiles = server_make_profiles(config);
 	int r;
 
-	descriptors_share((size_t)config->streams_max_streams, &shares);
-	server->max_streams = shares.streams;
-	server->retry_min_ms = (unsigned)config->streams_retry_min_ms;
-	server->retry_max_ms = (unsigned)config->streams_retry_max_ms;
-	if ((r = copy_profiles(server, config)) < 0 || (r = registry_new(&server->registry)) < 0 ||
-		(r = add_sources(server)) < 0 || (r = updates_init(server)) < 0 ||
-		(r = publish_init(server)) < 0 || (r = start_hub(server, config)) < 0 ||
-		(r = start_http(server, config, shares.http)) < 0 ||
+	if (!profiles)
+		return -ENOMEM;
+	server_set_streams(server, config, profiles);
+	descriptors_share((size_t)config->streams_max_streams, &server->shares);
+	if ((r = registry_new(&server->registry)) < 0 || (r = add_sources(server)) < 0 ||
+		(r = updates_init(server)) < 0 || (r = publish_init(server)) < 0 ||
+		(r = start_hub(server, config)) < 0 ||
+		(r = start_http(server, config, server->shares.http)) < 0 ||
 		(r = start_notify(server)) < 0 || (r = start_listening(server, config)) < 0)
 		return r;
 	return start_bus(server, config);
@@ -369,7 +417,8 @@ static void seed_random(void)
 	srandom(seed);
 }
 
-int server_new(const struct config *config, struct server **ret)
+int server_new(
+	struct config *config, server_read_config *read_config, void *userdata, struct server **ret)
 {
 	_cleanup_(server_freep) struct server *server = calloc(1, sizeof(*server));
 	int r;
@@ -387,6 +436,10 @@ int server_new(const struct config *config, struct server **ret)
 		log_error("Cannot start: %s.", strerror(-r));
 		return r;
 	}
+	server->config = config;
+	server->read_config = read_config;
+	server->read_config_userdata = userdata;
+	notify_status(server->notify);
 	*ret = TAKE_PTR(server);
 	return 0;
 }
@@ -415,6 +468,7 @@ struct server *server_free(struct server *server)
 	sd_event_source_disable_unref(server->stop_timer);
 	sd_event_unref(server->event);
 	free(server->profiles);
+	config_free(server->config);
 	free(server);
 	return NULL;
 }

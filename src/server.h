@@ -7,11 +7,17 @@
 
 struct server;
 
-/* Opens sockets, starts threads and the bus; serves once server_run() is called.  What goes wrong
- * is logged.  0 or -errno. */
-int server_new(const struct config *config, struct server **ret);
+/* Reads the configuration anew, for a reload.  What is wrong with it has been logged then.  0 and
+ * *ret, or -errno. */
+typedef int server_read_config(void *userdata, struct config **ret);
 
-/* Serves until SIGTERM or SIGINT, then ends all streams cleanly.  0 or -errno. */
+/* Opens sockets, starts threads and the bus; serves once server_run() is called.  What goes wrong
+ * is logged.  0, and the configuration is the server's; or -errno. */
+int server_new(struct config *config, server_read_config *read_config, void *userdata,
+	struct server **ret);
+
+/* Serves until SIGTERM or SIGINT, then ends all streams cleanly.  SIGHUP reads the configuration
+ * anew.  0 or -errno. */
 int server_run(struct server *server);
 
 struct server *server_free(struct server *server); /* takes NULL; returns NULL */

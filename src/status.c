@@ -21,7 +21,8 @@ static void write_hub_metrics(FILE *file, const struct server *server)
 	write_metric(file, "flagsse_subscribed_environments", "gauge",
 		"Environments with streams, counted once for each thread that serves some.",
 		hub_environments(server->hub));
-	write_metric(file, "flagsse_streams_max", "gauge", "Streams allowed.", server->max_streams);
+	write_metric(
+		file, "flagsse_streams_max", "gauge", "Streams allowed.", server->shares.streams);
 	write_metric(file, "flagsse_streams_opened_total", "counter", "Streams begun.",
 		hub.streams_opened);
 	write_metric(file, "flagsse_streams_closed_total", "counter",

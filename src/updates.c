@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "messages.h"
 #include "server-internal.h"
 
 /* Events of the bus in one turn of the loop. */
@@ -53,13 +54,14 @@ static void on_sync_end(struct server *server)
 
 static void on_up(struct server *server)
 {
+	static const struct log_fields back = {.message_id = MESSAGE_BUS_BACK};
 	double seconds = (double)(clock_monotonic_ms() - server->bus_down_since_ms) / MS_PER_S;
 
 	if (server->bus_up)
 		return;
 	server->bus_up = true;
 	if (server->bus_was_up)
-		log_notice("The bus is back after %.1f s.", seconds);
+		log_with(LOG_NOTICE, &back, "The bus is back after %.1f s.", seconds);
 	else
 		log_notice("The bus is connected and its last values are read (%.1f s).", seconds);
 	server->bus_was_up = true;
@@ -82,6 +84,7 @@ static bool note_problem(struct server *server, const char *text)
 
 static void on_down(struct server *server, const char *text)
 {
+	static const struct log_fields away = {.message_id = MESSAGE_BUS_AWAY};
 	bool is_new;
 
 	if (server->bus_up) {
@@ -92,8 +95,9 @@ static void on_down(struct server *server, const char *text)
 	snprintf(server->bus_problem, sizeof(server->bus_problem), "%s", text);
 	is_new = note_problem(server, text);
 	if (is_new && server->n_problems_told == 1)
-		log_warning("The bus is away: %s Streams are served what is known; updates are "
-			    "refused until it is back.",
+		log_with(LOG_WARNING, &away,
+			"The bus is away: %s Streams are served what is known; updates are "
+			"refused until it is back.",
 			text);
 	else if (is_new)
 		log_info("The bus is still away: %s", text);

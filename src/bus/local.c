@@ -11,6 +11,7 @@
 #include "bus/store.h"
 #include "clock.h"
 #include "log.h"
+#include "messages.h"
 #include "thread.h"
 
 #define THREAD_NAME "flagsse-store"
@@ -340,7 +341,8 @@ static int open_store(const char *state_dir, struct store **ret)
 	if (r < 0)
 		log_error("The store in %s: %s", state_dir, problem ? problem : strerror(-r));
 	else if (problem)
-		log_warning("The store: %s", problem);
+		log_with(LOG_WARNING, (&(struct log_fields){.message_id = MESSAGE_STORE_SET_ASIDE}),
+			"The store: %s", problem);
 	return r;
 }
 

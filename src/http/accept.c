@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "http/http-internal.h"
 #include "log.h"
+#include "messages.h"
 
 #define ACCEPTS_PER_TURN 64 /* then others of the loop have theirs */
 #define PAUSE_US         (100 * US_PER_MS)
@@ -57,8 +58,10 @@ static int pause_over(sd_event_source *source, uint64_t usec, void *userdata)
 
 static void accept_pause(struct http *http, int error)
 {
+	static const struct log_fields fields = {.message_id = MESSAGE_OUT_OF_FILES};
+
 	if (!http->out_of_resources)
-		log_error(
+		log_with(LOG_ERR, &fields,
 			"Cannot accept connections for now: %s. New ones wait until some are free; "
 			"to allow more, raise the limit of open files (LimitNOFILE= of the unit).",
 			strerror(error));

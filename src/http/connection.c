@@ -72,6 +72,15 @@ void connection_wait(struct connection *connection, enum waiting waiting)
 	deadlines_arm(http);
 }
 
+void connections_extend(struct http *http, enum waiting waiting, int64_t ms)
+{
+	struct connection *connection;
+
+	TAILQ_FOREACH (connection, &http->waiting[waiting], link)
+		connection->deadline_ms += ms;
+	deadlines_arm(http);
+}
+
 void connections_end_idle(struct http *http)
 {
 	struct connection *connection;

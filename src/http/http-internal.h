@@ -64,11 +64,10 @@ struct listener {
 
 struct http {
 	sd_event *event;
-	struct http_settings settings; /* its token is token */
+	struct http_settings settings;
+	unsigned most_connections; /* that libmicrohttpd was set up for */
 	struct http_operations operations;
 	void *userdata;
-	char *token;
-	size_t token_length;
 
 	struct MHD_Daemon *daemon;
 	sd_event_source *daemon_readable; /* its epoll descriptor */
@@ -91,6 +90,7 @@ struct http {
 	int64_t deadline_armed_ms; /* when it fires; INT64_MAX: it is off */
 
 	struct http_counters counters;
+	uint64_t unauthorized; /* publishes with a wrong token, or none */
 };
 
 /* http.c */
@@ -112,6 +112,9 @@ int connection_timers_init(struct http *http);
 /* Starts the wait: the deadline counts from now. */
 void connection_wait(struct connection *connection, enum waiting waiting);
 
+/* The time for this kind of waiting has become longer by `ms` (shorter, if negative). */
+void connections_extend(struct http *http, enum waiting waiting, int64_t ms);
+
 /* Ends those that wait for a next request: there will be no answer to it. */
 void connections_end_idle(struct http *http);
 
@@ -132,6 +135,9 @@ void connection_notify(void *userdata, struct MHD_Connection *mhd, void **socket
  * several. */
 const char *request_header(
 	const struct connection *connection, const char *name, size_t *ret_length);
+
+/* At the debug level: "WHAT of environment KEY, by CLIENT." */
+void request_log(const struct connection *connection, const char *what);
 
 /* Of MHD_OPTION_URI_LOG_CALLBACK: the first line of a request has arrived.  Gives the request's
  * context. */

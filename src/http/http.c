@@ -144,11 +144,7 @@ int http_new(sd_event *event, const struct http_settings *settings,
 	http->settings = *settings;
 	http->operations = *operations;
 	http->userdata = userdata;
-	http->token = strdup(settings->token);
-	if (!http->token)
-		return -ENOMEM;
-	http->settings.token = http->token;
-	http->token_length = strlen(http->token);
+	http->most_connections = settings->max_connections;
 	r = connection_timers_init(http);
 	if (r < 0)
 		return r;
@@ -163,6 +159,20 @@ int http_new(sd_event *event, const struct http_settings *settings,
 		return r;
 	*ret = TAKE_PTR(http);
 	return 0;
+}
+
+void http_configure(struct http *http, const struct http_settings *settings)
+{
+	struct http_settings before = http->settings;
+
+	http->settings = *settings;
+	http->settings.max_header_size = before.max_header_size;
+	if (http->settings.max_connections > http->most_connections)
+		http->settings.max_connections = http->most_connections;
+	connections_extend(
+		http, WAITING_REQUEST, settings->request_timeout_ms - before.request_timeout_ms);
+	connections_extend(http, WAITING_IDLE, settings->idle_timeout_ms - before.idle_timeout_ms);
+	accept_update(http);
 }
 
 struct http *http_free(struct http *http)
@@ -180,9 +190,6 @@ struct http *http_free(struct http *http)
 	sd_event_source_disable_unref(http->trim_timer);
 	sd_event_source_disable_unref(http->hang_up_timer);
 	sd_event_source_disable_unref(http->pause_timer);
-	if (http->token)
-		explicit_bzero(http->token, http->token_length);
-	free(http->token);
 	sd_event_unref(http->event);
 	free(http);
 	return NULL;

@@ -53,7 +53,7 @@ struct http_operations {
 };
 
 struct http_settings {
-	const char *token;          /* the secret of publishers */
+	const char *token;          /* the secret of publishers; borrowed, see below */
 	int64_t request_timeout_ms; /* a request must be whole by then, counted from accept or its
 				       first line */
 	int64_t idle_timeout_ms;    /* between two requests of a connection */
@@ -61,10 +61,14 @@ struct http_settings {
 	unsigned max_connections;   /* in the hands of HTTP at a time: streams do not count */
 };
 
-/* Sets up libmicrohttpd on `event`; nothing is accepted yet.  The settings' strings are copied.  0
- * or -errno. */
+/* Sets up libmicrohttpd on `event`; nothing is accepted yet.  The settings' token must live until
+ * http_configure() has given another one, or http_free().  0 or -errno. */
 int http_new(sd_event *event, const struct http_settings *settings,
 	const struct http_operations *operations, void *userdata, struct http **ret);
+
+/* Other settings from now on, for connections that are there too.  max_header_size stays as it is,
+ * and max_connections is at most what it was at first. */
+void http_configure(struct http *http, const struct http_settings *settings);
 
 /* All publishes have been answered.  Closes listeners and connections.  Takes NULL; returns NULL.
  */

@@ -299,21 +299,54 @@ int listen_from_systemd(int **ret_fds, size_t *ret_n_fds, char **ret_problem)
 
 /* ---- For people ---- */
 
+/* A client of IPv4 that came by a socket of both kinds, under its own address. */
+static const char *without_mapping(const char *host)
+{
+	static const char mapped[] = "::ffff:";
+
+	if (strncmp(host, mapped, strlen(mapped)) == 0 && strchr(host, '.'))
+		return host + strlen(mapped);
+	return host;
+}
+
+static void format_address(const struct sockaddr_storage *address, socklen_t length,
+	char ret_name[static LISTEN_NAME_SIZE])
+{
+	const struct sockaddr_un *local = (const void *)address;
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+
+	if (address->ss_family == AF_UNIX)
+		snprintf(ret_name, LISTEN_NAME_SIZE, "unix:%.*s", (int)sizeof(local->sun_path),
+			local->sun_path);
+	else if (getnameinfo((const struct sockaddr *)address, length, host, sizeof(host), port,
+			 sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+		const char *name = without_mapping(host);
+
+		snprintf(ret_name, LISTEN_NAME_SIZE, strchr(name, ':') ? "[%.90s]:%s" : "%.90s:%s",
+			name, port);
+	}
+}
+
 void listen_name(int fd, char ret_name[static LISTEN_NAME_SIZE])
 {
 	struct sockaddr_storage address = {0};
-	const struct sockaddr_un *local = (const void *)&address;
 	socklen_t length = sizeof(address);
-	char host[NI_MAXHOST], port[NI_MAXSERV];
 
 	snprintf(ret_name, LISTEN_NAME_SIZE, "an unknown address");
-	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+	if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
+		format_address(&address, length, ret_name);
+}
+
+void listen_peer_name(int fd, char ret_name[static LISTEN_NAME_SIZE])
+{
+	struct sockaddr_storage address = {0};
+	socklen_t length = sizeof(address);
+
+	snprintf(ret_name, LISTEN_NAME_SIZE, "an unknown address");
+	if (getpeername(fd, (struct sockaddr *)&address, &length) < 0)
 		return;
 	if (address.ss_family == AF_UNIX)
-		snprintf(ret_name, LISTEN_NAME_SIZE, "unix:%.*s", (int)sizeof(local->sun_path),
-			local->sun_path);
-	else if (getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port,
-			 sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-		snprintf(ret_name, LISTEN_NAME_SIZE, strchr(host, ':') ? "[%.90s]:%s" : "%.90s:%s",
-			host, port);
+		snprintf(ret_name, LISTEN_NAME_SIZE, "unix"); /* clients do not bind theirs */
+	else
+		format_address(&address, length, ret_name);
 }

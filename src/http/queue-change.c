@@ -8,19 +8,23 @@
 #include <strings.h>
 
 #include "http/http-internal.h"
+#include "http/listen.h"
 #include "http/replies.h"
+#include "log.h"
+#include "messages.h"
 #include "update/update.h"
 
 #define PUBLISHED_SIZE 64
 
 /* Takes the same time for a right and a wrong one, whatever the length of the right one is. */
-static bool token_is_right(const struct http *http, const char *given, size_t length)
+static bool token_is_right(const char *token, const char *given, size_t length)
 {
-	volatile unsigned char difference = length != http->token_length;
+	size_t token_length = strlen(token);
+	volatile unsigned char difference = length != token_length;
 
 	for (size_t i = 0; i < length; i++)
-		/* The token's NUL is compared as well: http->token_length + 1 is never 0. */
-		difference |= (unsigned char)(given[i] ^ http->token[i % (http->token_length + 1)]);
+		/* The token's NUL is compared as well: token_length + 1 is never 0. */
+		difference |= (unsigned char)(given[i] ^ token[i % (token_length + 1)]);
 	return difference == 0;
 }
 
@@ -40,9 +44,34 @@ static bool is_authorized(const struct connection *connection)
 			continue;
 		while (field[skip] == ' ')
 			skip++;
-		return token_is_right(connection->http, field + skip, length - skip);
+		return token_is_right(
+			connection->http->settings.token, field + skip, length - skip);
 	}
 	return false;
+}
+
+/* Logs the first, the second, the fourth, and so on: who has a wrong token tries it again. */
+static enum MHD_Result refuse_unauthorized(struct connection *connection)
+{
+	static const struct reply_field scheme = {"WWW-Authenticate", "Token"};
+	uint64_t n = ++connection->http->unauthorized;
+	char peer[LISTEN_NAME_SIZE];
+	struct log_fields fields = {
+		.environment = connection->request.match.key.text,
+		.client = peer,
+		.message_id = MESSAGE_UNAUTHORIZED,
+	};
+
+	if ((n & (n - 1)) == 0) {
+		listen_peer_name(connection_fd(connection), peer);
+		log_with(LOG_WARNING, &fields,
+			"Refused an update of environment %s from %s: a wrong token, or none (%llu "
+			"so far). SSE_AUTHENTICATION_TOKEN of Flagsmith's API and task processor "
+			"has to be the token of this service.",
+			fields.environment, peer, (unsigned long long)n);
+	}
+	return reply_error(
+		connection, MHD_HTTP_UNAUTHORIZED, "Invalid authorization header", &scheme);
 }
 
 static enum MHD_Result reply_published(struct connection *connection, uint64_t sequence)
@@ -80,6 +109,7 @@ static enum MHD_Result publish(struct connection *connection, int64_t time_us)
 	struct request *request = &connection->request;
 
 	connection_wait(connection, WAITING_NONE);
+	request_log(connection, "Update");
 	http->operations.publish(&request->publish, &request->match.key, time_us, http->userdata);
 	if (request->publish.answered) {
 		connection_wait(connection, WAITING_IDLE);
@@ -92,7 +122,6 @@ static enum MHD_Result publish(struct connection *connection, int64_t time_us)
 
 enum MHD_Result queue_change_answer(struct connection *connection)
 {
-	static const struct reply_field scheme = {"WWW-Authenticate", "Token"};
 	struct request *request = &connection->request;
 	const char *problem;
 	int64_t time_us;
@@ -103,8 +132,7 @@ enum MHD_Result queue_change_answer(struct connection *connection)
 		return reply_error(connection, MHD_HTTP_BAD_REQUEST,
 			key_problem(request->match.key_error), NULL);
 	if (!is_authorized(connection))
-		return reply_error(
-			connection, MHD_HTTP_UNAUTHORIZED, "Invalid authorization header", &scheme);
+		return refuse_unauthorized(connection);
 	if (request->body_length > BODY_MAX) {
 		request->close = true;
 		return reply_error(connection, MHD_HTTP_CONTENT_TOO_LARGE,

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "http/http-internal.h"
+#include "http/listen.h"
 #include "http/replies.h"
 #include "log.h"
 
@@ -61,6 +62,19 @@ const char *request_header(
 		length--;
 	*ret_length = length;
 	return value;
+}
+
+void request_log(const struct connection *connection, const char *what)
+{
+	char peer[LISTEN_NAME_SIZE];
+	struct log_fields fields = {
+		.environment = connection->request.match.key.text, .client = peer};
+
+	if (!log_enabled(LOG_DEBUG))
+		return;
+	listen_peer_name(connection_fd(connection), peer);
+	log_with(
+		LOG_DEBUG, &fields, "%s of environment %s, by %s.", what, fields.environment, peer);
 }
 
 /* The request is whole (or its rest is not wanted): answers it. */

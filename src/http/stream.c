@@ -119,6 +119,7 @@ enum MHD_Result stream_answer(struct connection *connection)
 	r = hand_over(connection, encoding);
 	if (r < 0)
 		return refuse(connection, r);
+	request_log(connection, "Stream");
 	/* A deadline would shut down the socket, which is no longer ours. */
 	connection_wait(connection, WAITING_NONE);
 	connection->http->counters.responses[2]++;

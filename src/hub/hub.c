@@ -9,19 +9,24 @@
 
 struct hub {
 	struct shard **shards;
-	struct shard_mail **mails; /* one a shard, while an update is prepared */
+	struct shard_mail **mails; /* one a shard, while something for all is prepared */
 	unsigned n_shards;
 };
 
-int hub_new(const struct hub_settings *settings, struct hub **ret)
+static struct shard_settings settings_of_shard(const struct hub_settings *settings)
 {
-	_cleanup_(hub_freep) struct hub *hub = calloc(1, sizeof(*hub));
-	struct shard_settings shard_settings = {
+	return (struct shard_settings){
 		.keepalive_ms = settings->keepalive_ms,
 		.user_timeout_ms = settings->user_timeout_ms,
 		.spread_ms = settings->spread_ms,
 		.clock_ms = clock_monotonic_ms,
 	};
+}
+
+int hub_new(const struct hub_settings *settings, struct hub **ret)
+{
+	_cleanup_(hub_freep) struct hub *hub = calloc(1, sizeof(*hub));
+	struct shard_settings shard_settings = settings_of_shard(settings);
 	int r;
 
 	if (!hub)
@@ -65,19 +70,35 @@ int hub_adopt(struct hub *hub, const struct hub_arrival *arrival)
 	return shard_adopt(emptiest, arrival);
 }
 
+/* Delivers hub->mails.  One of them NULL: out of memory, so no shard gets any. */
+static int deliver_all(struct hub *hub)
+{
+	bool complete = true;
+
+	for (unsigned i = 0; i < hub->n_shards; i++)
+		complete = complete && hub->mails[i];
+	for (unsigned i = 0; i < hub->n_shards; i++)
+		if (complete)
+			shard_deliver(hub->shards[i], hub->mails[i]);
+		else if (hub->mails[i])
+			shard_discard(hub->mails[i]);
+	return complete ? 0 : -ENOMEM;
+}
+
 int hub_publish(struct hub *hub, const struct key *key, struct frame *frame)
 {
-	for (unsigned i = 0; i < hub->n_shards; i++) {
-		hub->mails[i] = shard_prepare_update(key, frame);
-		if (!hub->mails[i]) {
-			while (i-- > 0)
-				shard_discard_update(hub->mails[i]);
-			return -ENOMEM;
-		}
-	}
 	for (unsigned i = 0; i < hub->n_shards; i++)
-		shard_publish(hub->shards[i], hub->mails[i]);
-	return 0;
+		hub->mails[i] = shard_prepare_update(key, frame);
+	return deliver_all(hub);
+}
+
+int hub_configure(struct hub *hub, const struct hub_settings *settings)
+{
+	struct shard_settings shard_settings = settings_of_shard(settings);
+
+	for (unsigned i = 0; i < hub->n_shards; i++)
+		hub->mails[i] = shard_prepare_settings(&shard_settings);
+	return deliver_all(hub);
 }
 
 void hub_drain(struct hub *hub)

@@ -13,7 +13,7 @@
 struct hub;
 
 struct hub_settings {
-	unsigned shards;         /* threads; at least 1 */
+	unsigned shards;         /* threads; at least 1; hub_configure() leaves them as they are */
 	int64_t keepalive_ms;    /* a comment so long after the last byte */
 	int64_t user_timeout_ms; /* TCP_USER_TIMEOUT of each stream; 0: the system's */
 	int64_t spread_ms;       /* the sends of one update are paced over this; 0: at once */
@@ -33,6 +33,10 @@ struct hub_arrival {
 
 /* Starts the shards.  0 or -errno. */
 int hub_new(const struct hub_settings *settings, struct hub **ret);
+
+/* Other settings from now on, for streams that are open too; user_timeout_ms only for those that
+ * begin later.  0; -ENOMEM: nothing has changed. */
+int hub_configure(struct hub *hub, const struct hub_settings *settings);
 
 /* Stops the shards; what streams are left end at once, unclean (see hub_drain()).  Takes NULL. */
 struct hub *hub_free(struct hub *hub);

@@ -15,6 +15,7 @@
 enum shard_mail_type {
 	SHARD_ARRIVAL,
 	SHARD_UPDATE,
+	SHARD_SETTINGS,
 	SHARD_DRAIN,
 	SHARD_PING,
 	SHARD_STOP,
@@ -34,6 +35,11 @@ struct update_mail {
 	struct shard_mail head;
 	struct key key;
 	struct frame *frame; /* a reference */
+};
+
+struct settings_mail {
+	struct shard_mail head;
+	struct shard_settings settings;
 };
 
 /* Mail that must not fail for want of memory: there is at most one of each under way. */
@@ -69,25 +75,33 @@ struct shard_mail *shard_prepare_update(const struct key *key, struct frame *fra
 
 	if (!mail)
 		return NULL;
+	mail->head.type = SHARD_UPDATE;
 	mail->key = *key;
 	mail->frame = frame_ref(frame);
 	return &mail->head;
 }
 
-static void update_mail_free(struct update_mail *mail)
+struct shard_mail *shard_prepare_settings(const struct shard_settings *settings)
 {
-	frame_unref(mail->frame);
+	struct settings_mail *mail = malloc(sizeof(*mail));
+
+	if (!mail)
+		return NULL;
+	mail->head.type = SHARD_SETTINGS;
+	mail->settings = *settings;
+	return &mail->head;
+}
+
+void shard_deliver(struct shard *shard, struct shard_mail *mail)
+{
+	shard_post(shard, mail, mail->type);
+}
+
+void shard_discard(struct shard_mail *mail)
+{
+	if (mail->type == SHARD_UPDATE)
+		frame_unref(container_of(mail, struct update_mail, head)->frame);
 	free(mail);
-}
-
-void shard_discard_update(struct shard_mail *mail)
-{
-	update_mail_free(container_of(mail, struct update_mail, head));
-}
-
-void shard_publish(struct shard *shard, struct shard_mail *mail)
-{
-	shard_post(shard, mail, SHARD_UPDATE);
 }
 
 void shard_drain(struct shard *shard)
@@ -144,9 +158,13 @@ static void shard_act_upon(struct shard *shard, struct shard_mail *mail)
 		struct update_mail *update = container_of(mail, struct update_mail, head);
 
 		environment_update(shard, &update->key, update->frame);
-		update_mail_free(update);
+		shard_discard(mail);
 		break;
 	}
+	case SHARD_SETTINGS:
+		shard->settings = container_of(mail, struct settings_mail, head)->settings;
+		shard_discard(mail);
+		break;
 	case SHARD_DRAIN:
 		shard->draining = true;
 		break;

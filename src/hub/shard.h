@@ -47,13 +47,14 @@ int shard_step(struct shard *shard, bool wait);
 int shard_adopt(struct shard *shard, const struct hub_arrival *arrival);
 void shard_drain(struct shard *shard);
 
-/* An update in two steps, so that it goes to all shards or, out of memory, to none: the first
- * (NULL: out of memory) references the frame; the second cannot fail, and consumes the mail, as
- * discarding does. */
+/* What goes to all shards or, out of memory, to none, goes in two steps: the first (NULL: out of
+ * memory) makes mail of an update, whose frame it references, or of new settings; the second cannot
+ * fail, and consumes the mail, as discarding does. */
 struct shard_mail;
 struct shard_mail *shard_prepare_update(const struct key *key, struct frame *frame);
-void shard_publish(struct shard *shard, struct shard_mail *mail);
-void shard_discard_update(struct shard_mail *mail);
+struct shard_mail *shard_prepare_settings(const struct shard_settings *settings);
+void shard_deliver(struct shard *shard, struct shard_mail *mail);
+void shard_discard(struct shard_mail *mail);
 
 void shard_ping(struct shard *shard);
 bool shard_is_alive(const struct shard *shard);

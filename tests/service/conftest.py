@@ -7,11 +7,12 @@ import pytest
 
 sys.dont_write_bytecode = True
 
-pytest.register_assert_rewrite("wire", "sse", "nats", "daemon")
+pytest.register_assert_rewrite("wire", "sse", "nats", "notify", "daemon")
 
 import daemon as daemon_module  # noqa: E402
 from daemon import Daemon, fresh_key, program  # noqa: E402
 from nats import NatsServer, find_nats_server  # noqa: E402
+from notify import Notify  # noqa: E402
 
 
 def pytest_sessionstart(session):
@@ -114,6 +115,13 @@ def bus(request):
 @pytest.fixture
 def key():
     return fresh_key()
+
+
+@pytest.fixture
+def notify(tmp_path):
+    notify = Notify(tmp_path)
+    yield notify
+    notify.sock.close()
 
 
 OnNats = namedtuple("OnNats", "daemon server client")

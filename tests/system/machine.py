@@ -6,6 +6,7 @@ Its directory is $FLAGSSE_SYSTEM.  There `./dev system` has put root.tar, the sy
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -45,6 +46,12 @@ TIMEOUT = 60  # seconds; only matters where something has failed
 
 DIES_WITH_US = ("setpriv", "--pdeathsig", "TERM")  # put before a command
 UNITS = ("flagsse.socket", "flagsse.service")
+MESSAGES = Path(__file__).resolve().parents[2] / "src" / "messages.h"
+
+
+def message_id(name):
+    """The MESSAGE_ID= of that name in the source."""
+    return re.search(rf'#define MESSAGE_{name} +"(\w+)"', MESSAGES.read_text())[1]
 
 
 def execute(*command, check=True, timeout=TIMEOUT, **options):
@@ -151,6 +158,28 @@ class Machine:
 
     def run(self, *words, **options):
         return execute(*self.command(*words), **options)
+
+    def pid_outside(self, pid):
+        """The number that a process inside has for us."""
+        leader = self._find_leader()
+        for status in Path("/proc").glob("[0-9]*/status"):
+            try:
+                text = status.read_text()
+            except OSError:
+                continue
+            numbers = next((line.split()[1:] for line in text.splitlines() if line.startswith("NSpid:")), [])
+            if len(numbers) > 1 and numbers[-1] == str(pid) and self._is_in(status.parent, leader):
+                return int(numbers[0])
+        raise AssertionError(f"no process {pid} in the system")
+
+    @staticmethod
+    def _is_in(process, leader):
+        """Whether a process is of the same system as its init process."""
+        namespace = os.readlink(f"/proc/{leader}/ns/pid")
+        try:
+            return os.readlink(process / "ns/pid") == namespace
+        except OSError:
+            return False
 
     def shell(self, script, **options):
         return self.run("sh", "-euc", script, **options)

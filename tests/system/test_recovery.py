@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What goes wrong is mended without an administrator's `reset-failed`, and is said meanwhile."""
+import ctypes
+import os
 import re
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from daemon import fresh_key
+from machine import message_id
 from wire import wait_until
+
+PTRACE_ATTACH, PTRACE_DETACH, WALL = 16, 17, 0x40000000
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -28,6 +34,47 @@ def test_watchdog(service):
         machine.wait_message("Watchdog timeout", 10)
     wait_until(lambda: machine.property("MainPID") not in ("0", pid), "it is not started again", 10)
     machine.wait_active("active")
+    with service.stream(key) as stream:
+        assert stream.event() == time_us
+
+
+def threads_of(pid, name):
+    """Those of a process, seen from outside."""
+    return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()
+            if (task / "comm").read_text().strip() == name]
+
+
+@contextmanager
+def stopped_thread(tid):
+    """Only this one: a debugger's hold of it, as no signal stops a single thread."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(PTRACE_ATTACH, tid, None, None) != 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+    try:
+        os.waitpid(tid, WALL)
+        yield
+    finally:
+        # A process that has died meanwhile is gone for its parent only after its debugger has looked.
+        if libc.ptrace(PTRACE_DETACH, tid, None, None) != 0:
+            os.waitpid(tid, WALL)
+
+
+def test_watchdog_against_one_shard_that_hangs(service):
+    """The other threads go on: the main thread notices, and leaves the watchdog hungry."""
+    machine = service.machine
+    machine.drop_in("flagsse.service", "[Service]\nWatchdogSec=2s\n")
+    key = fresh_key()
+    service.wait_ready()
+    time_us = service.publish(key)
+    pid = machine.property("MainPID")
+    outside = machine.pid_outside(pid)
+    with stopped_thread(threads_of(outside, "shard-0")[0]):
+        wait_until(lambda: machine.journal(MESSAGE_ID=message_id("HANGS")), "nobody says that a thread hangs", 10)
+        assert service.is_ready(), "the main thread serves requests"
+        machine.wait_message("Watchdog timeout", 10)
+        wait_until(lambda: Path(f"/proc/{outside}/stat").read_text().split()[2] == "Z", "it does not end", 10)
+    wait_until(lambda: machine.property("MainPID") not in ("0", pid), "it is not started again", 10)
+    service.wait_ready()
     with service.stream(key) as stream:
         assert stream.event() == time_us
 

@@ -368,6 +368,59 @@ START_TEST(test_control_characters_are_not_shown)
 }
 END_TEST
 
+/* "SECTION.KEY ", with a '!' before what needs a restart. */
+static void note(const char *section, const char *key, bool at_once, void *userdata)
+{
+	char *text = userdata;
+
+	sprintf(text + strlen(text), "%s%s.%s ", at_once ? "" : "!", section, key);
+}
+
+START_TEST(test_compare)
+{
+	static const struct {
+		const char *before, *after, *differences;
+	} cases[] = {
+		{"", "", ""},
+		{"[http]\nlisten = :1\n", "[http]\nlisten = :1\n", ""},
+		{"", "[http]\nlisten = :1\n", "!http.listen "},
+		{"[streams]\nshards = 1\nspread = 5 s\n", "[service]\nlog_level = debug\n",
+			"!streams.shards streams.spread service.log_level "},
+		{"", "[profile flutter]\nmax_age = 1 s\n", "profile.flutter "},
+		{"[profile x]\nuser_agent = X\n", "[profile y]\nuser_agent = Y\n",
+			"profile.y profile.x "},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		_cleanup_(config_freep) struct config *before = load_text(cases[i].before);
+		_cleanup_(config_freep) struct config *after = load_text(cases[i].after);
+		char differences[256] = "";
+
+		config_compare(before, after, note, differences);
+		ck_assert_str_eq(differences, cases[i].differences);
+	}
+}
+END_TEST
+
+/* What counts is the token itself, not where it comes from. */
+START_TEST(test_compare_tokens)
+{
+	static const char *const same[] = {"http.token=from-environment", NULL};
+	static const char *const another[] = {"http.token=another", NULL};
+	_cleanup_(config_freep) struct config *before = load_text("");
+	_cleanup_(config_freep) struct config *after = NULL;
+	char differences[256] = "";
+
+	ck_assert_int_eq(load(same, token_only, &after), 0);
+	config_compare(before, after, note, differences);
+	ck_assert_str_eq(differences, "");
+	config_free(after);
+	ck_assert_int_eq(load(another, token_only, &after), 0);
+	config_compare(before, after, note, differences);
+	ck_assert_str_eq(differences, "http.token ");
+}
+END_TEST
+
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
 static Suite *suite(void)
@@ -390,6 +443,8 @@ static Suite *suite(void)
 	tcase_add_test(cases, test_secrets_for_everyone);
 	tcase_add_test(cases, test_state_directory);
 	tcase_add_test(cases, test_control_characters_are_not_shown);
+	tcase_add_test(cases, test_compare);
+	tcase_add_test(cases, test_compare_tokens);
 	suite_add_tcase(all, cases);
 	return all;
 }

@@ -203,6 +203,51 @@ START_TEST(replaces_a_unix_socket_that_is_left_over_but_no_other_file)
 }
 END_TEST
 
+/* Listens, connects, and looks what the client is called. */
+static void check_peer_name(
+	const char *text, const struct sockaddr *server, socklen_t length, const char *expected)
+{
+	char *problem = NULL, name[LISTEN_NAME_SIZE];
+	int client = socket(server->sa_family, SOCK_STREAM, 0), accepted;
+	int *fds = NULL;
+	size_t n = 0;
+
+	ck_assert_int_eq(listen_open(text, &fds, &n, &problem), 0);
+	ck_assert_int_eq(connect(client, server, length), 0);
+	accepted = accept(fds[0], NULL, NULL);
+	ck_assert_int_ge(accepted, 0);
+	listen_peer_name(accepted, name);
+	ck_assert_msg(strncmp(name, expected, strlen(expected)) == 0, "'%s'", name);
+	close(accepted);
+	close(client);
+	close_all(fds, n);
+}
+
+START_TEST(names_the_peer)
+{
+	const unsigned port = free_port();
+	const struct sockaddr_in ipv4 = {.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6,
+		.sin6_port = htons((uint16_t)port),
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	struct sockaddr_un local = {.sun_family = AF_UNIX};
+	char text[128];
+
+	snprintf(text, sizeof(text), ":%u", port);
+	/* Not "[::ffff:127.0.0.1]:". */
+	check_peer_name(text, (const struct sockaddr *)&ipv4, sizeof(ipv4), "127.0.0.1:");
+	check_peer_name(text, (const struct sockaddr *)&ipv6, sizeof(ipv6), "[::1]:");
+
+	snprintf(local.sun_path, sizeof(local.sun_path), "/tmp/flagsse-peer-%ld.sock",
+		(long)getpid());
+	snprintf(text, sizeof(text), "unix:%s", local.sun_path);
+	check_peer_name(text, (const struct sockaddr *)&local, sizeof(local), "unix");
+	ck_assert_int_eq(unlink(local.sun_path), 0);
+}
+END_TEST
+
 START_TEST(without_systemd_there_are_none)
 {
 	char *problem = NULL;
@@ -228,6 +273,7 @@ int main(void)
 	tcase_add_test(tests, opens_a_list);
 	tcase_add_test(tests, says_what_it_cannot_open_and_leaves_nothing_open);
 	tcase_add_test(tests, replaces_a_unix_socket_that_is_left_over_but_no_other_file);
+	tcase_add_test(tests, names_the_peer);
 	tcase_add_test(tests, without_systemd_there_are_none);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);

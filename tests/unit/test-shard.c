@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,7 +111,7 @@ static void publish(struct shard *shard, const char *environment, int64_t time_u
 	struct frame *frame = frame_new_update(time_us);
 
 	ck_assert_ptr_nonnull(frame);
-	shard_publish(shard, shard_prepare_update(&key, frame));
+	shard_deliver(shard, shard_prepare_update(&key, frame));
 	frame_unref(frame);
 }
 
@@ -487,6 +489,34 @@ START_TEST(keeps_alive_in_order_of_the_last_write)
 }
 END_TEST
 
+START_TEST(takes_other_settings)
+{
+	struct shard *shard = make_shard(0);
+	struct shard_settings settings = {
+		.keepalive_ms = 2000, .user_timeout_ms = 5000, .clock_ms = test_clock};
+	int old = open_stream(shard, "env"), pair[2], timeout;
+	struct hub_arrival arrival;
+	socklen_t length = sizeof(timeout);
+
+	receive(old);
+	shard_deliver(shard, shard_prepare_settings(&settings));
+	now_ms += 2000;
+	step(shard, 2);
+	ck_assert_str_eq(receive(old), ":\n\n");
+
+	connect_pair(pair);
+	arrival = make_arrival(pair[0], "env");
+	adopt(shard, &arrival);
+	ck_assert_int_eq(getsockopt(pair[0], IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, &length), 0);
+	ck_assert_int_eq(timeout, 5000);
+
+	shard_discard(shard_prepare_settings(&settings));
+	close(old);
+	close(pair[1]);
+	shard_free(shard);
+}
+END_TEST
+
 START_TEST(ends_a_stream_at_its_age)
 {
 	/* Also one that outlasts a turn of the wheel. */
@@ -698,6 +728,7 @@ int main(void)
 	tcase_add_test(tests, a_stream_that_leaves_takes_the_cursor_along);
 	tcase_add_test(tests, spreads_an_update_over_time);
 	tcase_add_test(tests, keeps_alive_in_order_of_the_last_write);
+	tcase_add_test(tests, takes_other_settings);
 	tcase_add_test(tests, ends_a_stream_at_its_age);
 	tcase_add_test(tests, a_client_that_does_not_close_is_given_up);
 	tcase_add_test(tests, a_freed_stream_has_no_events_while_its_socket_lives_elsewhere);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* MESSAGE_ID= of the events that an administrator may want to find, to count, or to be told of:
+ * `journalctl MESSAGE_ID=...`.  systemd/flagsse.catalog explains each; `make check` compares the
+ * two.  An id stays what it is for ever; `systemd-id128 new` makes one. */
+#pragma once
+
+#define MESSAGE_CONFIG_REFUSED  "38e86ee3de0941c594e798f00a01156d" /* at the start */
+#define MESSAGE_RELOADED        "b0195c43ea3f44db9d561f72f3d44bb9"
+#define MESSAGE_RELOAD_REFUSED  "30a30d4606af4611ae055197310e8442"
+#define MESSAGE_BUS_AWAY        "3a172351795c40d9ba877f2f324c0b59"
+#define MESSAGE_BUS_BACK        "4fdc69af47204c7f82443dcbc43d04ec"
+#define MESSAGE_STREAMS_FULL    "03b2b79e1bfa44328a864cb5b84e5f2a"
+#define MESSAGE_OUT_OF_FILES    "d5de7a6d478341f096d43e08f0f60901"
+#define MESSAGE_UNAUTHORIZED    "59018d452f2e42e2819ea8469ae64238"
+#define MESSAGE_HANGS           "8eca86fc1e564afead9a77d2dbc35c38"
+#define MESSAGE_STORE_SET_ASIDE "58f3f2500c414cb9a7467be859e91629"

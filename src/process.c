@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Another process's options and environment, from proc(5). */
+#include "process.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define PATH_SIZE   64
+#define CREDENTIALS "CREDENTIALS_DIRECTORY="
+
+/* All of a file, with a NUL after it. */
+static int read_file(const char *path, char **ret_text, size_t *ret_size)
+{
+	_cleanup_(fclosep) FILE *file = fopen(path, "re");
+	_cleanup_(freep) char *text = NULL;
+	size_t capacity = 0;
+	ssize_t n;
+
+	if (!file)
+		return -errno;
+	/* Its strings end with NULs, so the line that ends with EOF is all of it. */
+	n = getdelim(&text, &capacity, EOF, file);
+	if (ferror(file))
+		return -errno;
+	if (n <= 0)
+		return -ESRCH; /* a kernel's thread, or a process that is no more */
+	*ret_text = TAKE_PTR(text);
+	*ret_size = (size_t)n;
+	return 0;
+}
+
+/* Strings one after the other, as an array of pointers to them. */
+static char **split(char *text, size_t size, int *ret_n)
+{
+	size_t n = 0;
+	char **strings;
+
+	for (size_t i = 0; i < size; i++)
+		n += text[i] == '\0';
+	strings = calloc(n + 2, sizeof(strings[0])); /* the last one may lack its NUL */
+	if (!strings)
+		return NULL;
+	n = 0;
+	for (char *at = text; at < text + size; at += strlen(at) + 1)
+		strings[n++] = at;
+	*ret_n = (int)n;
+	return strings;
+}
+
+static int read_strings(pid_t pid, const char *name, char **ret_text, char ***ret, int *ret_n)
+{
+	char path[PATH_SIZE];
+	size_t size = 0;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%ld/%s", (long)pid, name);
+	r = read_file(path, ret_text, &size);
+	if (r < 0)
+		return r;
+	*ret = split(*ret_text, size, ret_n);
+	return *ret ? 0 : -ENOMEM;
+}
+
+/* systemd shows credentials to the service's main process only. */
+static int redirect_credentials(struct process *process, pid_t pid)
+{
+	for (char **variable = process->environment; *variable; variable++) {
+		if (strncmp(*variable, CREDENTIALS, strlen(CREDENTIALS)) != 0)
+			continue;
+		if (asprintf(&process->credentials, CREDENTIALS "/proc/%ld/root%s", (long)pid,
+			    *variable + strlen(CREDENTIALS)) < 0) {
+			process->credentials = NULL;
+			return -ENOMEM;
+		}
+		*variable = process->credentials;
+	}
+	return 0;
+}
+
+int process_read(pid_t pid, struct process **ret)
+{
+	_cleanup_(process_freep) struct process *process = calloc(1, sizeof(*process));
+	int r, n;
+
+	if (!process)
+		return -ENOMEM;
+	r = read_strings(pid, "cmdline", &process->argv_text, &process->argv, &process->argc);
+	if (r >= 0)
+		r = read_strings(
+			pid, "environ", &process->environment_text, &process->environment, &n);
+	if (r >= 0)
+		r = redirect_credentials(process, pid);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(process);
+	return 0;
+}
+
+struct process *process_free(struct process *process)
+{
+	if (!process)
+		return NULL;
+	free(process->argv);
+	free(process->environment);
+	free(process->argv_text);
+	free(process->environment_text);
+	free(process->credentials);
+	free(process);
+	return NULL;
+}
