@@ -9,6 +9,8 @@ PACKAGES_TEST=(nats-server python3 python3-pytest curl procps)
 PACKAGES_LINT=(clang-format clang-tidy shellcheck)
 PACKAGES_DEBIAN=(build-essential debhelper dpkg-dev)
 PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl)
+# What is installed into the system, beside what flagsse needs.
+PACKAGES_ROOT=(systemd systemd-sysv dbus curl iproute2 procps nats-server nginx haproxy varnish openssl)
 
 say()
 {

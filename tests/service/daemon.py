@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from sse import Stream
-from wire import TIMEOUT, Connection, request, wait_until
+from wire import TIMEOUT, Connection, parse_metrics, request, wait_until
 
 TOKEN = "test-token-0123456789"
 SANITIZER_REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
@@ -268,9 +268,4 @@ class Daemon:
 
     def metrics(self):
         """The samples by their names, labels included."""
-        samples = {}
-        for line in self.get("/metrics").body.decode().splitlines():
-            if line and not line.startswith("#"):
-                name, value = line.rsplit(" ", 1)
-                samples[name] = float(value)
-        return samples
+        return parse_metrics(self.get("/metrics").body.decode())

@@ -208,10 +208,10 @@ class Stream:
     """One subscriber.  Making it sends the request and checks the head; the greeting must come first."""
 
     def __init__(self, address, key, *, headers=(), version="1.1", query="", target=None,
-                 receive_buffer=None, extra=b"", wait=True):
+                 receive_buffer=None, extra=b"", wait=True, sock=None):
         self.address = address
         self.version = version
-        self.sock = connect(address, receive_buffer=receive_buffer)
+        self.sock = sock or connect(address, receive_buffer=receive_buffer)
         self.parser = ChunkedParser() if version == "1.1" else IdentityParser()
         self.blocks = []
         self.raw = b""  # the body, as it came
@@ -254,8 +254,15 @@ class Stream:
         head, rest = data[:end], data[end:]
         if not head.startswith(b"HTTP/1.1 200 "):
             self._refused(head, rest)
-        assert head == HEAD[self.version], head
+        self.check_head(head)
         self._feed(rest)
+
+    def check_head(self, head):
+        assert head == HEAD[self.version], head
+
+    def split_chunk(self, chunk):
+        """What a chunk holds, block by block: one, as flagsse writes them."""
+        return (chunk,)
 
     def _refused(self, head, rest):
         connection = Connection.__new__(Connection)
@@ -264,7 +271,8 @@ class Stream:
 
     def _feed(self, data):
         self.raw += data
-        for block in self.parser.feed(data) if data else ():
+        chunks = self.parser.feed(data) if data else ()
+        for block in (block for chunk in chunks for block in self.split_chunk(chunk)):
             parsed = parse_block(block)
             if isinstance(parsed, Greeting) and (self.retry is not None or self.blocks):
                 raise Malformed(f"a greeting within the stream: {block!r}")

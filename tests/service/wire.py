@@ -104,9 +104,9 @@ def parse_head(raw):
 class Connection:
     """One connection for any number of requests, pipelined or not."""
 
-    def __init__(self, address, timeout=TIMEOUT, **options):
+    def __init__(self, address, timeout=TIMEOUT, *, sock=None, **options):
         self.address = address
-        self.sock = connect(address, timeout, **options)
+        self.sock = sock or connect(address, timeout, **options)
         self.buffer = b""
 
     def __enter__(self):
@@ -196,19 +196,29 @@ def format_request(address, method, target, headers=(), body=None, version="1.1"
     return text.encode("latin-1") + b"\r\n" + (body or b"")
 
 
-def request(address, method, target, headers=(), body=None, check=True, **options):
+def request(address, method, target, headers=(), body=None, check=True, sock=None, **options):
     """One request on a connection of its own."""
-    with Connection(address) as connection:
+    with Connection(address, sock=sock) as connection:
         response = connection.request(method, target, headers, body, **options)
     return response.check_common() if check else response
 
 
 def wait_until(condition, what, timeout=TIMEOUT, interval=0.05):
-    """Polls until condition() gives something true, and gives that."""
+    """Polls until condition() gives something true, and gives that.  `what`: a text, or a function that makes it."""
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"waited {timeout} s in vain: {what}"
+        assert time.monotonic() < deadline, f"waited {timeout} s in vain: {what() if callable(what) else what}"
         time.sleep(interval)
+
+
+def parse_metrics(text):
+    """The samples by their names, labels included."""
+    samples = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            samples[name] = float(value)
+    return samples

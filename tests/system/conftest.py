@@ -10,9 +10,10 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "service"))
 
-pytest.register_assert_rewrite("wire", "sse", "machine", "service")
+pytest.register_assert_rewrite("wire", "sse", "machine", "service", "proxies")
 
 from machine import Machine  # noqa: E402
+from proxies import Proxies  # noqa: E402
 from service import Service  # noqa: E402
 
 _machines = []
@@ -30,13 +31,21 @@ def pytest_sessionstart(session):
             pytest.exit(f"{name} is not set; run these tests by ./dev system", returncode=1)
 
 
+def text_of(log):
+    try:
+        return log()
+    except Exception as error:  # pylint: disable=broad-except
+        return f"cannot be read: {error}"  # what it is wanted for is worse
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.failed and "machine" in item.fixturenames:
         for machine in _machines:
-            report.sections.append(("journal of flagsse", "\n".join(machine.messages()[-60:])))
+            for name, log in {"journal of flagsse": machine.last_messages, **machine.logs}.items():
+                report.sections.append((name, text_of(log)))
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +75,24 @@ def service(machine):
     service.set_bus("local")
     machine.systemctl("enable", "--now", "flagsse.socket")
     return service
+
+
+def beside(machine, name, helper):
+    """Starts it, gives it, stops it; what it logs is shown of tests that fail."""
+    machine.logs[name] = helper.log
+    try:
+        helper.start()
+        yield helper
+    except BaseException:
+        text = text_of(helper.log)
+        machine.logs[name] = lambda: text
+        raise
+    else:
+        del machine.logs[name]
+    finally:
+        helper.stop()
+
+
+@pytest.fixture(scope="module")
+def proxies(booted):
+    yield from beside(booted, "logs of the proxies", Proxies(booted))

@@ -56,8 +56,8 @@ def message_id(name):
 
 def execute(*command, check=True, timeout=TIMEOUT, **options):
     result = subprocess.run(
-        [str(word) for word in command], stdin=options.pop("stdin", subprocess.DEVNULL), capture_output=True,
-        text=True, timeout=timeout, check=False, **options)
+        [str(word) for word in command], capture_output=True, text=True, timeout=timeout, check=False,
+        **({} if "input" in options else {"stdin": subprocess.DEVNULL}), **options)
     assert not check or result.returncode == 0, f"{command}: {result.returncode}\n{result.stdout}{result.stderr}"
     return result
 
@@ -70,6 +70,7 @@ class Machine:
         self.process = None
         self.lock = None
         self.cursor = ""
+        self.logs = {}  # of what else runs in it: functions that give the text, by name
 
     # life
 
@@ -81,9 +82,11 @@ class Machine:
         self.root.mkdir()
         execute(*DIES_WITH_US, "tar", "-C", self.root, "--numeric-owner", "-xpf", self.directory / "root.tar")
         (self.root / "etc/hostname").write_text("flagsse-test\n")
+        (self.root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
         shutil.copy(self.package, self.root / "root/flagsse.deb")
         self._make_network()
         self._boot()
+        self.mark()
 
     def _make_network(self):
         execute("ip", "netns", "add", NETWORK)
@@ -256,6 +259,9 @@ class Machine:
 
     def messages(self):
         return [str(entry.get("MESSAGE")) for entry in self.journal()]
+
+    def last_messages(self):
+        return "\n".join(self.messages()[-60:])
 
     def wait_message(self, text, timeout=TIMEOUT):
         def found():

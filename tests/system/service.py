@@ -5,7 +5,7 @@ import json
 from daemon import fresh_time_us, isoformat
 from machine import ADDRESS4, ADDRESS6, PORT, SOCKET, Watch, execute
 from sse import Stream
-from wire import request, wait_until
+from wire import parse_metrics, request, wait_until
 
 TOKEN = "test-token-0123456789"
 ADDRESS = (ADDRESS4, PORT)
@@ -22,7 +22,28 @@ def path_of(key, what):
     return f"/sse/environments/{key}/{what}"
 
 
-class Service:
+class Client:
+    """What Flagsmith does, whatever stands between."""
+
+    address = ADDRESS
+
+    def request(self, method, target, headers=(), body=None, **options):
+        return request(self.address, method, target, headers, body, **options)
+
+    def offer(self, key, time_us, token=TOKEN):
+        body = json.dumps({"updated_at": isoformat(time_us)}).encode()
+        headers = (("Authorization", f"Token {token}"), ("Content-Type", "application/json"))
+        return self.request("POST", path_of(key, "queue-change"), headers, body)
+
+    def publish(self, key):
+        """The time of the update, which must have been taken."""
+        time_us = fresh_time_us()
+        response = self.offer(key, time_us)
+        assert response.status == 200 and response.json()["status"] == "published", response
+        return time_us
+
+
+class Service(Client):
     def __init__(self, machine):
         self.machine = machine
 
@@ -38,20 +59,18 @@ class Service:
     def stream(self, key, **options):
         return Stream(ADDRESS, key, **options)
 
-    def publish(self, key):
-        """The time of the update, which must have been taken."""
-        time_us = fresh_time_us()
-        body = json.dumps({"updated_at": isoformat(time_us)}).encode()
-        response = request(ADDRESS, "POST", path_of(key, "queue-change"),
-                           (("Authorization", f"Token {TOKEN}"), ("Content-Type", "application/json")), body)
-        assert response.status == 200 and response.json()["status"] == "published", response
-        return time_us
-
     def is_ready(self):
-        return request(ADDRESS, "GET", "/readyz").status == 200
+        return self.request("GET", "/readyz").status == 200
 
     def wait_ready(self):
         wait_until(self.is_ready, "/readyz is never 200")
+
+    def metrics(self):
+        return parse_metrics(self.request("GET", "/metrics").body.decode())
+
+    def wait_streams(self, n):
+        wait_until(lambda: self.metrics()["flagsse_streams"] == n,
+                   lambda: f"flagsse has {self.metrics()['flagsse_streams']} streams, not {n}")
 
     # curl
 
