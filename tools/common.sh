@@ -8,9 +8,13 @@ PACKAGES_RUN=(curl util-linux nats-server)
 PACKAGES_TEST=(nats-server python3 python3-pytest curl procps)
 PACKAGES_LINT=(clang-format clang-tidy shellcheck)
 PACKAGES_DEBIAN=(build-essential debhelper dpkg-dev)
-PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl)
+PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl ca-certificates)
+# COMMAND:PACKAGE, where it does not matter whether the command is Debian's.
+COMMANDS_SYSTEM=(chromium:chromium node:nodejs npm:npm)
 # What is installed into the system, beside what flagsse needs.
 PACKAGES_ROOT=(systemd systemd-sysv dbus curl iproute2 procps nats-server nginx haproxy varnish openssl)
+# The last ones for Debian's node 18.
+NPM_SYSTEM=(playwright-core@1.61.0 reconnecting-eventsource@1.6.5)
 
 say()
 {
@@ -50,6 +54,17 @@ need()
 	say "installing ${missing[*]}"
 	quietly apt_get update
 	quietly apt_get install --yes --no-install-recommends "${missing[@]}"
+}
+
+# need_commands COMMAND:PACKAGE...: installs the packages of those commands that are missing.
+need_commands()
+{
+	local pair missing=()
+
+	for pair; do
+		command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+	done
+	[ ${#missing[@]} = 0 ] || need "${missing[@]}"
 }
 
 # For need() only.  Waits for another apt-get rather than to fail.

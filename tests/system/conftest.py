@@ -10,8 +10,9 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "service"))
 
-pytest.register_assert_rewrite("wire", "sse", "machine", "service", "proxies")
+pytest.register_assert_rewrite("wire", "sse", "machine", "service", "proxies", "browser")
 
+from browser import Browser  # noqa: E402
 from machine import Machine  # noqa: E402
 from proxies import Proxies  # noqa: E402
 from service import Service  # noqa: E402
@@ -96,3 +97,8 @@ def beside(machine, name, helper):
 @pytest.fixture(scope="module")
 def proxies(booted):
     yield from beside(booted, "logs of the proxies", Proxies(booted))
+
+
+@pytest.fixture(scope="module")
+def browser(booted):
+    yield from beside(booted, "log of the browser", Browser(booted.directory))
