@@ -64,25 +64,6 @@ def test_anyone_may_use_the_unix_socket(service):
     assert result.returncode == 0
 
 
-def test_five_sdks(service):
-    """At once, on one environment; each gets the update."""
-    agents = ("Mozilla/5.0 (X11; Linux x86_64) Chrome/120.0 Safari/537.36", "okhttp/4.11.0",
-              "App/1 CFNetwork/1490.0.4 Darwin/23.2.0", "Dart/3.2 (dart:io)", "python-requests/2.31.0",
-              "Faraday v2.7.4", "Go-http-client/1.1")
-    key = fresh_key()
-    streams = {agent: service.stream(key, headers=(("User-Agent", agent),)) for agent in agents}
-    try:
-        time_us = service.publish(key)
-        for agent, stream in streams.items():
-            if agent.startswith("Faraday"):
-                assert stream.end() == [time_us]
-            else:
-                assert stream.event() == time_us
-    finally:
-        for stream in streams.values():
-            stream.close()
-
-
 def test_status_line(service):
     key = fresh_key()
     with service.stream(key), service.stream(key):
