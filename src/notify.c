@@ -140,3 +140,9 @@ void notify_stopping(struct notify *notify)
 	notify_status(notify);
 	(void)sd_notify(0, "STOPPING=1");
 }
+
+void notify_extend(struct notify *notify, uint64_t usec)
+{
+	notify_status(notify);
+	(void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, usec);
+}

@@ -37,3 +37,6 @@ void notify_reloaded(struct notify *notify);
 
 /* STOPPING=1. */
 void notify_stopping(struct notify *notify);
+
+/* The end goes on for so long at least, from now; tells the status, too. */
+void notify_extend(struct notify *notify, uint64_t usec);

@@ -20,6 +20,7 @@
 #include "http/listen.h"
 #include "log.h"
 #include "messages.h"
+#include "next.h"
 #include "process.h"
 #include "server.h"
 
@@ -276,6 +277,7 @@ int program_run(int argc, char *argv[])
 	int r;
 
 	log_open();
+	next_remember(argc, argv);
 	if (parse_options(argc, argv, &options))
 		r = act(&options);
 	else {

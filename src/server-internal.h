@@ -15,7 +15,10 @@
 #include "hub/hub.h"
 #include "hub/profile.h"
 #include "hub/registry.h"
+#include "inherited.h"
+#include "job.h"
 #include "mailbox.h"
+#include "next.h"
 #include "notify.h"
 #include "server.h"
 
@@ -32,6 +35,30 @@ TAILQ_HEAD(pending_queue, pending);
 #define PROBLEMS_TOLD_MAX 4
 
 #define SIGNALS_MAX 3
+
+/* How far the end is; see stop.c. */
+enum stop_phase {
+	STOP_NOT,
+	STOP_ASKING,    /* systemd, for the reason */
+	STOP_CHECKING,  /* whether the next process would take its configuration */
+	STOP_ANSWERING, /* the requests under way; then the hand-over */
+	STOP_DELAYING,  /* before a drain */
+	STOP_DRAINING,
+	STOP_LAST, /* nobody is accepted any more; the last streams are ending */
+};
+
+struct stop {
+	enum stop_phase phase;
+	int64_t signal_ms; /* when the signal came */
+	int64_t begun_ms;  /* when the phase began */
+	int64_t until_ms;  /* when it is over at the latest */
+	int64_t extend_ms; /* when systemd is to be told next that it takes longer */
+	bool hurried;      /* a second signal came */
+	struct job *job;
+	struct next *next;
+	size_t store_max; /* descriptors that systemd keeps for us */
+	sd_event_source *timer;
+};
 
 struct server {
 	sd_event *event;
@@ -76,12 +103,11 @@ struct server {
 	sd_event_source *deadline_timer;
 
 	/* The end: */
-	bool stopping;
-	int64_t stop_ms; /* when it has to be over */
+	bool stopping; /* from the signal on */
+	struct stop stop;
 	sd_event_source *signal_sources[SIGNALS_MAX];
 	sd_event_source *ready_timer;
 	sd_event_source *expiry_timer;
-	sd_event_source *stop_timer;
 
 	struct {
 		uint64_t updates;   /* from the bus, newer than what was known */
@@ -120,6 +146,14 @@ void publish_deinit(struct server *server);
 void updates_prepare(struct server *server); /* what updates_deinit() needs at least */
 int updates_init(struct server *server);
 void updates_deinit(struct server *server);
+
+/* Once there is no bus any more: does all that it has told, and notes that it is gone. */
+void updates_deliver(struct server *server);
+
+/* stop.c: the end. */
+int stop_init(struct server *server);
+void stop_on_signal(struct server *server, int number);
+void stop_deinit(struct server *server);
 
 /* status.c: the state of things, for machines and people. */
 void status_write_metrics(FILE *file, void *userdata);

@@ -15,17 +15,12 @@
 #include "log.h"
 #include "messages.h"
 #include "server-internal.h"
+#include "takeup.h"
 
 /* systemd is told READY after this even if the bus is away: streams can be served. */
 #define READY_WITHOUT_BUS_US (5 * US_PER_S)
 
 #define EXPIRY_INTERVAL_US (60 * US_PER_S)
-
-/* At the end: how often to look whether all is over; how long to wait for the streams; and, of
- * that, for requests that are not whole yet. */
-#define STOP_INTERVAL_US    (20 * US_PER_MS)
-#define STOP_TIMEOUT_MS     10000
-#define REQUESTS_TIMEOUT_MS 2000
 
 /* A long poll is answered by the snapshot only if that is as fresh: its client sends no id, and
  * would get the same update again and again. */
@@ -120,47 +115,11 @@ static int on_expiry_timer(sd_event_source *source, uint64_t usec, void *userdat
 	return sd_event_source_set_time_relative(source, EXPIRY_INTERVAL_US);
 }
 
-static bool all_is_over(const struct server *server, int64_t now_ms)
-{
-	int64_t begun_ms = server->stop_ms - STOP_TIMEOUT_MS;
-
-	return hub_streams(server->hub) == 0 && server->n_publications == 0 &&
-	       (http_connections(server->http) == 0 || now_ms - begun_ms >= REQUESTS_TIMEOUT_MS);
-}
-
-static int on_stop_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	struct server *server = userdata;
-	int64_t now_ms = clock_monotonic_ms();
-	bool late = now_ms >= server->stop_ms;
-
-	(void)usec;
-	if (late && hub_streams(server->hub) > 0)
-		log_warning("%zu streams have not ended in time and are cut off.",
-			hub_streams(server->hub));
-	if (late || all_is_over(server, now_ms))
-		return sd_event_exit(server->event, 0);
-	return sd_event_source_set_time_relative(source, STOP_INTERVAL_US);
-}
-
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
-	struct server *server = userdata;
-
 	(void)source;
-	if (server->stopping) {
-		log_notice("%s again: stopping at once.", strsignal((int)info->ssi_signo));
-		server->stop_ms = 0;
-		return 0;
-	}
-	log_notice("%s: stopping. %zu streams are ended cleanly.", strsignal((int)info->ssi_signo),
-		hub_streams(server->hub));
-	server->stopping = true;
-	server->stop_ms = clock_monotonic_ms() + STOP_TIMEOUT_MS;
-	notify_stopping(server->notify);
-	http_stop_accepting(server->http);
-	hub_drain(server->hub);
-	return sd_event_source_set_enabled(server->stop_timer, SD_EVENT_ON);
+	stop_on_signal(userdata, (int)info->ssi_signo);
+	return 0;
 }
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
@@ -208,9 +167,7 @@ static int add_sources(struct server *server)
 		return r;
 	r = add_timer(
 		server, EXPIRY_INTERVAL_US, on_expiry_timer, SD_EVENT_ON, &server->expiry_timer);
-	if (r < 0)
-		return r;
-	return add_timer(server, 0, on_stop_timer, SD_EVENT_OFF, &server->stop_timer);
+	return r < 0 ? r : stop_init(server);
 }
 
 /* ---- Making the parts ---- */
@@ -268,11 +225,18 @@ struct http_settings server_http_settings(const struct config *config, unsigned 
 	};
 }
 
-static int start_hub(struct server *server, const struct config *config)
+/* With the streams of the former process, if there was one. */
+static int start_hub(
+	struct server *server, const struct config *config, struct inherited *inherited)
 {
 	struct hub_settings settings = server_hub_settings(config);
+	int r;
 
-	return hub_new(&settings, &server->hub);
+	r = hub_new(&settings, &server->hub);
+	if (r < 0)
+		return r;
+	takeup(&inherited->stash, server->hub, server->registry, server->shares.streams);
+	return hub_start(server->hub);
 }
 
 /* systemd makes it; without systemd its parent exists at least. */
@@ -319,35 +283,43 @@ static int start_http(struct server *server, const struct config *config, unsign
 	return http_new(server->event, &settings, &operations, server, &server->http);
 }
 
-/* From systemd where there are any, else as configured. */
-static int start_listening(struct server *server, const struct config *config)
+/* Accepts on it from now on.  The descriptor is consumed. */
+static int add_listener(struct server *server, int fd)
 {
-	_cleanup_(freep) char *problem = NULL;
-	_cleanup_(freep) int *fds = NULL;
-	size_t n = 0;
+	char name[LISTEN_NAME_SIZE];
 	int r;
 
-	r = listen_from_systemd(&fds, &n, &problem);
-	if (r >= 0 && n == 0) {
-		free(TAKE_PTR(fds));
-		r = listen_open(config->http_listen, &fds, &n, &problem);
+	listen_name(fd, name);
+	r = http_add_listener(server->http, fd);
+	if (r < 0)
+		log_error("Cannot accept on %s: %s.", name, strerror(-r));
+	else
+		log_info("Listening on %s.", name);
+	return r;
+}
+
+/* From systemd where there are any, else as configured. */
+static int start_listening(
+	struct server *server, const struct config *config, struct inherited *inherited)
+{
+	_cleanup_(freep) char *problem = NULL;
+	int r;
+
+	if (inherited->n_listeners > 0)
+		r = listen_check_all(inherited->listeners, inherited->n_listeners, &problem);
+	else {
+		free(TAKE_PTR(inherited->listeners));
+		r = listen_open(config->http_listen, &inherited->listeners, &inherited->n_listeners,
+			&problem);
 	}
 	if (r < 0) {
 		log_error("%s", problem ? problem : "Out of memory for the listening sockets.");
 		return r;
 	}
-	for (size_t i = 0; i < n; i++) {
-		char name[LISTEN_NAME_SIZE];
-
-		listen_name(fds[i], name);
-		r = http_add_listener(server->http, fds[i]);
-		if (r < 0) {
-			log_error("Cannot accept on %s: %s.", name, strerror(-r));
-			while (++i < n)
-				close(fds[i]);
+	while (inherited->n_listeners > 0) {
+		r = add_listener(server, inherited->listeners[--inherited->n_listeners]);
+		if (r < 0)
 			return r;
-		}
-		log_info("Listening on %s.", name);
 	}
 	return 0;
 }
@@ -379,23 +351,29 @@ static int start_notify(struct server *server)
 
 static int server_start(struct server *server, const struct config *config)
 {
-	struct profile *profiles = server_make_profiles(config);
+	_cleanup_(inherited_deinit) struct inherited inherited = {.stash.state = -1};
+	struct profile *profiles;
 	int r;
 
+	r = inherited_take(&inherited);
+	if (r < 0)
+		return r;
+	profiles = server_make_profiles(config);
 	if (!profiles)
 		return -ENOMEM;
 	server_set_streams(server, config, profiles);
 	descriptors_share((size_t)config->streams_max_streams, &server->shares);
 	if ((r = registry_new(&server->registry)) < 0 || (r = add_sources(server)) < 0 ||
 		(r = updates_init(server)) < 0 || (r = publish_init(server)) < 0 ||
-		(r = start_hub(server, config)) < 0 ||
+		(r = start_hub(server, config, &inherited)) < 0 ||
 		(r = start_http(server, config, server->shares.http)) < 0 ||
-		(r = start_notify(server)) < 0 || (r = start_listening(server, config)) < 0)
+		(r = start_notify(server)) < 0 ||
+		(r = start_listening(server, config, &inherited)) < 0)
 		return r;
 	return start_bus(server, config);
 }
 
-/* So that main's loop gets them by sd-event, and no thread does. */
+/* So that main's loop gets them by sd-event, and no thread does; SIGCHLD for next.c. */
 static int block_signals(void)
 {
 	sigset_t set;
@@ -403,6 +381,7 @@ static int block_signals(void)
 	sigemptyset(&set);
 	for (size_t i = 0; i < SIGNALS_MAX; i++)
 		sigaddset(&set, handled[i].signal);
+	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
 		return -errno;
 	return 0;
@@ -465,7 +444,7 @@ struct server *server_free(struct server *server)
 		sd_event_source_disable_unref(server->signal_sources[i]);
 	sd_event_source_disable_unref(server->ready_timer);
 	sd_event_source_disable_unref(server->expiry_timer);
-	sd_event_source_disable_unref(server->stop_timer);
+	stop_deinit(server);
 	sd_event_unref(server->event);
 	free(server->profiles);
 	config_free(server->config);

@@ -102,6 +102,10 @@ void status_write_line(char *text, size_t size, void *userdata)
 	const char *problem = status_not_ready(userdata);
 	const struct server *server = userdata;
 
+	if (server->stopping) {
+		snprintf(text, size, "Stopping: %zu streams are left.", hub_streams(server->hub));
+		return;
+	}
 	snprintf(text, size, "%zu streams, %zu environments with an update; %s",
 		hub_streams(server->hub), registry_size(server->registry),
 		problem ? problem : "bus connected.");

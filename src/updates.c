@@ -178,6 +178,29 @@ static int on_inbox(sd_event_source *source, int fd, uint32_t revents, void *use
 	return idle ? on_backlog(server->backlog_source, 0, server) : 0;
 }
 
+void updates_deliver(struct server *server)
+{
+	struct mail_list arrived;
+	struct mail *mail;
+
+	mailbox_take(&server->inbox, &arrived);
+	STAILQ_CONCAT(&server->bus_mail, &arrived);
+	while ((mail = STAILQ_FIRST(&server->bus_mail))) {
+		struct bus_event *event = container_of(mail, struct bus_event, mail);
+
+		/* The bus keeps it, and tells it to the next process. */
+		if (act_upon(server, event) < 0)
+			log_error(
+				"Out of memory: an update reaches the streams after the restart.");
+		STAILQ_REMOVE_HEAD(&server->bus_mail, link);
+		free(event);
+	}
+	server->bus_up = false;
+	server->n_problems_told = PROBLEMS_TOLD_MAX;
+	snprintf(server->bus_problem, sizeof(server->bus_problem),
+		"The service is stopping. Try again.");
+}
+
 void updates_prepare(struct server *server)
 {
 	server->inbox.fd = -1;

@@ -258,9 +258,7 @@ int listen_open(const char *addresses, int **ret_fds, size_t *ret_n_fds, char **
 
 /* ---- From systemd ---- */
 
-/* Checks it, and makes it non-blocking: accept4() must not wait where another process was faster.
- */
-static int take_from_systemd(struct opened *opened, int fd, char **ret_problem)
+static int check_from_systemd(int fd, char **ret_problem)
 {
 	int flags;
 
@@ -272,29 +270,21 @@ static int take_from_systemd(struct opened *opened, int fd, char **ret_problem)
 			*ret_problem = NULL;
 		return -EINVAL;
 	}
+	/* accept4() must not wait where another process was faster. */
 	flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
-	return add(opened, fd);
+	return 0;
 }
 
-int listen_from_systemd(int **ret_fds, size_t *ret_n_fds, char **ret_problem)
+int listen_check_all(const int fds[], size_t n_fds, char **ret_problem)
 {
-	struct opened opened = {0};
-	int n = sd_listen_fds(1), r = 0;
+	int r = 0;
 
 	*ret_problem = NULL;
-	if (n < 0)
-		return n;
-	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n && r >= 0; fd++)
-		r = take_from_systemd(&opened, fd, ret_problem);
-	if (r < 0) {
-		close_all(&opened);
-		return r;
-	}
-	*ret_fds = opened.fds;
-	*ret_n_fds = opened.n;
-	return 0;
+	for (size_t i = 0; i < n_fds && r >= 0; i++)
+		r = check_from_systemd(fds[i], ret_problem);
+	return r;
 }
 
 /* ---- For people ---- */

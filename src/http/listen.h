@@ -13,8 +13,9 @@ int listen_check(const char *address);
  * (the caller frees it); then none is open. */
 int listen_open(const char *addresses, int **ret_fds, size_t *ret_n_fds, char **ret_problem);
 
-/* Those that systemd passed (sd_listen_fds(3)); none is no error. */
-int listen_from_systemd(int **ret_fds, size_t *ret_n_fds, char **ret_problem);
+/* Checks that these, which systemd has passed, are what we can accept on, and makes them
+ * non-blocking.  0, or -errno with *ret_problem as above; they stay the caller's. */
+int listen_check_all(const int fds[], size_t n_fds, char **ret_problem);
 
 /* The address a socket is bound to, for people: "127.0.0.1:8088", "unix:/run/x.sock". */
 #define LISTEN_NAME_SIZE 128

@@ -90,6 +90,20 @@ static void fan_out_begin(const struct shard *shard, struct environment *environ
 	environment->again = false;
 }
 
+static void fan_out_start(struct shard *shard, struct environment *environment)
+{
+	fan_out_begin(shard, environment);
+	TAILQ_INSERT_TAIL(&shard->fan_outs, environment, of_fan_outs);
+	shard->n_fan_outs++;
+	environment->fanning_out = true;
+}
+
+void environment_resume(struct shard *shard, struct environment *environment)
+{
+	if (!environment->fanning_out)
+		fan_out_start(shard, environment);
+}
+
 void environment_update(struct shard *shard, const struct key *key, struct frame *frame)
 {
 	struct environment *environment = environment_find(shard, key);
@@ -103,10 +117,7 @@ void environment_update(struct shard *shard, const struct key *key, struct frame
 		environment->again = true;
 		return;
 	}
-	fan_out_begin(shard, environment);
-	TAILQ_INSERT_TAIL(&shard->fan_outs, environment, of_fan_outs);
-	shard->n_fan_outs++;
-	environment->fanning_out = true;
+	fan_out_start(shard, environment);
 }
 
 /* How many streams this fan-out may have passed by now: with a spread, in proportion to the time.

@@ -40,12 +40,27 @@ int hub_new(const struct hub_settings *settings, struct hub **ret)
 		if (r < 0)
 			return r;
 		hub->n_shards++;
-		r = shard_start(hub->shards[hub->n_shards - 1], hub->n_shards - 1);
-		if (r < 0)
-			return r;
 	}
 	*ret = TAKE_PTR(hub);
 	return 0;
+}
+
+int hub_start(struct hub *hub)
+{
+	int r;
+
+	for (unsigned i = 0; i < hub->n_shards; i++) {
+		r = shard_start(hub->shards[i], i);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void hub_halt(struct hub *hub)
+{
+	for (unsigned i = 0; i < hub->n_shards; i++)
+		shard_halt(hub->shards[i]);
 }
 
 struct hub *hub_free(struct hub *hub)
@@ -101,10 +116,10 @@ int hub_configure(struct hub *hub, const struct hub_settings *settings)
 	return deliver_all(hub);
 }
 
-void hub_drain(struct hub *hub)
+void hub_drain(struct hub *hub, int64_t over_ms)
 {
 	for (unsigned i = 0; i < hub->n_shards; i++)
-		shard_drain(hub->shards[i]);
+		shard_drain(hub->shards[i], over_ms);
 }
 
 void hub_ping(struct hub *hub)
@@ -146,4 +161,137 @@ void hub_count(const struct hub *hub, struct hub_counters *ret)
 	for (unsigned i = 0; i < hub->n_shards; i++)
 		shard_count(hub->shards[i], &total);
 	*ret = total;
+}
+
+/* ---- Hand-over ---- */
+
+int hub_save(struct hub *hub, struct handover_writer *writer)
+{
+	int r;
+
+	for (unsigned i = 0; i < hub->n_shards; i++) {
+		r = shard_save(hub->shards[i], writer);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* What hub_restore() makes of the state before it begins. */
+struct restore {
+	const struct handover *state;
+	struct frame **frames; /* the latest of each environment; NULL: none */
+	uint32_t *order;       /* the streams' indices by their last_ms */
+};
+
+static void restore_deinit(struct restore *restore)
+{
+	for (size_t i = 0; restore->frames && i < restore->state->n_environments; i++)
+		frame_unref(restore->frames[i]);
+	free(restore->frames);
+	free(restore->order);
+}
+
+static int compare_last_ms(const void *a, const void *b, void *userdata)
+{
+	struct handover_stream left, right;
+
+	handover_get_stream(userdata, *(const uint32_t *)a, &left);
+	handover_get_stream(userdata, *(const uint32_t *)b, &right);
+	return (left.last_ms > right.last_ms) - (left.last_ms < right.last_ms);
+}
+
+static int restore_init(struct restore *restore, const struct handover *state)
+{
+	restore->state = state;
+	restore->frames = calloc(state->n_environments + 1, sizeof(restore->frames[0]));
+	restore->order = calloc(state->n_streams + 1, sizeof(restore->order[0]));
+	if (!restore->frames || !restore->order)
+		return -ENOMEM;
+	for (size_t i = 0; i < state->n_environments; i++) {
+		struct handover_environment environment;
+
+		handover_get_environment(state, i, &environment);
+		if (environment.latest_us == 0)
+			continue;
+		restore->frames[i] = frame_new_update(environment.latest_us);
+		if (!restore->frames[i])
+			return -ENOMEM;
+	}
+	for (size_t i = 0; i < state->n_streams; i++)
+		restore->order[i] = (uint32_t)i;
+	/* Each shard has its own in this order, and they are mixed now. */
+	qsort_r(restore->order, state->n_streams, sizeof(restore->order[0]), compare_last_ms,
+		(void *)(uintptr_t)state);
+	return 0;
+}
+
+static void restore_one(struct shard *shard, const struct restore *restore, size_t i, int fd)
+{
+	struct handover_environment environment;
+	struct handover_stream stream;
+	struct shard_restored restored = {.stream = &stream, .fd = fd};
+
+	handover_get_stream(restore->state, i, &stream);
+	if (stream.environment != HANDOVER_NO_ENVIRONMENT) {
+		handover_get_environment(restore->state, stream.environment, &environment);
+		restored.key = &environment.key;
+		restored.latest = restore->frames[stream.environment];
+	}
+	shard_restore(shard, &restored);
+}
+
+/* All that have come, in all shards: so many of the open ones go on.  Returns how many do not. */
+static size_t restored_all(struct hub *hub, size_t keep)
+{
+	size_t n_ended = 0;
+
+	for (unsigned i = 0; i < hub->n_shards; i++) {
+		size_t share = keep / hub->n_shards + (i < keep % hub->n_shards);
+
+		n_ended += shard_restored(hub->shards[i], share);
+	}
+	return n_ended;
+}
+
+int hub_restore(struct hub *hub, const struct handover *state, const struct handover_item items[],
+	size_t max_streams, size_t *ret_surplus)
+{
+	_cleanup_(restore_deinit) struct restore restore = {0};
+	int r = restore_init(&restore, state);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < state->n_streams; i++) {
+		uint32_t index = restore.order[i];
+
+		if (items[index].fd >= 0)
+			restore_one(
+				hub->shards[i % hub->n_shards], &restore, index, items[index].fd);
+	}
+	*ret_surplus = restored_all(hub, max_streams);
+	return 0;
+}
+
+void hub_end_unknown(struct hub *hub, const struct handover_item items[], size_t n_items)
+{
+	int64_t now_ms = clock_monotonic_ms();
+
+	for (size_t i = 0; i < n_items; i++) {
+		uint8_t kind = items[i].kind;
+		enum encoding encoding =
+			kind & HANDOVER_CHUNKED ? ENCODING_CHUNKED : ENCODING_IDENTITY;
+		struct handover_stream stream = {
+			.phase = kind & HANDOVER_OVER ? HANDOVER_LINGERING : HANDOVER_ENDING,
+			.chunked = kind & HANDOVER_CHUNKED,
+			.last_ms = now_ms,
+		};
+		struct shard_restored restored = {.stream = &stream, .fd = items[i].fd};
+
+		if (items[i].fd < 0)
+			continue;
+		if (stream.phase == HANDOVER_ENDING && !(kind & HANDOVER_CUT))
+			stream.rest = frame_last(encoding);
+		shard_restore(hub->shards[i % hub->n_shards], &restored);
+	}
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The hub: all streams, on N shards, each a thread of its own.  Knows neither HTTP nor the bus.
- * All functions are for the main thread; none of them waits, but hub_free() and hub_new(). */
+ * All functions are for the main thread; none of them waits, but hub_halt() and hub_free(). */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "cleanup.h"
+#include "hub/handover.h"
 #include "update/frame.h"
 #include "update/key.h"
 
@@ -31,8 +32,27 @@ struct hub_arrival {
 	bool close_after_update; /* and cleanly after its first update (a long poll) */
 };
 
-/* Starts the shards.  0 or -errno. */
+/* Makes the shards; hub_start() starts their threads.  0 or -errno. */
 int hub_new(const struct hub_settings *settings, struct hub **ret);
+int hub_start(struct hub *hub);
+
+/* Ends the threads, once they have done all that they were told.  The streams stay as they are, and
+ * wait for hub_start(). */
+void hub_halt(struct hub *hub);
+
+/* Between the two.  Adds all streams and their environments; their descriptors stay the hub's, so
+ * that it can still go on with them.  0 or -ENOMEM. */
+int hub_save(struct hub *hub, struct handover_writer *writer);
+
+/* Before hub_start().  Goes on with streams of another process: `items` are their descriptors in
+ * the state's order (-1: it has ended), which are consumed.  Only `max_streams` of them go on; the
+ * others end cleanly.  `ret_surplus` are so many.  0; -ENOMEM: nothing has happened. */
+int hub_restore(struct hub *hub, const struct handover *state, const struct handover_item items[],
+	size_t max_streams, size_t *ret_surplus);
+
+/* Likewise, but nothing is known of the streams but what goes with the descriptors: ends them, as
+ * cleanly as that allows. */
+void hub_end_unknown(struct hub *hub, const struct handover_item items[], size_t n_items);
 
 /* Other settings from now on, for streams that are open too; user_timeout_ms only for those that
  * begin later.  0; -ENOMEM: nothing has changed. */
@@ -51,9 +71,10 @@ int hub_adopt(struct hub *hub, const struct hub_arrival *arrival);
  * yet sent. References the frame.  0; -ENOMEM: no stream gets it. */
 int hub_publish(struct hub *hub, const struct key *key, struct frame *frame);
 
-/* Ends all streams cleanly, and those that are adopted from now on.  hub_streams() says how many
- * are left. */
-void hub_drain(struct hub *hub);
+/* Ends all streams cleanly, one after another over this time; those that are adopted meanwhile, at
+ * its end; and those that are adopted later, at once.  hub_streams() says how many are left.  To be
+ * called once more at the most, with a shorter time. */
+void hub_drain(struct hub *hub, int64_t over_ms);
 
 /* Asks each shard to answer; hub_is_alive() is true once all have answered the last time of asking.
  * For the watchdog. */

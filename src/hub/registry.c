@@ -73,12 +73,14 @@ static struct entry *registry_add(struct registry *registry, const struct update
 }
 
 /* On the bus's own word the later number was stored later.  Where its clock says otherwise, because
- * it has jumped back, the number is right: or an accepted update would count as older. */
+ * it has jumped back, the number is right: or an accepted update would count as older.  One that
+ * another process has known has no number, as that may have been another bus's. */
 static struct update with_steady_clock(const struct update *update, const struct update *latest)
 {
 	struct update steady = *update;
 
-	if (update->sequence > latest->sequence && update->stored_us <= latest->stored_us)
+	if (latest->sequence > 0 && update->sequence > latest->sequence &&
+		update->stored_us <= latest->stored_us)
 		steady.stored_us = latest->stored_us + 1;
 	return steady;
 }
@@ -170,6 +172,35 @@ void registry_sync_end(struct registry *registry, int64_t now_us,
 		if (entry->generation != registry->generation &&
 			!update_is_expired(&entry->update, now_us))
 			missing(&entry->update, userdata);
+}
+
+int registry_restore(struct registry *registry, const struct update *update)
+{
+	struct entry *entry = registry_find(registry, &update->key);
+	struct update numberless = *update;
+	int r;
+
+	if (entry)
+		return 0;
+	numberless.sequence = 0;
+	r = registry_offer_first(registry, &numberless, &entry);
+	return r < 0 ? r : 0;
+}
+
+int registry_each(const struct registry *registry, int64_t now_us,
+	int (*each)(const struct update *update, void *userdata), void *userdata)
+{
+	struct entry *entry, *next;
+	int r = 0;
+
+	HASH_ITER (hh, registry->entries, entry, next) {
+		if (update_is_expired(&entry->update, now_us))
+			continue;
+		r = each(&entry->update, userdata);
+		if (r != 0)
+			break;
+	}
+	return r;
 }
 
 void registry_expire(struct registry *registry, int64_t now_us)

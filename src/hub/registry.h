@@ -42,6 +42,15 @@ void registry_sync_begin(struct registry *registry);
 void registry_sync_end(struct registry *registry, int64_t now_us,
 	void (*missing)(const struct update *update, void *userdata), void *userdata);
 
+/* An update that another process has known, with the number 0.  One that is there already stays.  0
+ * or -ENOMEM. */
+int registry_restore(struct registry *registry, const struct update *update);
+
+/* Calls `each` for all that are unexpired.  Ends with its first result that is not 0, and returns
+ * that. */
+int registry_each(const struct registry *registry, int64_t now_us,
+	int (*each)(const struct update *update, void *userdata), void *userdata);
+
 /* Forgets what the bus has forgotten by `now_us`. */
 void registry_expire(struct registry *registry, int64_t now_us);
 

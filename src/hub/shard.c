@@ -12,6 +12,9 @@
 
 #define EVENTS_PER_TURN 256
 
+/* Between two turns of a drain that has time. */
+#define DRAIN_PAUSE_MS 5
+
 enum shard_mail_type {
 	SHARD_ARRIVAL,
 	SHARD_UPDATE,
@@ -42,9 +45,18 @@ struct settings_mail {
 	struct shard_settings settings;
 };
 
+struct drain_mail {
+	struct shard_mail head;
+	int64_t over_ms;
+};
+
+#define DRAINS_MAX 2 /* in good order; at once */
+
 /* Mail that must not fail for want of memory: there is at most one of each under way. */
 struct shard_standing_mail {
-	struct shard_mail drain, ping, stop;
+	struct drain_mail drains[DRAINS_MAX];
+	unsigned n_drains; /* that have been posted */
+	struct shard_mail ping, stop;
 };
 
 /* ---- The main thread's side ---- */
@@ -104,9 +116,16 @@ void shard_discard(struct shard_mail *mail)
 	free(mail);
 }
 
-void shard_drain(struct shard *shard)
+void shard_drain(struct shard *shard, int64_t over_ms)
 {
-	shard_post(shard, &shard->standing->drain, SHARD_DRAIN);
+	struct shard_standing_mail *standing = shard->standing;
+	struct drain_mail *mail;
+
+	if (standing->n_drains == DRAINS_MAX)
+		return;
+	mail = &standing->drains[standing->n_drains++];
+	mail->over_ms = over_ms;
+	shard_post(shard, &mail->head, SHARD_DRAIN);
 }
 
 void shard_ping(struct shard *shard)
@@ -144,6 +163,15 @@ void shard_count(const struct shard *shard, struct hub_counters *total)
 
 /* ---- The shard's side ---- */
 
+static void shard_begin_drain(struct shard *shard, int64_t over_ms)
+{
+	shard->draining = true;
+	shard->drain_begin_ms = shard->now_ms;
+	shard->drain_end_ms = shard->now_ms + over_ms;
+	shard->drain_open = shard_streams(shard);
+	shard->drain_ended = 0;
+}
+
 static void shard_act_upon(struct shard *shard, struct shard_mail *mail)
 {
 	switch (mail->type) {
@@ -166,7 +194,7 @@ static void shard_act_upon(struct shard *shard, struct shard_mail *mail)
 		shard_discard(mail);
 		break;
 	case SHARD_DRAIN:
-		shard->draining = true;
+		shard_begin_drain(shard, container_of(mail, struct drain_mail, head)->over_ms);
 		break;
 	case SHARD_PING:
 		atomic_fetch_add(&shard->pings_answered, 1);
@@ -247,10 +275,38 @@ static void shard_reap(struct shard *shard)
 	reap(shard, &shard->lingering, SHARD_LINGER_MS);
 }
 
+/* How many streams the drain may have ended by now: in proportion to the time; then all, those that
+ * came meanwhile too. */
+static size_t drain_allowance(const struct shard *shard)
+{
+	double elapsed = (double)(shard->now_ms - shard->drain_begin_ms);
+
+	if (shard->now_ms >= shard->drain_end_ms)
+		return SIZE_MAX;
+	return (size_t)((double)shard->drain_open * elapsed /
+			(double)(shard->drain_end_ms - shard->drain_begin_ms));
+}
+
 static void shard_end_some(struct shard *shard)
 {
-	for (unsigned i = 0; i < SHARD_SLICE && !TAILQ_EMPTY(&shard->open); i++)
+	size_t allowance = drain_allowance(shard);
+
+	for (unsigned i = 0; i < SHARD_SLICE && !TAILQ_EMPTY(&shard->open); i++) {
+		if (shard->drain_ended >= allowance)
+			return;
+		shard->drain_ended++;
 		stream_end(shard, TAILQ_FIRST(&shard->open));
+	}
+}
+
+/* Milliseconds until the drain has something to do, if that is before `limit`. */
+static int64_t drain_wait(const struct shard *shard, int64_t limit)
+{
+	if (!shard->draining || TAILQ_EMPTY(&shard->open))
+		return limit;
+	if (shard->drain_ended < drain_allowance(shard))
+		return 0;
+	return limit < DRAIN_PAUSE_MS ? limit : DRAIN_PAUSE_MS;
 }
 
 /* Milliseconds until a slot of the wheel that is not empty, if that is before `limit`. */
@@ -279,8 +335,9 @@ static int shard_wait(const struct shard *shard, int fan_out_wait)
 {
 	int64_t wait = fan_out_wait >= 0 ? fan_out_wait : INT32_MAX;
 
-	if (!STAILQ_EMPTY(&shard->mail) || (shard->draining && !TAILQ_EMPTY(&shard->open)))
+	if (!STAILQ_EMPTY(&shard->mail))
 		return 0;
+	wait = drain_wait(shard, wait);
 	wait = queue_wait(shard, &shard->ending, ending_limit_ms(shard), wait);
 	wait = queue_wait(shard, &shard->lingering, SHARD_LINGER_MS, wait);
 	wait = queue_wait(shard, &shard->open, shard->settings.keepalive_ms, wait);
@@ -383,6 +440,17 @@ int shard_start(struct shard *shard, unsigned number)
 	return r;
 }
 
+void shard_halt(struct shard *shard)
+{
+	if (!shard->started)
+		return;
+	/* It comes last, so all mail has been read by then. */
+	shard_post(shard, &shard->standing->stop, SHARD_STOP);
+	pthread_join(shard->thread, NULL);
+	shard->started = false;
+	shard->stopping = false;
+}
+
 static void shard_drop_mail(struct shard *shard)
 {
 	/* As if it had been read, so that what it owns is freed. */
@@ -403,10 +471,7 @@ struct shard *shard_free(struct shard *shard)
 {
 	if (!shard)
 		return NULL;
-	if (shard->started) {
-		shard_post(shard, &shard->standing->stop, SHARD_STOP);
-		pthread_join(shard->thread, NULL);
-	}
+	shard_halt(shard);
 	if (shard->epoll_fd >= 0) {
 		shard_drop_mail(shard);
 		shard_drop_streams(shard, &shard->open);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "cleanup.h"
+#include "hub/handover.h"
 #include "hub/hub.h"
 
 struct shard;
@@ -34,8 +35,12 @@ int shard_new(const struct shard_settings *settings, struct shard **ret);
 struct shard *shard_free(struct shard *shard);
 DEFINE_CLEANUP(struct shard *, shard_free)
 
-/* Runs shard_step() in a thread until shard_free(). */
+/* Runs shard_step() in a thread until shard_halt() or shard_free(). */
 int shard_start(struct shard *shard, unsigned number);
+
+/* Ends the thread, if there is one, once it has read all its mail.  The streams stay as they are.
+ */
+void shard_halt(struct shard *shard);
 
 /* One turn of the loop; for the shard's thread, or a test's.  Waits for something to do if `wait`.
  * 0 or -errno, which is fatal. */
@@ -45,7 +50,7 @@ int shard_step(struct shard *shard, bool wait);
 
 /* As hub_adopt() and hub_drain() have it. */
 int shard_adopt(struct shard *shard, const struct hub_arrival *arrival);
-void shard_drain(struct shard *shard);
+void shard_drain(struct shard *shard, int64_t over_ms);
 
 /* What goes to all shards or, out of memory, to none, goes in two steps: the first (NULL: out of
  * memory) makes mail of an update, whose frame it references, or of new settings; the second cannot
@@ -61,6 +66,28 @@ bool shard_is_alive(const struct shard *shard);
 
 size_t shard_streams(const struct shard *shard);
 size_t shard_environments(const struct shard *shard);
+
+/* While there is no thread: */
+
+/* Adds its streams and their environments.  0 or -ENOMEM. */
+int shard_save(struct shard *shard, struct handover_writer *writer);
+
+/* A stream that comes from another process.  Of no environment, it can only be ended. */
+struct shard_restored {
+	const struct handover_stream *stream; /* its environment's index counts for nothing */
+	int fd;
+	const struct key *key; /* of its environment; NULL: none */
+	struct frame *latest;  /* the environment's; NULL: none known */
+};
+
+/* Goes on with it.  Streams come in the order of their `last_ms`.  The descriptor, whose options
+ * stay as they are, is consumed: out of memory, the connection is ended.  The frame is referenced.
+ */
+void shard_restore(struct shard *shard, const struct shard_restored *restored);
+
+/* All have come: those that are behind get the latest from here on, and all but the first `keep`
+ * that are open end cleanly.  Returns how many. */
+size_t shard_restored(struct shard *shard, size_t keep);
 
 /* Adds this shard's to *total. */
 void shard_count(const struct shard *shard, struct hub_counters *total);

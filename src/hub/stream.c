@@ -94,8 +94,7 @@ static ssize_t stream_send(struct shard *shard, struct stream *stream, struct sp
 	return n;
 }
 
-/* What is left of a short write. */
-static struct span stream_rest(const struct stream *stream)
+struct span stream_rest(const struct stream *stream)
 {
 	struct span rest;
 
@@ -159,8 +158,7 @@ static size_t append(char *buffer, size_t length, struct span span)
 	return length + span.length;
 }
 
-/* Whether the environment's latest update has not begun to go out on this stream. */
-static bool stream_is_behind(const struct stream *stream)
+bool stream_is_behind(const struct stream *stream)
 {
 	return stream->version != stream->environment->version;
 }
@@ -215,11 +213,12 @@ void stream_end(struct shard *shard, struct stream *stream)
 void stream_update(struct shard *shard, struct stream *stream)
 {
 	const struct environment *environment = stream->environment;
-	uint32_t missed = environment->version - stream->version;
+	uint32_t missed;
 	int r;
 
-	if (stream->state != STREAM_OPEN || stream->blocked || missed == 0)
+	if (stream->state != STREAM_OPEN || stream->blocked || !stream_is_behind(stream))
 		return;
+	missed = environment->version - stream->version;
 	r = stream_write(shard, stream, frame_bytes(environment->latest, stream_encoding(stream)));
 	if (r < 0) {
 		stream_free(shard, stream);
@@ -310,9 +309,9 @@ void stream_on_event(struct shard *shard, struct stream *stream, uint32_t events
 }
 
 /* Failures are of no consequence: a unix socket has none of these. */
-static void socket_tune(int fd, int64_t user_timeout_ms)
+static void stream_tune(const struct shard *shard, int fd)
 {
-	int one = 1, lowat = NOTSENT_LOWAT, timeout = (int)user_timeout_ms;
+	int one = 1, lowat = NOTSENT_LOWAT, timeout = (int)shard->settings.user_timeout_ms;
 
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
@@ -344,13 +343,14 @@ static int stream_greet(
 	return r == 0 ? -EPIPE : r;
 }
 
-static void stream_set_life(struct shard *shard, struct stream *stream, int64_t lifetime_ms)
+void stream_set_end(struct shard *shard, struct stream *stream, int64_t end_ms)
 {
-	int64_t end_ms = shard->now_ms - shard->start_ms + lifetime_ms;
+	int64_t after_ms = end_ms - shard->start_ms;
 
-	if (lifetime_ms <= 0)
-		return;
-	stream->end_tick = (uint32_t)(end_ms / WHEEL_TICK_MS) + 1;
+	stream->end_tick = (uint32_t)(after_ms > 0 ? after_ms / WHEEL_TICK_MS : 0) + 1;
+	/* One whose time is over ends at the next tick. */
+	if (stream->end_tick <= shard->tick)
+		stream->end_tick = shard->tick + 1;
 	LIST_INSERT_HEAD(&shard->wheel[stream->end_tick % WHEEL_SLOTS], stream, of_wheel);
 }
 
@@ -377,7 +377,8 @@ static struct stream *stream_new(struct shard *shard, const struct hub_arrival *
 	stream->state = STREAM_OPEN;
 	stream->last_ms = shard->now_ms;
 	TAILQ_INSERT_TAIL(&shard->open, stream, of_state);
-	stream_set_life(shard, stream, arrival->lifetime_ms);
+	if (arrival->lifetime_ms > 0)
+		stream_set_end(shard, stream, shard->now_ms + arrival->lifetime_ms);
 	shard_add(&shard->opened, 1);
 	return TAKE_PTR(stream);
 }
@@ -399,7 +400,7 @@ void stream_begin(struct shard *shard, struct hub_arrival *arrival)
 {
 	struct stream *stream;
 
-	socket_tune(arrival->fd, shard->settings.user_timeout_ms);
+	stream_tune(shard, arrival->fd);
 	stream = stream_new(shard, arrival);
 	if (!stream)
 		refuse(shard, arrival);

@@ -59,6 +59,7 @@ struct environment {
 	size_t sent;           /* streams that the cursor has passed */
 	int64_t began_ms;
 
+	uint32_t index; /* among those that are handed over */
 	uint8_t key_length;
 	char key[];
 };
@@ -76,8 +77,11 @@ struct shard {
 	int epoll_fd;
 	int64_t start_ms;
 	int64_t now_ms; /* of this turn */
-	bool draining;
 	bool stopping;
+	bool draining;
+	int64_t drain_begin_ms, drain_end_ms; /* the streams end within this time */
+	size_t drain_open;                    /* so many were there at its begin */
+	size_t drain_ended;
 
 	struct environment *environments;  /* uthash, by key */
 	struct environment_queue fan_outs; /* the next one first */
@@ -130,6 +134,15 @@ void stream_keep_alive(struct shard *shard, struct stream *stream);
  * so that no unread input turns the end into a reset.  The stream may be freed. */
 void stream_end(struct shard *shard, struct stream *stream);
 
+/* What is left of a short write. */
+struct span stream_rest(const struct stream *stream);
+
+/* Whether the environment's latest update has not begun to go out on it. */
+bool stream_is_behind(const struct stream *stream);
+
+/* Ends its life at `end_ms`, on the clock of the shard. */
+void stream_set_end(struct shard *shard, struct stream *stream, int64_t end_ms);
+
 /* What epoll has told about it.  The stream may be freed. */
 void stream_on_event(struct shard *shard, struct stream *stream, uint32_t events);
 
@@ -150,6 +163,9 @@ void environment_detach(struct shard *shard, struct stream *stream);
  * round again for the streams that it had passed: to begin anew each time would starve the last
  * ones under a run of updates. */
 void environment_update(struct shard *shard, const struct key *key, struct frame *frame);
+
+/* Begins a fan-out of the latest update to the streams that are behind, if none is under way. */
+void environment_resume(struct shard *shard, struct environment *environment);
 
 /* A slice of all fan-outs' work, turn about.  Returns the milliseconds until there is more to do: 0
  * now, -1 none. */

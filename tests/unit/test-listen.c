@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -248,16 +249,21 @@ START_TEST(names_the_peer)
 }
 END_TEST
 
-START_TEST(without_systemd_there_are_none)
+START_TEST(takes_from_systemd_what_listens)
 {
 	char *problem = NULL;
-	int *fds = NULL;
-	size_t n = 1;
+	int listening = socket(AF_INET, SOCK_STREAM, 0), fds[] = {listening, -1};
 
-	unsetenv("LISTEN_FDS");
-	ck_assert_int_eq(listen_from_systemd(&fds, &n, &problem), 0);
-	ck_assert_uint_eq(n, 0);
-	free(fds);
+	ck_assert_int_eq(listen(listening, 1), 0);
+	ck_assert_int_eq(listen_check_all(fds, 1, &problem), 0);
+	ck_assert_int_ne(fcntl(listening, F_GETFL) & O_NONBLOCK, 0);
+
+	fds[1] = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(listen_check_all(fds, 2, &problem), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(problem, "ListenStream="));
+	free(problem);
+	close(fds[0]);
+	close(fds[1]);
 }
 END_TEST
 
@@ -274,7 +280,7 @@ int main(void)
 	tcase_add_test(tests, says_what_it_cannot_open_and_leaves_nothing_open);
 	tcase_add_test(tests, replaces_a_unix_socket_that_is_left_over_but_no_other_file);
 	tcase_add_test(tests, names_the_peer);
-	tcase_add_test(tests, without_systemd_there_are_none);
+	tcase_add_test(tests, takes_from_systemd_what_listens);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The registry: what is newer, what the bus has lost, what expires. */
 #include <check.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -154,6 +155,72 @@ START_TEST(finds_what_the_bus_has_lost)
 }
 END_TEST
 
+static int add_one(const struct update *update, void *userdata)
+{
+	size_t *n = userdata;
+
+	(void)update;
+	(*n)++;
+	return *n == 3 ? -ENOMEM : 0;
+}
+
+START_TEST(tells_all_that_are_unexpired)
+{
+	int64_t later = T0 + UPDATE_LIFETIME_US;
+	struct registry *registry = NULL;
+	size_t n = 0;
+
+	ck_assert_int_eq(registry_new(&registry), 0);
+	offer(registry, make("old", T0, T0, 1));
+	offer(registry, make("a", T0, T0 + 1, 2));
+	offer(registry, make("b", T0, T0 + 1, 3));
+	ck_assert_int_eq(registry_each(registry, later, add_one, &n), 0);
+	ck_assert_uint_eq(n, 2);
+	/* The first failure ends it. */
+	n = 0;
+	offer(registry, make("c", T0, T0 + 1, 4));
+	offer(registry, make("d", T0, T0 + 1, 5));
+	ck_assert_int_eq(registry_each(registry, later, add_one, &n), -ENOMEM);
+	ck_assert_uint_eq(n, 3);
+	registry_free(registry);
+}
+END_TEST
+
+static void count_missing(const struct update *update, void *userdata)
+{
+	size_t *n = userdata;
+
+	ck_assert_str_eq(update->key.text, "lost");
+	(*n)++;
+}
+
+START_TEST(goes_on_from_another_process)
+{
+	struct update known = make("a", T0, T0 + 50, 77), lost = make("lost", T0, T0 + 50, 78);
+	struct registry *registry = NULL;
+	size_t n = 0;
+
+	ck_assert_int_eq(registry_new(&registry), 0);
+	ck_assert_int_eq(registry_restore(registry, &known), 0);
+	ck_assert_int_eq(registry_restore(registry, &lost), 0);
+	ck_assert_int_eq(latest_time(registry, "a", T0 + 100), T0);
+	/* The bus tells what it has: that is the same, whatever number it has on this bus. */
+	registry_sync_begin(registry);
+	ck_assert_int_eq(offer(registry, make("a", T0, T0 + 50, 3)), REGISTRY_SAME);
+	registry_sync_end(registry, T0 + 100, count_missing, &n);
+	ck_assert_uint_eq(n, 1);
+	/* An older one of a bus that counts higher is older all the same. */
+	ck_assert_int_eq(offer(registry, make("lost", T0 - 10, T0 - 5, 900)), REGISTRY_OLDER);
+	ck_assert_int_eq(offer(registry, make("lost", T0 + 60, T0 + 70, 901)), REGISTRY_NEWER);
+	/* And from then on the bus's own word counts. */
+	ck_assert_int_eq(offer(registry, make("lost", T0 + 80, T0 + 20, 902)), REGISTRY_NEWER);
+	/* What the bus has told is not overwritten. */
+	ck_assert_int_eq(registry_restore(registry, &lost), 0);
+	ck_assert_int_eq(latest_time(registry, "lost", T0 + 100), T0 + 80);
+	registry_free(registry);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("registry");
@@ -166,6 +233,8 @@ int main(void)
 	tcase_add_test(tests, expires);
 	tcase_add_test(tests, being_written_back_prolongs_life);
 	tcase_add_test(tests, finds_what_the_bus_has_lost);
+	tcase_add_test(tests, tells_all_that_are_unexpired);
+	tcase_add_test(tests, goes_on_from_another_process);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

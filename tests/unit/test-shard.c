@@ -658,7 +658,7 @@ START_TEST(drains_all_and_those_that_come_later)
 
 	for (int i = 0; i < N; i++)
 		clients[i] = open_stream(shard, "env");
-	shard_drain(shard);
+	shard_drain(shard, 0);
 	step(shard, 3);
 	for (int i = 0; i < N; i++)
 		ck_assert_ptr_nonnull(strstr(receive(clients[i]), "EOF"));
@@ -670,6 +670,76 @@ START_TEST(drains_all_and_those_that_come_later)
 	close(late);
 	step(shard, 3);
 	ck_assert_uint_eq(shard_streams(shard), 0);
+	shard_free(shard);
+}
+END_TEST
+
+static size_t count_ended(int clients[], size_t n)
+{
+	size_t ended = 0;
+
+	for (size_t i = 0; i < n; i++)
+		ended += strstr(receive(clients[i]), "EOF") != NULL;
+	return ended;
+}
+
+START_TEST(drains_over_a_time_and_at_once_if_told_again)
+{
+	struct shard *shard = make_shard(0);
+	int clients[20], late;
+
+	for (int i = 0; i < 20; i++)
+		clients[i] = open_stream(shard, "env");
+	shard_drain(shard, 1000);
+	step(shard, 3);
+	ck_assert_uint_eq(count_ended(clients, 20), 0);
+	now_ms += 500;
+	step(shard, 2);
+	late = open_stream(shard, "env");
+	ck_assert_uint_eq(count_ended(clients, 20), 10);
+	now_ms += 400;
+	step(shard, 2);
+	ck_assert_uint_eq(count_ended(clients, 20), 18);
+	ck_assert_str_eq(receive(late), HEAD ": flagsse\nretry: 2000\n\n");
+	if (_i == 0)
+		now_ms += 100;
+	else
+		shard_drain(shard, 0);
+	step(shard, 2);
+	ck_assert_uint_eq(count_ended(clients, 20), 20);
+	ck_assert_str_eq(receive(late), "EOF");
+	for (int i = 0; i < 20; i++)
+		close(clients[i]);
+	close(late);
+	shard_free(shard);
+}
+END_TEST
+
+START_TEST(halts_after_its_mail_and_starts_again)
+{
+	struct shard_settings settings = {.keepalive_ms = 15000, .clock_ms = clock_monotonic_ms};
+	struct shard *shard = NULL;
+	struct hub_arrival arrival;
+	int pair[2];
+
+	ck_assert_int_eq(shard_new(&settings, &shard), 0);
+	connect_pair(pair);
+	arrival = make_arrival(pair[0], "env");
+	ck_assert_int_eq(shard_adopt(shard, &arrival), 0);
+	for (int i = 0; i < 3 * SHARD_SLICE; i++)
+		publish(shard, "env", T0 + i);
+	ck_assert_int_eq(shard_start(shard, 0), 0);
+	shard_halt(shard);
+	ck_assert(STAILQ_EMPTY(&shard->mail));
+	ck_assert_int_eq(
+		frame_id(TAILQ_FIRST(&shard->open)->environment->latest), T0 + 3 * SHARD_SLICE - 1);
+	shard_halt(shard); /* is halted */
+	receive(pair[1]);
+	publish(shard, "env", T0 + 1000000);
+	ck_assert_int_eq(shard_start(shard, 0), 0);
+	for (int i = 0; i < 100 && !strstr(receive(pair[1]), event_text(T0 + 1000000)); i++)
+		ck_assert_int_lt(i, 99);
+	close(pair[1]);
 	shard_free(shard);
 }
 END_TEST
@@ -735,6 +805,8 @@ int main(void)
 	tcase_add_test(tests, unread_input_does_not_reset_the_end);
 	tcase_add_test(tests, a_long_poll_ends_after_one_update);
 	tcase_add_test(tests, drains_all_and_those_that_come_later);
+	tcase_add_loop_test(tests, drains_over_a_time_and_at_once_if_told_again, 0, 2);
+	tcase_add_test(tests, halts_after_its_mail_and_starts_again);
 	tcase_add_test(tests, answers_pings_in_its_thread);
 	tcase_add_test(tests, a_stream_is_small);
 	suite_add_tcase(suite, tests);

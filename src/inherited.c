@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The descriptors that systemd has passed, told apart by their names. */
+#include "inherited.h"
+
+#include <errno.h>
+#include <systemd/sd-daemon.h>
+
+#include "log.h"
+
+static void free_names(char **names)
+{
+	for (char **name = names; name && *name; name++)
+		free(*name);
+	free(names);
+}
+
+int inherited_take(struct inherited *ret)
+{
+	struct inherited inherited = {.stash.state = -1};
+	char **names = NULL;
+	int n = sd_listen_fds_with_names(1, &names), r = 0;
+
+	if (n < 0)
+		return n;
+	inherited.listeners = calloc((size_t)n + 1, sizeof(inherited.listeners[0]));
+	if (!inherited.listeners) {
+		free_names(names);
+		return -ENOMEM;
+	}
+	for (int i = 0; i < n; i++) {
+		int fd = SD_LISTEN_FDS_START + i;
+
+		r = stash_add(&inherited.stash, fd, names[i]);
+		if (r == 0)
+			inherited.listeners[inherited.n_listeners++] = fd;
+		else if (r < 0)
+			log_error("Out of memory: streams of the former process are lost.");
+	}
+	free_names(names);
+	*ret = inherited;
+	return 0;
+}
+
+void inherited_deinit(struct inherited *inherited)
+{
+	for (size_t i = 0; i < inherited->n_listeners; i++)
+		close(inherited->listeners[i]);
+	free(TAKE_PTR(inherited->listeners));
+	inherited->n_listeners = 0;
+	stash_deinit(&inherited->stash);
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The end.  On SIGTERM systemd is asked why.  For a restart the streams are handed over to the next
+ * process; else, or where that cannot be, they are drained: ended cleanly, one after another. */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+
+#include "clock.h"
+#include "log.h"
+#include "messages.h"
+#include "server-internal.h"
+#include "stash.h"
+
+/* How often to look how far it is. */
+#define INTERVAL_US (20 * US_PER_MS)
+
+/* systemd is told so often that it takes longer, and by how much. */
+#define EXTEND_INTERVAL_MS 1000
+#define EXTEND_US          (15 * US_PER_S)
+
+/* How long to wait: for requests that are not whole yet; at the very end, for clients that have to
+ * read and to close; the same after a second signal. */
+#define REQUESTS_TIMEOUT_MS 2000
+#define LAST_TIMEOUT_MS     10000
+#define HURRIED_TIMEOUT_MS  2000
+
+/* A drain ends at least so many streams in a second: few take no time. */
+#define DRAIN_RATE_MIN 1000
+
+static void set_phase(struct stop *stop, enum stop_phase phase, int64_t for_ms)
+{
+	stop->phase = phase;
+	stop->begun_ms = clock_monotonic_ms();
+	stop->until_ms = stop->begun_ms + for_ms;
+}
+
+/* ---- Drain ---- */
+
+static void drain_last(struct server *server, int64_t for_ms)
+{
+	set_phase(&server->stop, STOP_LAST, for_ms);
+	http_stop_accepting(server->http);
+}
+
+static void drain(struct server *server)
+{
+	int64_t n = (int64_t)hub_streams(server->hub);
+	int64_t over_ms = n * MS_PER_S / DRAIN_RATE_MIN;
+
+	if (over_ms > server->config->streams_drain_time_ms)
+		over_ms = server->config->streams_drain_time_ms;
+	hub_drain(server->hub, over_ms);
+	if (over_ms == 0) {
+		drain_last(server, LAST_TIMEOUT_MS);
+		return;
+	}
+	log_info("%" PRId64 " streams are ended over %.1f s.", n, (double)over_ms / MS_PER_S);
+	set_phase(&server->stop, STOP_DRAINING, over_ms);
+}
+
+static void begin_drain(struct server *server)
+{
+	if (server->config->streams_drain_delay_ms == 0) {
+		drain(server);
+		return;
+	}
+	log_info("The streams stay for %.1f s yet.",
+		(double)server->config->streams_drain_delay_ms / MS_PER_S);
+	set_phase(&server->stop, STOP_DELAYING, server->config->streams_drain_delay_ms);
+}
+
+static void drain_instead(struct server *server, const char *why)
+{
+	log_notice("The streams are not handed over: %s.", why);
+	begin_drain(server);
+}
+
+/* ---- Hand-over ---- */
+
+static int add_update(const struct update *update, void *userdata)
+{
+	return handover_add_update(userdata, update);
+}
+
+/* All that is handed over, as bytes, and the descriptors beside it. */
+static int save(
+	struct server *server, struct handover_writer *writer, void **ret_state, size_t *ret_size)
+{
+	int r = hub_save(server->hub, writer);
+
+	if (r >= 0)
+		r = registry_each(server->registry, clock_wall_us(), add_update, writer);
+	return r < 0 ? r : handover_finish(writer, ret_state, ret_size);
+}
+
+/* Once it has returned 0 the streams are systemd's, until the next process takes them. */
+static int hand_over(struct server *server)
+{
+	_cleanup_(handover_writer_freep) struct handover_writer *writer = NULL;
+	_cleanup_(stash_deinit) struct stash stash = {.state = -1};
+	_cleanup_(freep) void *state = NULL;
+	const struct handover_item *items;
+	size_t size, n_items;
+	int r;
+
+	r = handover_writer_new(&writer);
+	if (r < 0)
+		return r;
+	r = save(server, writer, &state, &size);
+	if (r < 0)
+		return r;
+	items = handover_items(writer, &n_items);
+	r = stash_make(state, size, items, n_items, &stash);
+	if (r < 0)
+		return r;
+	if (stash.n_pairs + 1 > server->stop.store_max) {
+		log_error("FileDescriptorStoreMax= of the unit is %zu, but %zu are needed.",
+			server->stop.store_max, stash.n_pairs + 1);
+		return -ENOSPC;
+	}
+	r = stash_store(&stash);
+	if (r < 0)
+		return r;
+	log_with(LOG_NOTICE, (&(struct log_fields){.message_id = MESSAGE_HANDED_OVER}),
+		"Handed over %zu streams of %zu environments (%zu bytes) in %" PRId64 " ms.",
+		n_items, handover_environments(writer), size,
+		clock_monotonic_ms() - server->stop.signal_ms);
+	return 0;
+}
+
+/* From here on nothing new can come. */
+static void end_bus(struct server *server)
+{
+	server->bus = bus_free(server->bus);
+	updates_deliver(server);
+}
+
+static void on_requests_answered(struct server *server)
+{
+	int r;
+
+	end_bus(server);
+	hub_halt(server->hub);
+	r = hand_over(server);
+	if (r >= 0) {
+		(void)sd_event_exit(server->event, 0);
+		return;
+	}
+	/* They are ours still: none has been closed. */
+	log_with(LOG_ERR, (&(struct log_fields){.message_id = MESSAGE_HANDOVER_FAILED}),
+		"The streams cannot be handed over: %s. They are ended cleanly.", strerror(-r));
+	r = hub_start(server->hub);
+	if (r < 0)
+		log_error("Cannot start the shards again: %s.", strerror(-r));
+	drain(server);
+}
+
+static void begin_hand_over(struct server *server)
+{
+	http_stop_accepting(server->http);
+	set_phase(&server->stop, STOP_ANSWERING, REQUESTS_TIMEOUT_MS);
+}
+
+static void on_next_answer(const char *problem, void *userdata)
+{
+	struct server *server = userdata;
+
+	if (server->stop.phase != STOP_CHECKING)
+		return;
+	if (problem)
+		drain_instead(server, problem);
+	else
+		begin_hand_over(server);
+}
+
+static void on_job_answer(const struct job_answer *answer, void *userdata)
+{
+	struct server *server = userdata;
+	int r;
+
+	if (server->stop.phase != STOP_ASKING)
+		return;
+	if (answer->problem) {
+		drain_instead(server, answer->problem);
+	} else if (strcmp(answer->type, "restart") != 0 &&
+		   strcmp(answer->type, "try-restart") != 0) {
+		begin_drain(server);
+	} else if (answer->store_max == 0) {
+		drain_instead(server, "FileDescriptorStoreMax= of the unit is 0");
+	} else {
+		server->stop.store_max = answer->store_max;
+		set_phase(&server->stop, STOP_CHECKING, INT32_MAX);
+		r = next_check(server->event, on_next_answer, server, &server->stop.next);
+		if (r < 0)
+			drain_instead(server,
+				"the program of the next process cannot be run to check its "
+				"configuration");
+	}
+}
+
+static void ask_systemd(struct server *server)
+{
+	int r;
+
+	set_phase(&server->stop, STOP_ASKING, INT32_MAX);
+	r = job_ask(server->event, on_job_answer, server, &server->stop.job);
+	if (r < 0)
+		drain_instead(server,
+			r == -ENOENT ? "there is no system bus, over which to ask systemd for the "
+				       "reason of the end"
+				     : strerror(-r));
+}
+
+/* ---- The sequence ---- */
+
+static bool are_requests_answered(const struct server *server)
+{
+	return http_connections(server->http) == 0 && server->n_publications == 0;
+}
+
+static bool is_all_over(const struct server *server, int64_t now_ms)
+{
+	bool answered = are_requests_answered(server) ||
+			now_ms - server->stop.begun_ms >= REQUESTS_TIMEOUT_MS;
+
+	return hub_streams(server->hub) == 0 && answered;
+}
+
+static void go_on(struct server *server, int64_t now_ms)
+{
+	bool late = now_ms >= server->stop.until_ms;
+
+	switch (server->stop.phase) {
+	case STOP_ANSWERING:
+		if (late || are_requests_answered(server))
+			on_requests_answered(server);
+		break;
+	case STOP_DELAYING:
+		if (late)
+			drain(server);
+		break;
+	case STOP_DRAINING:
+		if (late)
+			drain_last(server, LAST_TIMEOUT_MS);
+		break;
+	case STOP_LAST:
+		if (late && hub_streams(server->hub) > 0)
+			log_warning("%zu streams have not ended in time and are cut off.",
+				hub_streams(server->hub));
+		if (late || is_all_over(server, now_ms))
+			(void)sd_event_exit(server->event, 0);
+		break;
+	default:
+		break;
+	}
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct server *server = userdata;
+	int64_t now_ms = clock_monotonic_ms();
+
+	(void)usec;
+	if (now_ms >= server->stop.extend_ms) {
+		notify_extend(server->notify, EXTEND_US);
+		server->stop.extend_ms = now_ms + EXTEND_INTERVAL_MS;
+	}
+	go_on(server, now_ms);
+	return sd_event_source_set_time_relative(source, INTERVAL_US);
+}
+
+/* A second signal: no more asking or waiting. */
+static void hurry(struct server *server)
+{
+	if (server->stop.hurried)
+		return;
+	server->stop.hurried = true;
+	hub_drain(server->hub, 0);
+	drain_last(server, HURRIED_TIMEOUT_MS);
+}
+
+void stop_on_signal(struct server *server, int number)
+{
+	struct stop *stop = &server->stop;
+
+	if (server->stopping) {
+		log_notice("%s again: all streams are ended at once.", strsignal(number));
+		hurry(server);
+		return;
+	}
+	log_notice("%s: stopping. There are %zu streams.", strsignal(number),
+		hub_streams(server->hub));
+	server->stopping = true;
+	stop->signal_ms = stop->extend_ms = clock_monotonic_ms();
+	notify_stopping(server->notify);
+	(void)sd_event_source_set_enabled(stop->timer, SD_EVENT_ON);
+	/* Only a service of systemd can have a next process that takes the streams up. */
+	if (number == SIGTERM && getenv("NOTIFY_SOCKET"))
+		ask_systemd(server);
+	else
+		begin_drain(server);
+}
+
+int stop_init(struct server *server)
+{
+	int r = sd_event_add_time_relative(server->event, &server->stop.timer, CLOCK_MONOTONIC, 0,
+		US_PER_MS, on_timer, server);
+
+	return r < 0 ? r : sd_event_source_set_enabled(server->stop.timer, SD_EVENT_OFF);
+}
+
+void stop_deinit(struct server *server)
+{
+	server->stop.job = job_free(server->stop.job);
+	server->stop.next = next_free(server->stop.next);
+	server->stop.timer = sd_event_source_disable_unref(server->stop.timer);
+}
