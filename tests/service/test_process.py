@@ -241,14 +241,72 @@ def test_end_with_a_reader_that_stalls(start, key):
     stalled.close()
 
 
-def test_no_new_connections_while_it_ends(start, key):
+def test_no_new_connections_at_the_end(start, key):
+    """Once the streams are ended, nobody is accepted any more, while the last clients take their time."""
     daemon = start.daemon()
     with daemon.stream(key) as stream, daemon.stream(key):
         daemon.signal(signal.SIGTERM)
         stream.end()
-        with pytest.raises(OSError):
-            connect(daemon.address)
+
+        def refused():
+            try:
+                connect(daemon.address).close()
+            except OSError:
+                return True
+            return False
+        wait_until(refused, "it still accepts", 4)
     daemon.wait_exit()
+
+
+def test_drain_delay(start, notify, key):
+    """Load balancers have time to see /readyz; meanwhile everything works; who comes late ends cleanly, too."""
+    daemon = start.daemon(options=["streams.drain_delay=2s"], env={"NOTIFY_SOCKET": notify.path})
+    with daemon.stream(key) as stream:
+        daemon.signal(signal.SIGINT)
+        notify.wait("STOPPING=1")
+        assert "stopping" in daemon.get("/readyz").detail
+        assert daemon.get("/livez").status == 200
+        with daemon.stream(key) as late:
+            time_us = daemon.publish(key)
+            assert stream.event() == late.event() == time_us
+            assert "2 streams" in notify.wait("STATUS=Stopping")
+            assert int(notify.wait("EXTEND_TIMEOUT_USEC=").partition("=")[2]) > 1_000_000
+            assert stream.end() == late.end() == []
+    daemon.wait_exit()
+
+
+@pytest.mark.parametrize("option", ["streams.drain_delay=1h", "streams.drain_time=1h"])
+def test_second_signal_ends_all_at_once(start, key, option):
+    """Still cleanly.  The first one alone would let some streams stay for long."""
+    daemon = start.daemon(options=[option])
+    streams = [daemon.stream(key) for _ in range(20)]
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log("stopping")
+    daemon.signal(signal.SIGTERM)
+    for stream in streams:
+        assert stream.end() == []
+    daemon.wait_exit()
+
+
+def test_few_streams_take_no_time(start, key):
+    """Whatever the drain time is: a thousand in a second are ended at least."""
+    daemon = start.daemon(options=["streams.drain_time=1h"])
+    streams = [daemon.stream(key) for _ in range(50)]
+    daemon.signal(signal.SIGTERM)
+    for stream in streams:
+        assert stream.end() == []
+    daemon.wait_exit()
+
+
+def test_without_a_system_bus_the_streams_are_drained(start, notify, key):
+    """systemd is to be asked, and cannot be."""
+    daemon = start.daemon(env={"NOTIFY_SOCKET": notify.path,
+                               "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent/bus"})
+    with daemon.stream(key) as stream:
+        daemon.signal(signal.SIGTERM)
+        assert stream.end() == []
+    daemon.wait_exit()
+    assert daemon.log_lines("not handed over: ")
 
 
 def test_sigpipe_does_no_harm(start, key):

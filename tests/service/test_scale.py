@@ -58,7 +58,7 @@ def check_growth(daemon, before):
 def test_many_streams(start, key):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert hard >= STREAMS + 1200, f"the limit of open files is {hard}: ulimit -Hn {STREAMS + 1200}"
-    daemon = start.daemon(options=["streams.max_age=0", "streams.keepalive=600s"])
+    daemon = start.daemon(options=["streams.max_age=0", "streams.keepalive=600s", "streams.drain_time=3s"])
     daemon.publish("warm-up")
     with daemon.stream("warm-up") as stream:
         stream.event()
