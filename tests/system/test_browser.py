@@ -65,13 +65,21 @@ def test_event_source(service, page):
     assert known[0] is None and str(published[2]) in known, known
 
 
-def test_restart_under_an_open_page(service, page):
+def test_stop_and_restart_under_an_open_page(service, page):
+    """After a stop it comes back, and starts the service by that; of a restart it notices nothing."""
     service.set_bus("local", RETRY_SOON)
     key = fresh_key()
     watch(page, key)
-    service.machine.systemctl("restart", "flagsse.service")
+    service.machine.systemctl("stop", "flagsse.service")
     wait_opened(page, 2)
-    wait_ids(page, [service.publish(key)])
+    published = [service.publish(key)]
+    wait_ids(page, published)
+    before = page.look("source")
+    service.machine.systemctl("restart", "flagsse.service")
+    published.append(service.publish(key))
+    wait_ids(page, published)
+    after = page.look("source")
+    assert (after["opened"], after["errors"]) == (before["opened"], before["errors"])
 
 
 def hold_the_only_place(service):
