@@ -106,7 +106,7 @@ static int spawn_check(pid_t *ret)
 int next_check(sd_event *event, next_on_answer *on_answer, void *userdata, struct next **ret)
 {
 	_cleanup_(next_freep) struct next *next = calloc(1, sizeof(*next));
-	pid_t pid;
+	pid_t pid = 0;
 	int r;
 
 	if (!next)

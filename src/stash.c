@@ -253,31 +253,31 @@ void stash_content_deinit(struct stash_content *content)
 	content->n_items = 0;
 }
 
+struct received {
+	struct handover_item item;
+	uint64_t index; /* of its stream, as its message says */
+};
+
 /* What is being read. */
 struct reader {
-	struct stash_content *content;
-	uint64_t *indices; /* of content->items, as the messages say */
-	size_t size;       /* of both arrays */
-	size_t fds_max;    /* so many can be open at a time */
+	struct received *received;
+	size_t n, size;
+	size_t n_cut_short;
+	size_t fds_max; /* so many can be open at a time */
+	const char *problem;
 };
 
 static int reader_reserve(struct reader *reader, size_t n)
 {
-	struct stash_content *content = reader->content;
 	size_t size = 2 * reader->size + n;
-	struct handover_item *items;
-	uint64_t *indices;
+	struct received *larger;
 
-	if (reader->size - content->n_items >= n)
+	if (reader->size - reader->n >= n)
 		return 0;
-	items = realloc(content->items, size * sizeof(items[0]));
-	if (!items)
+	larger = realloc(reader->received, size * sizeof(larger[0]));
+	if (!larger)
 		return -ENOMEM;
-	content->items = items;
-	indices = realloc(reader->indices, size * sizeof(indices[0]));
-	if (!indices)
-		return -ENOMEM;
-	reader->indices = indices;
+	reader->received = larger;
 	reader->size = size;
 	return 0;
 }
@@ -300,16 +300,13 @@ static void end_on_the_spot(int fd, uint8_t kind)
 
 static void reader_add(struct reader *reader, int fd, uint8_t kind, uint64_t index)
 {
-	struct stash_content *content = reader->content;
-	struct handover_item *item = &content->items[content->n_items];
-
-	if (content->n_items - content->n_cut_short >= reader->fds_max) {
+	if (reader->n - reader->n_cut_short >= reader->fds_max) {
 		end_on_the_spot(fd, kind);
-		content->n_cut_short++;
+		reader->n_cut_short++;
 		fd = -1;
 	}
-	*item = (struct handover_item){.fd = fd, .kind = kind};
-	reader->indices[content->n_items++] = index;
+	reader->received[reader->n++] =
+		(struct received){.item = {.fd = fd, .kind = kind}, .index = index};
 }
 
 /* Takes the descriptors out of a message.  Returns how many; what is beyond the first 253, or in
@@ -365,7 +362,7 @@ static int read_message(struct reader *reader, int pair)
 	if (length == 0 && n == 0)
 		return 0;
 	if (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || (size_t)length != message_size(n))
-		reader->content->problem = "a message of it is damaged";
+		reader->problem = "a message of it is damaged";
 	for (size_t i = 0; i < n; i++) {
 		/* Of one whose kind is not known, nothing may be said any more. */
 		bool known = message_size(i) < (size_t)length;
@@ -376,36 +373,44 @@ static int read_message(struct reader *reader, int pair)
 	return 1;
 }
 
-/* Puts the items into the order of their indices, each of which has to be there once. */
-static int sort_items(struct reader *reader)
+/* Whether each index up to their number is there once. */
+static bool are_numbered(const struct reader *reader, bool seen[])
 {
-	struct stash_content *content = reader->content;
-	struct handover_item *sorted = calloc(content->n_items + 1, sizeof(sorted[0]));
-	bool *seen = calloc(content->n_items + 1, sizeof(seen[0]));
+	for (size_t i = 0; i < reader->n; i++) {
+		uint64_t index = reader->received[i].index;
 
-	if (!sorted || !seen) {
-		free(sorted);
-		free(seen);
-		return -ENOMEM;
-	}
-	for (size_t i = 0; i < content->n_items && !content->problem; i++) {
-		uint64_t index = reader->indices[i];
-
-		if (index >= content->n_items || seen[index]) {
-			content->problem = "its descriptors are not numbered as they should be";
-			break;
-		}
+		if (index >= reader->n || seen[index])
+			return false;
 		seen[index] = true;
-		sorted[index] = content->items[i];
 	}
-	free(seen);
-	if (content->problem) {
-		free(sorted);
-		return 0;
-	}
-	free(content->items);
-	content->items = sorted;
+	return true;
+}
+
+/* Puts the items into the order of their indices, if that is known. */
+static int sort_items(struct reader *reader, struct stash_content *ret)
+{
+	_cleanup_(freep) bool *seen = calloc(reader->n + 1, sizeof(seen[0]));
+
+	ret->items = calloc(reader->n + 1, sizeof(ret->items[0]));
+	if (!seen || !ret->items)
+		return -ENOMEM;
+	if (!reader->problem && !are_numbered(reader, seen))
+		reader->problem = "its descriptors are not numbered as they should be";
+	for (size_t i = 0; i < reader->n; i++)
+		ret->items[reader->problem ? i : reader->received[i].index] =
+			reader->received[i].item;
+	ret->n_items = reader->n;
+	ret->n_cut_short = reader->n_cut_short;
+	ret->problem = reader->problem;
 	return 0;
+}
+
+/* There is no memory for what was to be done with them. */
+static void end_all_on_the_spot(struct reader *reader)
+{
+	for (size_t i = 0; i < reader->n; i++)
+		if (reader->received[i].item.fd >= 0)
+			end_on_the_spot(reader->received[i].item.fd, reader->received[i].item.kind);
 }
 
 static size_t fds_to_have(const struct stash *stash)
@@ -420,22 +425,25 @@ static size_t fds_to_have(const struct stash *stash)
 
 int stash_read(const struct stash *stash, struct stash_content *ret)
 {
-	struct reader reader = {.content = ret, .fds_max = fds_to_have(stash)};
+	struct reader reader = {.fds_max = fds_to_have(stash)};
+	struct stash_content content = {0};
 	int r = 0;
 
-	*ret = (struct stash_content){0};
-	for (size_t i = 0; i < stash->n_pairs; i++) {
+	for (size_t i = 0; i < stash->n_pairs && r != -ENOMEM; i++) {
 		do
 			r = read_message(&reader, stash->pairs[i]);
 		while (r > 0);
-		if (r == -ENOMEM)
-			break;
 		if (r < 0)
-			ret->problem = "a descriptor of it is no socket of ours";
+			reader.problem = "a descriptor of it is no socket of ours";
 	}
 	if (r != -ENOMEM)
-		r = sort_items(&reader);
-	free(reader.indices);
+		r = sort_items(&reader, &content);
+	if (r < 0) {
+		end_all_on_the_spot(&reader);
+		free(content.items);
+	} else
+		*ret = content;
+	free(reader.received);
 	return r;
 }
 

@@ -42,7 +42,7 @@ struct stash_content {
 	const char *problem; /* why it is not what a stash can be: then the order is not known */
 };
 
-/* Reads all of it.  0 or -errno: then what is in *ret is valid too. */
+/* Reads all of it.  0; -ENOMEM: then all of its streams have been ended. */
 int stash_read(const struct stash *stash, struct stash_content *ret);
 
 /* Closes the descriptors that have not been taken (set to -1). */

@@ -205,11 +205,12 @@ static void ask_systemd(struct server *server)
 
 	set_phase(&server->stop, STOP_ASKING, INT32_MAX);
 	r = job_ask(server->event, on_job_answer, server, &server->stop.job);
-	if (r < 0)
+	if (r < 0) {
+		log_debug("Asking systemd fails: %s", strerror(-r));
 		drain_instead(server,
-			r == -ENOENT ? "there is no system bus, over which to ask systemd for the "
-				       "reason of the end"
-				     : strerror(-r));
+			"systemd cannot be asked for the reason of the end; is there a "
+			"system bus (dbus)?");
+	}
 }
 
 /* ---- The sequence ---- */

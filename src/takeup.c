@@ -26,7 +26,7 @@ static void unmap(struct mapping *mapping)
 static const char *read_state(const struct stash *stash, const struct stash_content *content,
 	struct mapping *mapping, struct handover *ret)
 {
-	const char *problem;
+	const char *problem = NULL;
 	int r = stash_map(stash, &mapping->data, &mapping->size);
 
 	if (r < 0)
@@ -87,9 +87,9 @@ static void take_all(const struct stash *stash, struct stash_content *content, s
 {
 	_cleanup_(unmap) struct mapping mapping = {0};
 	int64_t begun_ms = clock_monotonic_ms();
-	struct handover state;
+	struct handover state = {0};
 	const char *problem = read_state(stash, content, &mapping, &state);
-	size_t n_surplus;
+	size_t n_surplus = 0;
 
 	if (!problem &&
 		(restore_registry(registry, &state) < 0 ||
@@ -120,7 +120,7 @@ void takeup(struct stash *stash, struct hub *hub, struct registry *registry, siz
 			"systemd cannot be told to forget what it kept for us: %s.", strerror(-r));
 	r = stash_read(stash, &content);
 	if (r < 0)
-		end_all(hub, &content, strerror(-r));
+		log_error("Out of memory: the streams of the former process are ended.");
 	else
 		take_all(stash, &content, hub, registry, max_streams);
 	stash_deinit(stash);
