@@ -80,6 +80,11 @@ struct server {
 	size_t n_profiles;
 	struct profile standard; /* for clients that no profile fits */
 
+	/* Subscribers that have come before the last values have been read: */
+	bool settled; /* they are, or it takes too long: nobody waits any more */
+	STAILQ_HEAD(, early) early;
+	size_t n_early;
+
 	/* The bus: */
 	struct mailbox inbox;
 	struct mail_list bus_mail; /* taken from it, not yet acted upon */
@@ -133,6 +138,11 @@ void server_set_streams(
 
 /* reload.c: other settings, while all goes on. */
 void reload(struct server *server);
+
+/* subscribe.c: from HTTP to the hub. */
+int subscribe(const struct http_subscription *subscription, void *userdata);
+void subscribe_settle(struct server *server); /* nobody has to wait from now on */
+void subscribe_deinit(struct server *server);
 
 /* publish.c: updates from HTTP to the bus, and the answers back. */
 int publish_init(struct server *server);

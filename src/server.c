@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "descriptors.h"
 #include "http/listen.h"
 #include "log.h"
 #include "messages.h"
@@ -22,78 +21,6 @@
 
 #define EXPIRY_INTERVAL_US (60 * US_PER_S)
 
-/* A long poll is answered by the snapshot only if that is as fresh: its client sends no id, and
- * would get the same update again and again. */
-#define LONG_POLL_FRESH_US (5 * US_PER_S)
-
-/* Between two warnings that subscribers are refused. */
-#define FULL_INTERVAL_MS (60 * MS_PER_S)
-
-/* In [minimum, maximum]. */
-static int64_t random_between(int64_t minimum, int64_t maximum)
-{
-	return minimum + (int64_t)((double)random() / ((double)RAND_MAX + 1.0) *
-				   (double)(maximum - minimum + 1));
-}
-
-/* ---- Streams ---- */
-
-static struct frame *choose_snapshot(struct server *server,
-	const struct http_subscription *subscription, const struct profile *profile)
-{
-	int64_t now_us = clock_wall_us();
-	const struct update *latest;
-	struct frame *frame;
-
-	if (!registry_latest(server->registry, &subscription->key, now_us, &latest, &frame))
-		return NULL;
-	if (subscription->last_event_id == frame_id(frame))
-		return NULL;
-	if (profile->close_after_update && now_us - latest->stored_us >= LONG_POLL_FRESH_US)
-		return NULL;
-	return frame;
-}
-
-/* Told at most once a minute: whoever is refused comes back. */
-static void note_full(struct server *server, const struct http_subscription *subscription)
-{
-	const struct log_fields fields = {
-		.environment = subscription->key.text, .message_id = MESSAGE_STREAMS_FULL};
-	int64_t now_ms = clock_monotonic_ms();
-
-	server->counters.full++;
-	if (server->full_told_ms > 0 && now_ms - server->full_told_ms < FULL_INTERVAL_MS)
-		return;
-	server->full_told_ms = now_ms;
-	log_with(LOG_WARNING, &fields,
-		"Subscribers are refused: all %zu streams that are allowed are open (%llu refused "
-		"so far). Raise streams.max_streams or LimitNOFILE= of the unit, or add a node.",
-		server->shares.streams, (unsigned long long)server->counters.full);
-}
-
-static int on_subscribe(const struct http_subscription *subscription, void *userdata)
-{
-	struct server *server = userdata;
-	const struct profile *profile = profile_find(
-		server->profiles, server->n_profiles, subscription->user_agent, &server->standard);
-	struct hub_arrival arrival = {
-		.fd = subscription->fd,
-		.key = subscription->key,
-		.encoding = subscription->encoding,
-		.head = subscription->head,
-		.retry_ms = (unsigned)random_between(server->retry_min_ms, server->retry_max_ms),
-		.lifetime_ms = random_between(profile->max_age_ms * 4 / 5, profile->max_age_ms),
-		.close_after_update = profile->close_after_update,
-	};
-
-	if (hub_streams(server->hub) >= server->shares.streams) {
-		note_full(server, subscription);
-		return -EAGAIN;
-	}
-	arrival.snapshot = choose_snapshot(server, subscription, profile);
-	return hub_adopt(server->hub, &arrival);
-}
-
 /* ---- Timers and signals ---- */
 
 static int on_ready_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -102,6 +29,7 @@ static int on_ready_timer(sd_event_source *source, uint64_t usec, void *userdata
 
 	(void)source;
 	(void)usec;
+	subscribe_settle(server);
 	notify_ready(server->notify);
 	return 0;
 }
@@ -273,7 +201,7 @@ static int start_bus(struct server *server, const struct config *config)
 static int start_http(struct server *server, const struct config *config, unsigned max_connections)
 {
 	static const struct http_operations operations = {
-		.subscribe = on_subscribe,
+		.subscribe = subscribe,
 		.publish = publish_request,
 		.not_ready = status_not_ready,
 		.write_metrics = status_write_metrics,
@@ -405,6 +333,7 @@ int server_new(
 	if (!server)
 		return -ENOMEM;
 	seed_random();
+	STAILQ_INIT(&server->early);
 	updates_prepare(server);
 	r = block_signals();
 	if (r >= 0)
@@ -437,6 +366,7 @@ struct server *server_free(struct server *server)
 	publish_deinit(server);
 	updates_deinit(server);
 	http_free(server->http);
+	subscribe_deinit(server);
 	hub_free(server->hub);
 	notify_free(server->notify);
 	registry_free(server->registry);

@@ -293,6 +293,7 @@ void stop_on_signal(struct server *server, int number)
 	log_notice("%s: stopping. There are %zu streams.", strsignal(number),
 		hub_streams(server->hub));
 	server->stopping = true;
+	subscribe_settle(server);
 	stop->signal_ms = stop->extend_ms = clock_monotonic_ms();
 	notify_stopping(server->notify);
 	(void)sd_event_source_set_enabled(stop->timer, SD_EVENT_ON);

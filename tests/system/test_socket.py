@@ -44,6 +44,17 @@ def test_first_request_may_be_an_update(service):
         service.publish(fresh_key())
 
 
+def test_first_client_is_not_sent_what_it_has(service):
+    """Though it comes before the store has been read."""
+    key = fresh_key()
+    time_us = service.publish(key)
+    for _ in range(3):
+        service.machine.systemctl("stop", "flagsse.service")
+        with service.stream(key, headers=(("Last-Event-ID", str(time_us)),)) as stream:
+            time_us = service.publish(key)
+            assert stream.event() == time_us
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_curl(service, way):
     """Watches and publishes; and the stream of curl ends cleanly (18 would be a body that was cut off)."""
