@@ -311,6 +311,30 @@ START_TEST(ends_all_cleanly_without_a_usable_state)
 }
 END_TEST
 
+START_TEST(descriptors_that_come_twice_are_not_lost)
+{
+	struct sample sample = {0};
+	struct stash stash, other;
+	struct parts parts;
+	size_t descriptors;
+
+	sample_init(&sample);
+	descriptors = count_descriptors();
+	parts_init(&parts, 2);
+	ck_assert_int_eq(stash_make(sample.state, sample.size, sample.items, N_STREAMS, &stash), 0);
+	ck_assert_int_eq(stash_make(sample.state, sample.size, sample.items, N_STREAMS, &other), 0);
+	ck_assert_int_eq(stash_add(&stash, TAKE_FD(other.pairs[0]), "flagsse-streams"), 1);
+	other.n_pairs = 0;
+	stash_deinit(&other);
+	takeup(&stash, parts.hub, parts.registry, 1000);
+	ck_assert_uint_eq(hub_streams(parts.hub), 2 * N_STREAMS);
+	ck_assert_uint_eq(registry_size(parts.registry), 0);
+	parts_deinit(&parts);
+	ck_assert_uint_eq(count_descriptors(), descriptors);
+	sample_deinit(&sample);
+}
+END_TEST
+
 START_TEST(more_than_are_allowed_now_end_cleanly)
 {
 	struct sample sample = {0};
@@ -496,6 +520,70 @@ START_TEST(refuses_a_newer_version)
 }
 END_TEST
 
+/* ---- What does not fit ---- */
+
+#define OF_STREAM(member)      SECTION_STREAMS, offsetof(struct stream_record, member)
+#define OF_ENVIRONMENT(member) SECTION_ENVIRONMENTS, offsetof(struct environment_record, member)
+#define OF_UPDATE(member)      SECTION_UPDATES, offsetof(struct update_record, member)
+
+/* A value in a record of the sample that makes the whole state invalid. */
+static const struct {
+	const char *what;
+	int section;
+	size_t at;
+	unsigned record;
+	size_t size; /* of the value */
+	int64_t value;
+} misfits[] = {
+	{"a stream of no environment", OF_STREAM(environment), 0, 4, N_ENVIRONMENTS},
+	{"an open stream without one", OF_STREAM(environment), 0, 4, HANDOVER_NO_ENVIRONMENT},
+	{"an ending one of no environment", OF_STREAM(environment), 5, 4, N_ENVIRONMENTS},
+	{"no such phase", OF_STREAM(phase), 0, 1, HANDOVER_LINGERING + 1},
+	{"nothing lingers with a rest", OF_STREAM(phase), 4, 1, HANDOVER_LINGERING},
+	{"an unknown flag", OF_STREAM(flags), 0, 1, STREAM_FLAGS + 1},
+	{"behind nothing", OF_STREAM(flags), 0, 1, STREAM_FLAG_BEHIND},
+	{"behind, and ending", OF_STREAM(flags), 5, 1, STREAM_FLAG_BEHIND},
+	{"something where nothing is", OF_STREAM(unused), 0, 4, 1},
+	{"a rest behind the end", OF_STREAM(rest_at), 0, 4, 1000},
+	{"a rest that goes on behind the end", OF_STREAM(rest_length), 5, 2, 5},
+	{"a rest that is too long", OF_STREAM(rest_length), 0, 2, HANDOVER_REST_MAX + 1},
+	{"a write to come", OF_STREAM(last_ms), 0, 8, INT64_MAX},
+	{"a write before the beginning", OF_STREAM(last_ms), 0, 8, -1},
+	{"an end before the beginning", OF_STREAM(end_ms), 0, 8, -1},
+	{"an end that is too far away", OF_STREAM(end_ms), 0, 8, INT64_MAX},
+	{"an environment without a name", OF_ENVIRONMENT(key.length), 0, 1, 0},
+	{"a name that is too long", OF_ENVIRONMENT(key.length), 0, 1, KEY_MAX_LENGTH + 1},
+	{"a name that is longer than its room", OF_ENVIRONMENT(key.length), 0, 1, 255},
+	{"a name that is none", OF_ENVIRONMENT(key.text), 0, 1, '.'},
+	{"a latest that is none", OF_ENVIRONMENT(latest_us), 0, 8, 1},
+	{"an update without a name", OF_UPDATE(key.length), 1, 1, 0},
+	{"an update of no time", OF_UPDATE(time_us), 1, 8, 0},
+	{"an update stored at no time", OF_UPDATE(stored_us), 1, 8, -1},
+};
+
+START_TEST(refuses_what_does_not_fit)
+{
+	size_t at = sizeof(struct handover_header) + misfits[_i].at;
+	struct handover_header header;
+	struct sample sample = {0};
+	const char *problem = NULL;
+	struct handover state;
+
+	sample_init(&sample);
+	memcpy(&header, sample.state, sizeof(header));
+	for (int i = 0; i < misfits[_i].section; i++)
+		at += (size_t)header.sections[i].record_size * header.sections[i].count;
+	at += misfits[_i].record * header.sections[misfits[_i].section].record_size;
+	memcpy(sample.state + at, &misfits[_i].value, misfits[_i].size);
+	fix_checksum(sample.state, sample.size);
+	ck_assert_msg(handover_read(sample.state, sample.size, clock_monotonic_ms(), &state,
+			      &problem) == -EBADMSG,
+		"%s", misfits[_i].what);
+	ck_assert_ptr_nonnull(strstr(problem, "none"));
+	sample_deinit(&sample);
+}
+END_TEST
+
 /* ---- Damage ---- */
 
 static size_t random_below(size_t n)
@@ -641,11 +729,14 @@ int main(void)
 	tcase_add_checked_fixture(tests, start, NULL);
 	tcase_add_loop_test(tests, takes_up_what_was_handed_over, 1, 4);
 	tcase_add_loop_test(tests, ends_all_cleanly_without_a_usable_state, 0, 6);
+	tcase_add_test(tests, descriptors_that_come_twice_are_not_lost);
 	tcase_add_test(tests, more_than_are_allowed_now_end_cleanly);
 	tcase_add_test(tests, a_lower_limit_of_open_files_ends_the_surplus);
 	tcase_add_test(tests, many_descriptors_need_several_pairs);
 	tcase_add_test(tests, reads_the_version_before);
 	tcase_add_test(tests, refuses_a_newer_version);
+	tcase_add_loop_test(
+		tests, refuses_what_does_not_fit, 0, (int)(sizeof(misfits) / sizeof(misfits[0])));
 	tcase_add_test(tests, no_damage_does_harm);
 	tcase_add_test(tests, nothing_handed_over_is_nothing);
 	suite_add_tcase(suite, tests);
