@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Publishing: an update goes from HTTP to the bus, and what the bus says goes back as the answer. A
- * publisher gets one in time whatever the bus does: Flagsmith waits for 2 s and then forgets. */
+/* Publishing: an update goes from HTTP to the bus, and what the bus says goes back as the answer.
+ * Where the bus cannot acknowledge it, it goes into the outbox.  A publisher gets an answer in time
+ * whatever bus and disk do: Flagsmith waits for 2 s and then forgets. */
 #include <errno.h>
 
 #include "clock.h"
 #include "log.h"
 #include "server-internal.h"
 
-/* After this the publisher is told that the bus has not answered. */
-#define ANSWER_TIMEOUT_MS 1500
+/* After this the outbox is asked to keep what the bus has not acknowledged. */
+#define BUS_TIMEOUT_MS 1000
+
+/* After this the publisher is told that neither has answered. */
+#define ANSWER_TIMEOUT_MS 1700
 
 static void answer_unavailable(
 	struct server *server, struct http_publish *publish, const char *detail)
@@ -23,22 +27,41 @@ static void answer_stale(struct server *server, struct http_publish *publish)
 	http_answer(publish, HTTP_STALE, 0, NULL);
 }
 
+/* ---- What is pending ---- */
+
 static void arm_deadline(struct server *server)
 {
-	const struct pending *oldest = TAILQ_FIRST(&server->pending);
+	const struct pending *first = TAILQ_FIRST(&server->pending);
 
 	if (!server->deadline_timer)
 		return; /* the end: answers still come */
-	if (!oldest) {
+	if (!first) {
 		(void)sd_event_source_set_enabled(server->deadline_timer, SD_EVENT_OFF);
 		return;
 	}
 	(void)sd_event_source_set_time(
-		server->deadline_timer, (uint64_t)(oldest->deadline_ms * US_PER_MS));
+		server->deadline_timer, (uint64_t)(first->deadline_ms * US_PER_MS));
 	(void)sd_event_source_set_enabled(server->deadline_timer, SD_EVENT_ONESHOT);
 }
 
-/* Nobody waits for it any more; the publication itself is still with the bus. */
+/* Somebody waits for it, and at most until then.  Most deadlines come in the order in which they
+ * are set. */
+static void pending_await(struct server *server, struct pending *pending, int64_t deadline_ms)
+{
+	struct pending *before = TAILQ_LAST(&server->pending, pending_queue);
+
+	pending->deadline_ms = deadline_ms;
+	while (before && before->deadline_ms > deadline_ms)
+		before = TAILQ_PREV(before, pending_queue, link);
+	if (before)
+		TAILQ_INSERT_AFTER(&server->pending, before, pending, link);
+	else {
+		TAILQ_INSERT_HEAD(&server->pending, pending, link);
+		arm_deadline(server);
+	}
+}
+
+/* Nobody waits for it any more; it may still be with the bus or the outbox. */
 static struct http_publish *pending_take_publish(struct server *server, struct pending *pending)
 {
 	if (pending->publish)
@@ -46,92 +69,259 @@ static struct http_publish *pending_take_publish(struct server *server, struct p
 	return TAKE_PTR(pending->publish);
 }
 
-static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	struct server *server = userdata;
-	struct pending *oldest;
-	int64_t now_ms = clock_monotonic_ms();
-
-	(void)source;
-	(void)usec;
-	while ((oldest = TAILQ_FIRST(&server->pending)) && oldest->deadline_ms <= now_ms)
-		answer_unavailable(server, pending_take_publish(server, oldest),
-			"The bus has not acknowledged the update in time. Try again.");
-	arm_deadline(server);
-	return 0;
-}
-
-/* Hands the update to the bus.  `publish`, who waits for the answer, may be NULL.  0 or -ENOMEM. */
-static int pending_start(
-	struct server *server, const struct update *update, struct http_publish *publish)
+/* `publish`, who waits for the answer, may be NULL.  NULL: out of memory. */
+static struct pending *pending_new(struct server *server, const struct update *update,
+	int64_t order_us, struct http_publish *publish)
 {
 	struct pending *pending = calloc(1, sizeof(*pending));
 
 	if (!pending)
-		return -ENOMEM;
+		return NULL;
 	pending->publication.update = *update;
+	pending->publication.order_us = order_us;
+	pending->begun_ms = clock_monotonic_ms();
 	pending->publish = publish;
-	pending->deadline_ms = clock_monotonic_ms() + ANSWER_TIMEOUT_MS;
-	if (publish) {
-		TAILQ_INSERT_TAIL(&server->pending, pending, link);
-		if (TAILQ_FIRST(&server->pending) == pending)
-			arm_deadline(server);
-	}
 	server->n_publications++;
+	if (publish)
+		pending_await(server, pending,
+			pending->begun_ms + (server->outbox ? BUS_TIMEOUT_MS : ANSWER_TIMEOUT_MS));
+	return pending;
+}
+
+/* Once neither the bus nor the outbox has it. */
+static void pending_release(struct server *server, struct pending *pending)
+{
+	if (pending->with_bus || pending->with_outbox)
+		return;
+	server->n_publications--;
+	free(pending);
+	arm_deadline(server);
+}
+
+static void pending_send(struct server *server, struct pending *pending)
+{
+	pending->with_bus = true;
 	bus_publish(server->bus, &pending->publication);
+}
+
+static void refuse(struct server *server, struct pending *pending, const char *detail)
+{
+	struct http_publish *publish = pending_take_publish(server, pending);
+
+	if (publish)
+		answer_unavailable(server, publish, detail);
+}
+
+/* The bus does not take it, for the reason `why`. */
+static void pending_keep(struct server *server, struct pending *pending, const char *why)
+{
+	if (!server->outbox) {
+		refuse(server, pending, why);
+		return;
+	}
+	if (server->outbox_stalled) {
+		refuse(server, pending,
+			"NATS does not take the update, and the disk of the outbox does not "
+			"answer. Try again.");
+		return;
+	}
+	pending->item.update = pending->publication.update;
+	pending->with_outbox = true;
+	if (pending->publish) {
+		TAILQ_REMOVE(&server->pending, pending, link);
+		pending_await(server, pending, pending->begun_ms + ANSWER_TIMEOUT_MS);
+	}
+	outbox_keep(server->outbox, &pending->item);
+}
+
+static void pending_on_deadline(struct server *server, struct pending *pending)
+{
+	if (pending->with_outbox) {
+		/* Until it answers no more are given to it: they would pile up. */
+		server->outbox_stalled = true;
+		refuse(server, pending,
+			"NATS has not acknowledged the update, and the disk of the outbox has not "
+			"answered in time. Try again.");
+	} else
+		pending_keep(server, pending,
+			"The bus has not acknowledged the update in time. Try again.");
+}
+
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct server *server = userdata;
+	struct pending *first;
+	int64_t now_ms = clock_monotonic_ms();
+
+	(void)source;
+	(void)usec;
+	while ((first = TAILQ_FIRST(&server->pending)) && first->deadline_ms <= now_ms)
+		pending_on_deadline(server, first);
+	arm_deadline(server);
 	return 0;
+}
+
+/* ---- Publishing ---- */
+
+/* The time of acceptance.  What is accepted after the latest was stored comes after it, whatever
+ * the clocks of this node and of the bus say. */
+static int64_t acceptance_us(const struct update *latest)
+{
+	int64_t now_us = clock_wall_us();
+
+	return latest && latest->stored_us >= now_us ? latest->stored_us + 1 : now_us;
 }
 
 void publish_request(
 	struct http_publish *publish, const struct key *key, int64_t time_us, void *userdata)
 {
 	struct server *server = userdata;
-	struct update update = {.key = *key, .time_us = time_us, .stored_us = clock_wall_us()};
-	const struct update *latest;
+	struct update update = {.key = *key, .time_us = time_us};
+	const struct update *latest = NULL;
+	struct pending *pending;
 
 	/* Once stored it would be ordered by its updated_at or by a later time than the latest's,
 	 * so only its updated_at can make it stale. */
-	if (registry_latest(server->registry, key, update.stored_us, &latest, NULL) &&
-		time_us <= update_order(latest))
+	if (registry_latest(server->registry, key, clock_wall_us(), &latest, NULL) &&
+		time_us <= update_order(latest)) {
 		answer_stale(server, publish);
+		return;
+	}
+	update.stored_us = acceptance_us(latest);
+	pending = pending_new(server, &update, time_us, publish);
+	if (!pending)
+		answer_unavailable(server, publish, "Out of memory. Try again.");
 	/* At the start the bus is not up yet, but as long as it tells of no problem the update
 	 * waits there. */
-	else if (!server->bus_up && server->n_problems_told > 0)
-		answer_unavailable(server, publish, server->bus_problem);
-	else if (pending_start(server, &update, publish) < 0)
-		answer_unavailable(server, publish, "Out of memory. Try again.");
+	else if (server->bus_up || server->n_problems_told == 0)
+		pending_send(server, pending);
+	else {
+		pending_keep(server, pending, server->bus_problem);
+		pending_release(server, pending);
+	}
+}
+
+int publish_row(struct server *server, const struct update *row)
+{
+	struct pending *pending = pending_new(server, row, update_order(row), NULL);
+
+	if (!pending)
+		return -ENOMEM;
+	pending->is_row = true;
+	pending_send(server, pending);
+	return 0;
 }
 
 void publish_write_back(struct server *server, const struct update *update)
 {
+	struct pending *pending;
+
 	/* What is about to expire is not to live another hour. */
-	if (!server->bus_up || update_is_expired(update, clock_wall_us() + UPDATE_MARGIN_US))
+	if (!server->bus_up || queue_has(server, update) ||
+		update_is_expired(update, clock_wall_us() + UPDATE_MARGIN_US))
 		return;
-	if (pending_start(server, update, NULL) < 0) {
+	pending = pending_new(server, update, update_order(update), NULL);
+	if (!pending) {
 		log_error("Out of memory: the latest update of an environment, which the bus has "
 			  "lost, is not written back to it.");
 		return;
 	}
+	pending->is_repair = true;
+	pending_send(server, pending);
 	server->counters.repaired++;
+}
+
+int publish_keep_again(struct server *server, const struct update *row)
+{
+	struct pending *pending = pending_new(server, row, update_order(row), NULL);
+
+	if (!pending)
+		return -ENOMEM;
+	pending_keep(server, pending, "");
+	pending_release(server, pending);
+	return 0;
+}
+
+/* ---- Answers ---- */
+
+static void answer_by_bus(struct server *server, struct pending *pending)
+{
+	const struct publication *publication = &pending->publication;
+	struct http_publish *publish;
+
+	if (publication->outcome == PUBLISH_UNAVAILABLE) {
+		/* What is with the outbox already is answered by that. */
+		if (!pending->with_outbox && (pending->publish || pending->is_repair))
+			pending_keep(server, pending, publication->problem);
+		return;
+	}
+	publish = pending_take_publish(server, pending);
+	if (!publish)
+		log_debug("The bus has answered an update that nobody waits for.");
+	else if (publication->outcome == PUBLISH_STALE)
+		answer_stale(server, publish);
+	else {
+		server->counters.published++;
+		http_answer(publish, HTTP_PUBLISHED, publication->sequence, NULL);
+	}
 }
 
 void publish_on_answer(struct server *server, struct publication *publication)
 {
 	struct pending *pending = container_of(publication, struct pending, publication);
+
+	pending->with_bus = false;
+	if (pending->is_row)
+		queue_on_answer(server, publication);
+	else
+		answer_by_bus(server, pending);
+	pending_release(server, pending);
+}
+
+static void answer_by_outbox(struct server *server, struct pending *pending)
+{
 	struct http_publish *publish = pending_take_publish(server, pending);
 
 	if (!publish)
-		log_debug("The bus has answered an update that nobody waits for.");
-	else if (publication->outcome == PUBLISH_STORED) {
-		server->counters.published++;
-		http_answer(publish, HTTP_PUBLISHED, publication->sequence, NULL);
-	} else if (publication->outcome == PUBLISH_STALE)
+		return;
+	switch (pending->item.outcome) {
+	case OUTBOX_KEPT:
+		server->counters.queued++;
+		http_answer(publish, HTTP_QUEUED, 0, NULL);
+		break;
+	case OUTBOX_STALE:
 		answer_stale(server, publish);
-	else
-		answer_unavailable(server, publish, publication->problem);
-	server->n_publications--;
-	free(pending);
-	arm_deadline(server);
+		break;
+	case OUTBOX_FAILED:
+		answer_unavailable(server, publish, pending->item.problem);
+		break;
+	}
+}
+
+int publish_on_outbox_answer(struct server *server, struct outbox_item *item)
+{
+	struct pending *pending = container_of(item, struct pending, item);
+	int r;
+
+	server->outbox_stalled = false;
+	if (item->outcome == OUTBOX_KEPT) {
+		r = queue_take_up(server, &item->kept);
+		if (r < 0)
+			return r;
+	}
+	pending->with_outbox = false;
+	answer_by_outbox(server, pending);
+	pending_release(server, pending);
+	queue_run(server);
+	return 0;
+}
+
+void publish_forget_item(struct server *server, struct outbox_item *item)
+{
+	struct pending *pending = container_of(item, struct pending, item);
+
+	pending->with_outbox = false;
+	pending_release(server, pending);
 }
 
 int publish_init(struct server *server)

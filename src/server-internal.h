@@ -9,6 +9,7 @@
 #include <systemd/sd-event.h>
 
 #include "bus/bus.h"
+#include "bus/outbox.h"
 #include "config.h"
 #include "descriptors.h"
 #include "http/http.h"
@@ -22,15 +23,32 @@
 #include "notify.h"
 #include "server.h"
 
-/* An update that is with the bus. */
+/* An update that is with the bus, with the outbox, or with both: what the bus has not acknowledged
+ * in time goes into the outbox, though the bus may have it all the same. */
 struct pending {
 	struct publication publication; /* the bus's until it comes back */
-	TAILQ_ENTRY(pending) link;      /* in server.pending while `publish` is set; oldest first */
-	struct http_publish *publish;   /* who waits; NULL: nobody (any more) */
-	int64_t deadline_ms;
+	struct outbox_item item;        /* likewise the outbox's */
+	bool with_bus, with_outbox;
+	bool is_row;                  /* one of the outbox's, on its way to the bus */
+	bool is_repair;               /* written back, as the bus has lost it */
+	TAILQ_ENTRY(pending) link;    /* in server.pending while `publish` is set */
+	struct http_publish *publish; /* who waits; NULL: nobody (any more) */
+	int64_t begun_ms, deadline_ms;
 };
 
 TAILQ_HEAD(pending_queue, pending);
+
+TAILQ_HEAD(row_list, row);
+
+/* What the outbox holds, durable there, and waits for the bus. */
+struct queue {
+	struct row *rows;     /* uthash, by key */
+	struct row_list list; /* in the order of acceptance */
+	unsigned n_flying;    /* with the bus */
+	unsigned generation;  /* counts how often the outbox was opened */
+	bool pausing;         /* until `timer` */
+	sd_event_source *timer;
+};
 
 #define PROBLEMS_TOLD_MAX 4
 
@@ -65,6 +83,7 @@ struct server {
 	struct hub *hub;
 	struct registry *registry;
 	struct bus *bus;
+	struct outbox *outbox; /* NULL: there is none, as the bus is local */
 	struct http *http;
 	struct notify *notify;
 
@@ -103,9 +122,16 @@ struct server {
 	bool hang_told;
 
 	/* Updates on their way: */
-	struct pending_queue pending;
-	size_t n_publications; /* with the bus, whether somebody waits or not */
+	struct pending_queue pending; /* those for which somebody waits; earliest deadline first */
+	size_t n_publications;        /* with bus or outbox, whether somebody waits or not */
 	sd_event_source *deadline_timer;
+
+	/* The outbox: */
+	struct queue queue;
+	bool outbox_up;
+	bool outbox_stalled;                /* has not answered in time, nor since */
+	char outbox_problem[BUS_TEXT_SIZE]; /* while it is down; "": not opened yet */
+	char state_text[3 * BUS_TEXT_SIZE]; /* status.c's */
 
 	/* The end: */
 	bool stopping; /* from the signal on */
@@ -115,13 +141,15 @@ struct server {
 	sd_event_source *expiry_timer;
 
 	struct {
-		uint64_t updates;   /* from the bus, newer than what was known */
+		uint64_t updates;   /* from bus and outbox, newer than what was known */
 		uint64_t repaired;  /* written back, as the bus had lost them */
 		uint64_t skipped;   /* messages on the bus that are none */
 		uint64_t published; /* answers to publishers: */
 		uint64_t stale;
+		uint64_t queued;
 		uint64_t unavailable;
-		uint64_t full; /* subscribers refused */
+		uint64_t outbox_published; /* updates of the outbox, by the bus */
+		uint64_t full;             /* subscribers refused */
 	} counters;
 };
 
@@ -144,17 +172,35 @@ int subscribe(const struct http_subscription *subscription, void *userdata);
 void subscribe_settle(struct server *server); /* nobody has to wait from now on */
 void subscribe_deinit(struct server *server);
 
-/* publish.c: updates from HTTP to the bus, and the answers back. */
+/* publish.c: updates from HTTP to the bus, or the outbox, and the answers back.  What returns an
+ * int fails with -ENOMEM only: then nothing has happened. */
 int publish_init(struct server *server);
 void publish_request(
 	struct http_publish *publish, const struct key *key, int64_t time_us, void *userdata);
 void publish_write_back(struct server *server, const struct update *update);
+int publish_row(struct server *server, const struct update *row);
+int publish_keep_again(struct server *server, const struct update *row);
 void publish_on_answer(struct server *server, struct publication *publication);
+int publish_on_outbox_answer(struct server *server, struct outbox_item *item);
+void publish_forget_item(struct server *server, struct outbox_item *item);
 void publish_deinit(struct server *server);
+
+/* queue.c: what the outbox holds, to the bus. */
+int queue_init(struct server *server);
+int queue_take_up(struct server *server, const struct update *update); /* -ENOMEM: again, please */
+bool queue_has(const struct server *server, const struct update *update);
+size_t queue_size(const struct server *server);
+void queue_run(struct server *server);
+void queue_on_answer(struct server *server, const struct publication *publication);
+void queue_on_bus_up(struct server *server);
+void queue_on_outbox_begin(struct server *server);
+int queue_on_outbox_end(struct server *server); /* as queue_take_up() */
+void queue_deinit(struct server *server);
 
 /* updates.c: what the bus tells, to registry and hub. */
 void updates_prepare(struct server *server); /* what updates_deinit() needs at least */
 int updates_init(struct server *server);
+int updates_offer(struct server *server, const struct update *update); /* as queue_take_up() */
 void updates_deinit(struct server *server);
 
 /* Once there is no bus any more: does all that it has told, and notes that it is gone. */
@@ -169,3 +215,4 @@ void stop_deinit(struct server *server);
 void status_write_metrics(FILE *file, void *userdata);
 void status_write_line(char *text, size_t size, void *userdata);
 const char *status_not_ready(void *userdata);
+const char *status_warning(void *userdata);

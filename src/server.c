@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -167,19 +166,6 @@ static int start_hub(
 	return hub_start(server->hub);
 }
 
-/* systemd makes it; without systemd its parent exists at least. */
-static int make_state_dir(const char *path)
-{
-	if (mkdir(path, 0700) < 0 && errno != EEXIST) {
-		int error = errno;
-
-		log_error("Cannot make the state directory %s: %s. Set service.state_dir.", path,
-			strerror(error));
-		return -error;
-	}
-	return 0;
-}
-
 static int start_bus(struct server *server, const struct config *config)
 {
 	struct nats_settings nats = {
@@ -192,10 +178,10 @@ static int start_bus(struct server *server, const struct config *config)
 	server->bus_down_since_ms = clock_monotonic_ms();
 	snprintf(server->bus_problem, sizeof(server->bus_problem),
 		"The bus is being connected to; try again.");
-	if (config->bus_type == BUS_TYPE_NATS)
-		return bus_new_nats(&nats, &server->inbox, &server->bus);
-	r = make_state_dir(config->state_dir);
-	return r < 0 ? r : bus_new_local(config->state_dir, &server->inbox, &server->bus);
+	if (config->bus_type != BUS_TYPE_NATS)
+		return bus_new_local(config->state_dir, &server->inbox, &server->bus);
+	r = outbox_new(config->state_dir, &server->inbox, &server->outbox);
+	return r < 0 ? r : bus_new_nats(&nats, &server->inbox, &server->bus);
 }
 
 static int start_http(struct server *server, const struct config *config, unsigned max_connections)
@@ -205,6 +191,7 @@ static int start_http(struct server *server, const struct config *config, unsign
 		.publish = publish_request,
 		.not_ready = status_not_ready,
 		.write_metrics = status_write_metrics,
+		.warning = status_warning,
 	};
 	struct http_settings settings = server_http_settings(config, max_connections);
 
@@ -293,6 +280,7 @@ static int server_start(struct server *server, const struct config *config)
 	descriptors_share((size_t)config->streams_max_streams, &server->shares);
 	if ((r = registry_new(&server->registry)) < 0 || (r = add_sources(server)) < 0 ||
 		(r = updates_init(server)) < 0 || (r = publish_init(server)) < 0 ||
+		(r = queue_init(server)) < 0 ||
 		(r = start_hub(server, config, &inherited)) < 0 ||
 		(r = start_http(server, config, server->shares.http)) < 0 ||
 		(r = start_notify(server)) < 0 ||
@@ -363,8 +351,10 @@ struct server *server_free(struct server *server)
 		return NULL;
 	server->stopping = true;
 	bus_free(server->bus);
+	server->outbox = outbox_free(server->outbox);
 	publish_deinit(server);
 	updates_deinit(server);
+	queue_deinit(server);
 	http_free(server->http);
 	subscribe_deinit(server);
 	hub_free(server->hub);

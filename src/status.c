@@ -46,7 +46,8 @@ static void write_update_metrics(FILE *file, const struct server *server)
 		file, "flagsse_bus_up", "gauge", "1 while the bus is connected.", server->bus_up);
 	write_metric(file, "flagsse_environments", "gauge", "Environments with a known update.",
 		registry_size(server->registry));
-	write_metric(file, "flagsse_updates_total", "counter", "Updates received from the bus.",
+	write_metric(file, "flagsse_updates_total", "counter",
+		"Updates from bus or outbox that were newer than what was known.",
 		server->counters.updates);
 	write_metric(file, "flagsse_updates_repaired_total", "counter",
 		"Updates written back, as the bus had lost them.", server->counters.repaired);
@@ -57,8 +58,20 @@ static void write_update_metrics(FILE *file, const struct server *server)
 		"# TYPE flagsse_publishes_total counter\n"
 		"flagsse_publishes_total{status=\"published\"} %" PRIu64 "\n"
 		"flagsse_publishes_total{status=\"stale\"} %" PRIu64 "\n"
+		"flagsse_publishes_total{status=\"queued\"} %" PRIu64 "\n"
 		"flagsse_publishes_total{status=\"unavailable\"} %" PRIu64 "\n",
-		server->counters.published, server->counters.stale, server->counters.unavailable);
+		server->counters.published, server->counters.stale, server->counters.queued,
+		server->counters.unavailable);
+}
+
+static void write_outbox_metrics(FILE *file, const struct server *server)
+{
+	write_metric(file, "flagsse_outbox_up", "gauge",
+		"1 while there is an outbox that can be written.", server->outbox_up);
+	write_metric(file, "flagsse_outbox_updates", "gauge",
+		"Updates in the outbox, which wait for NATS.", queue_size(server));
+	write_metric(file, "flagsse_outbox_published_total", "counter",
+		"Updates of the outbox that NATS has taken.", server->counters.outbox_published);
 }
 
 static void write_http_metrics(FILE *file, const struct server *server)
@@ -85,28 +98,57 @@ void status_write_metrics(FILE *file, void *userdata)
 
 	write_hub_metrics(file, server);
 	write_update_metrics(file, server);
+	write_outbox_metrics(file, server);
 	write_http_metrics(file, server);
+}
+
+/* What is wrong with the outbox; NULL: nothing, or there has to be none. */
+static const char *outbox_problem(const struct server *server)
+{
+	if (!server->outbox || server->outbox_up)
+		return server->outbox_stalled ? "The disk of the outbox does not answer." : NULL;
+	return server->outbox_problem[0] ? server->outbox_problem : "The outbox is being opened.";
 }
 
 const char *status_not_ready(void *userdata)
 {
-	const struct server *server = userdata;
+	struct server *server = userdata;
+	const char *problem = outbox_problem(server);
 
 	if (server->stopping)
 		return "The service is stopping.";
-	return server->bus_up ? NULL : server->bus_problem;
+	if (server->bus_up)
+		return NULL;
+	if (!server->outbox)
+		return server->bus_problem;
+	if (problem)
+		snprintf(server->state_text, sizeof(server->state_text),
+			"%s There is no outbox either: %s", server->bus_problem, problem);
+	else
+		snprintf(server->state_text, sizeof(server->state_text),
+			"%s Updates are kept in the outbox, which holds %zu.", server->bus_problem,
+			queue_size(server));
+	return server->state_text;
+}
+
+const char *status_warning(void *userdata)
+{
+	return outbox_problem(userdata);
 }
 
 void status_write_line(char *text, size_t size, void *userdata)
 {
-	const char *problem = status_not_ready(userdata);
+	const char *problem = status_not_ready(userdata), *warning = status_warning(userdata);
 	const struct server *server = userdata;
+	int n;
 
 	if (server->stopping) {
 		snprintf(text, size, "Stopping: %zu streams are left.", hub_streams(server->hub));
 		return;
 	}
-	snprintf(text, size, "%zu streams, %zu environments with an update; %s",
-		hub_streams(server->hub), registry_size(server->registry),
+	n = snprintf(text, size, "%zu streams, %zu environments with an update, %zu queued; %s",
+		hub_streams(server->hub), registry_size(server->registry), queue_size(server),
 		problem ? problem : "bus connected.");
+	if (!problem && warning && n > 0 && (size_t)n < size)
+		snprintf(text + n, size - (size_t)n, " There is no outbox: %s", warning);
 }

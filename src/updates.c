@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the bus tells: updates go through the registry, which says whether they are new, to the hub;
- * what the bus has lost is written back. */
+/* What bus and outbox tell: updates go through the registry, which says whether they are new, to
+ * the hub; what the bus has lost is written back. */
 #include <errno.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@
 /* Out of memory: again after this. */
 #define RETRY_US (100 * US_PER_MS)
 
-static int on_update(struct server *server, const struct update *update)
+int updates_offer(struct server *server, const struct update *update)
 {
 	const struct update *latest;
 	struct frame *frame;
@@ -24,7 +24,8 @@ static int on_update(struct server *server, const struct update *update)
 	verdict = registry_offer(server->registry, update, &latest, &frame);
 	if (verdict < 0)
 		return verdict;
-	if (verdict == REGISTRY_OLDER)
+	/* What the outbox has is not on the bus. */
+	if (verdict == REGISTRY_OLDER && update->sequence > 0)
 		publish_write_back(server, latest);
 	if (verdict != REGISTRY_NEWER && !server->undelivered)
 		return 0;
@@ -34,8 +35,8 @@ static int on_update(struct server *server, const struct update *update)
 		return r;
 	server->counters.updates++;
 	log_with(LOG_DEBUG, (&(struct log_fields){.environment = update->key.text}),
-		"Update of environment %s, number %llu on the bus.", update->key.text,
-		(unsigned long long)update->sequence);
+		"Update of environment %s, number %llu on the bus (0: in the outbox).",
+		update->key.text, (unsigned long long)update->sequence);
 	return 0;
 }
 
@@ -68,6 +69,7 @@ static void on_up(struct server *server)
 	subscribe_settle(server);
 	notify_ready(server->notify);
 	notify_status(server->notify);
+	queue_on_bus_up(server);
 }
 
 /* Attempts to connect fail again and again, and not always for the same reason.  True: this one is
@@ -97,11 +99,28 @@ static void on_down(struct server *server, const char *text)
 	is_new = note_problem(server, text);
 	if (is_new && server->n_problems_told == 1)
 		log_with(LOG_WARNING, &away,
-			"The bus is away: %s Streams are served what is known; updates are "
-			"refused until it is back.",
-			text);
+			"The bus is away: %s Streams are served what is known; updates are %s "
+			"until it is back.",
+			text, server->outbox_up ? "kept in the outbox" : "refused");
 	else if (is_new)
 		log_info("The bus is still away: %s", text);
+	notify_status(server->notify);
+}
+
+static void on_outbox_up(struct server *server)
+{
+	server->outbox_up = true;
+	if (server->outbox_problem[0])
+		log_notice("The outbox can be written again.");
+	server->outbox_problem[0] = '\0';
+	notify_status(server->notify);
+}
+
+static void on_outbox_down(struct server *server, const char *text)
+{
+	server->outbox_up = false;
+	snprintf(server->outbox_problem, sizeof(server->outbox_problem), "%s", text);
+	log_error("There is no outbox: %s Updates are refused while NATS is away.", text);
 	notify_status(server->notify);
 }
 
@@ -119,7 +138,7 @@ static int act_upon(struct server *server, const struct bus_event *event)
 {
 	switch (event->type) {
 	case BUS_UPDATE:
-		return on_update(server, &event->update);
+		return updates_offer(server, &event->update);
 	case BUS_SYNC_BEGIN:
 		registry_sync_begin(server->registry);
 		break;
@@ -138,6 +157,21 @@ static int act_upon(struct server *server, const struct bus_event *event)
 	case BUS_ANSWER:
 		publish_on_answer(server, event->publication);
 		break;
+	case BUS_OUTBOX_BEGIN:
+		queue_on_outbox_begin(server);
+		break;
+	case BUS_OUTBOX_ROW:
+		return queue_take_up(server, &event->update);
+	case BUS_OUTBOX_END:
+		return queue_on_outbox_end(server);
+	case BUS_OUTBOX_UP:
+		on_outbox_up(server);
+		break;
+	case BUS_OUTBOX_DOWN:
+		on_outbox_down(server, event->text);
+		break;
+	case BUS_OUTBOX_ANSWER:
+		return publish_on_outbox_answer(server, event->item);
 	}
 	return 0;
 }
@@ -244,6 +278,8 @@ void updates_deinit(struct server *server)
 		STAILQ_REMOVE_HEAD(&server->bus_mail, link);
 		if (event->type == BUS_ANSWER)
 			publish_on_answer(server, event->publication);
+		else if (event->type == BUS_OUTBOX_ANSWER)
+			publish_forget_item(server, event->item);
 		free(event);
 	}
 	mailbox_deinit(&server->inbox);

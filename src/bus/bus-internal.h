@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bus/bus.h"
+#include "bus/outbox.h"
 
 struct bus {
 	const struct bus_operations *operations;
@@ -16,6 +17,8 @@ struct bus_operations {
 /* Posts one event.  Out of memory: waits and tries again, as none may be lost. */
 void bus_post_event(struct mailbox *inbox, enum bus_event_type type);
 void bus_post_update(struct mailbox *inbox, const struct update *update);
-void bus_post_down(struct mailbox *inbox, const char *format, ...) _printf_(2, 3);
-void bus_post_skipped(struct mailbox *inbox, const char *format, ...) _printf_(2, 3);
+void bus_post_text(struct mailbox *inbox, enum bus_event_type type, const char *format, ...)
+	_printf_(3, 4);
 void bus_post_answer(struct mailbox *inbox, struct publication *publication);
+void bus_post_outbox_row(struct mailbox *inbox, const struct update *update);
+void bus_post_outbox_answer(struct mailbox *inbox, struct outbox_item *item);

@@ -33,42 +33,34 @@ void bus_post_event(struct mailbox *inbox, enum bus_event_type type)
 	mailbox_post(inbox, &new_event(type)->mail);
 }
 
-void bus_post_update(struct mailbox *inbox, const struct update *update)
+static void post_with_update(
+	struct mailbox *inbox, enum bus_event_type type, const struct update *update)
 {
-	struct bus_event *event = new_event(BUS_UPDATE);
+	struct bus_event *event = new_event(type);
 
 	event->update = *update;
 	mailbox_post(inbox, &event->mail);
 }
 
-static void post_text(struct mailbox *inbox, enum bus_event_type type, const char *format,
-	va_list arguments) _printf_(3, 0);
+void bus_post_update(struct mailbox *inbox, const struct update *update)
+{
+	post_with_update(inbox, BUS_UPDATE, update);
+}
 
-static void post_text(
-	struct mailbox *inbox, enum bus_event_type type, const char *format, va_list arguments)
+void bus_post_outbox_row(struct mailbox *inbox, const struct update *update)
+{
+	post_with_update(inbox, BUS_OUTBOX_ROW, update);
+}
+
+void bus_post_text(struct mailbox *inbox, enum bus_event_type type, const char *format, ...)
 {
 	struct bus_event *event = new_event(type);
+	va_list arguments;
 
+	va_start(arguments, format);
 	vsnprintf(event->text, sizeof(event->text), format, arguments);
+	va_end(arguments);
 	mailbox_post(inbox, &event->mail);
-}
-
-void bus_post_down(struct mailbox *inbox, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	post_text(inbox, BUS_DOWN, format, arguments);
-	va_end(arguments);
-}
-
-void bus_post_skipped(struct mailbox *inbox, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	post_text(inbox, BUS_SKIPPED, format, arguments);
-	va_end(arguments);
 }
 
 void bus_post_answer(struct mailbox *inbox, struct publication *publication)
@@ -76,5 +68,13 @@ void bus_post_answer(struct mailbox *inbox, struct publication *publication)
 	struct bus_event *event = new_event(BUS_ANSWER);
 
 	event->publication = publication;
+	mailbox_post(inbox, &event->mail);
+}
+
+void bus_post_outbox_answer(struct mailbox *inbox, struct outbox_item *item)
+{
+	struct bus_event *event = new_event(BUS_OUTBOX_ANSWER);
+
+	event->item = item;
 	mailbox_post(inbox, &event->mail);
 }

@@ -25,6 +25,14 @@ enum bus_event_type {
 	BUS_DOWN,       /* neither, until BUS_UP; `text` says why and what to do */
 	BUS_SKIPPED,    /* a message that is no update; `text` says what is wrong with it */
 	BUS_ANSWER,     /* `publication` comes back, its outcome filled in */
+
+	/* From the outbox (outbox.h), which is no bus but shares the mailbox: */
+	BUS_OUTBOX_BEGIN,  /* all that it holds follows, as BUS_OUTBOX_ROW */
+	BUS_OUTBOX_ROW,    /* `update`; sequence as in outbox_item.kept */
+	BUS_OUTBOX_END,    /* that was all */
+	BUS_OUTBOX_UP,     /* it can be written */
+	BUS_OUTBOX_DOWN,   /* it cannot, until BUS_OUTBOX_UP; `text` says why and what to do */
+	BUS_OUTBOX_ANSWER, /* `item` comes back, its outcome filled in */
 };
 
 #define BUS_TEXT_SIZE 256
@@ -34,7 +42,8 @@ struct bus_event {
 	enum bus_event_type type;
 	struct update update;            /* BUS_UPDATE; complete, with sequence and stored_us */
 	struct publication *publication; /* BUS_ANSWER; now the receiver's */
-	char text[BUS_TEXT_SIZE];        /* BUS_DOWN, BUS_SKIPPED */
+	struct outbox_item *item;        /* BUS_OUTBOX_ANSWER; likewise */
+	char text[BUS_TEXT_SIZE];        /* BUS_DOWN, BUS_SKIPPED, BUS_OUTBOX_DOWN */
 };
 
 enum publish_outcome {
@@ -47,8 +56,13 @@ enum publish_outcome {
 struct publication {
 	struct mail mail;             /* the bus's, while it has the publication */
 	struct update update;         /* in: key, time_us, and when it was accepted as stored_us */
+	int64_t order_us;             /* in: the bus's latest makes it stale if it is not before
+					 this.  What is accepted now cannot be ordered later than by
+					 its time_us; what has waited for the bus, not later than by
+					 update_order(), whatever happened meanwhile */
 	enum publish_outcome outcome; /* out */
 	uint64_t sequence;            /* out, with PUBLISH_STORED */
+	int64_t stored_us;            /* out, with PUBLISH_STORED by the local bus; for itself */
 	char problem[160];            /* out, with PUBLISH_UNAVAILABLE: why; for the client */
 };
 

@@ -169,7 +169,7 @@ static void subject_send(struct nats_bus *bus, struct subject *subject)
 {
 	natsStatus status;
 
-	if (subject->flying->update.time_us <= subject->order_us) {
+	if (subject->flying->order_us <= subject->order_us) {
 		subject_land(bus, subject, PUBLISH_STALE, 0, "");
 		return;
 	}

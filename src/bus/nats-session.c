@@ -24,7 +24,7 @@
 static void begin_down(struct nats_bus *bus, const char *text)
 {
 	bus->up = false;
-	bus_post_down(bus->inbox, "%s", text);
+	bus_post_text(bus->inbox, BUS_DOWN, "%s", text);
 }
 
 /* ---- Callbacks, in nats.c's threads ---- */
@@ -331,8 +331,8 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 		nats_subject_seen(
 			bus, &update->key, update->sequence, mail->problem ? NULL : update);
 	if (mail->problem)
-		bus_post_skipped(
-			bus->inbox, "number %" PRIu64 ": %s", update->sequence, mail->problem);
+		bus_post_text(bus->inbox, BUS_SKIPPED, "number %" PRIu64 ": %s", update->sequence,
+			mail->problem);
 	else
 		bus_post_update(bus->inbox, update);
 	end_sync_if_complete(bus);

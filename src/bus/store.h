@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The store: the latest update of each environment, durable, in SQLite in the state directory.  One
- * row an environment.  Used by one thread at a time (the local bus's). */
+/* The store: updates, durable, in SQLite in the state directory, in two tables with one row an
+ * environment.  Used by one thread at a time (see store-thread.h). */
 #pragma once
 
 #include <stdbool.h>
@@ -11,8 +11,16 @@
 
 struct store;
 
-/* Opens or creates DIRECTORY/flagsse.db, for this process alone.  One that is corrupt, or written
- * by a newer version, is renamed (never deleted), loudly, and a new one begun. 0; -EBUSY: another
+enum store_table {
+	STORE_UPDATES, /* the latest of each environment: all that the local bus has */
+	STORE_OUTBOX,  /* what NATS has not got yet; there update->stored_us is when it was accepted
+			*/
+	N_STORE_TABLES,
+};
+
+/* Opens or creates DIRECTORY/flagsse.db, and the directory itself if its parent exists, for this
+ * process alone.  One of an older format is brought up to date.  One that is corrupt, or written by
+ * a newer version, is renamed (never deleted), loudly, and a new one begun. 0; -EBUSY: another
  * process has it; else -errno.  *ret_problem (if not NULL) gets a text for the log that names the
  * file; the caller frees it. */
 int store_open(const char *directory, struct store **ret, char **ret_problem);
@@ -31,19 +39,24 @@ int store_commit(struct store *store);
  * space, so that -ENOSPC is worth a second try. */
 void store_rollback(struct store *store);
 
-/* The latest update of `key`.  1 and *ret; 0: none; -errno. */
-int store_get(struct store *store, const struct key *key, struct update *ret);
+/* The update of `key`.  1 and *ret; 0: none; -errno. */
+int store_get(
+	struct store *store, enum store_table table, const struct key *key, struct update *ret);
 
-/* Puts it in place of the environment's former one.  update->sequence is the store's own: one more
+/* Puts it in place of the environment's former one.  update->sequence is the table's own: one more
  * than the largest ever given; it is set here.  0 or -errno. */
-int store_put(struct store *store, struct update *update);
+int store_put(struct store *store, enum store_table table, struct update *update);
 
-/* Deletes what was stored before `stored_us`.  The number of rows, or -errno. */
+/* Deletes it if it is still there, and not another of its environment.  The number of rows, or
+ * -errno. */
+int store_delete(struct store *store, enum store_table table, const struct update *update);
+
+/* Deletes from STORE_UPDATES what was stored before `stored_us`.  The number of rows, or -errno. */
 int store_expire(struct store *store, int64_t stored_us);
 
-/* Calls `visit` for each update, oldest first.  0 or -errno. */
-int store_each(struct store *store, void (*visit)(const struct update *update, void *userdata),
-	void *userdata);
+/* Calls `visit` for each update, in the order of their sequences.  0 or -errno. */
+int store_each(struct store *store, enum store_table table,
+	void (*visit)(const struct update *update, void *userdata), void *userdata);
 
 /* Whether it can be written: writes a page, durably, that changes nothing.  Not within a
  * transaction. 0 or -errno. */

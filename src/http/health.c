@@ -15,5 +15,5 @@ enum MHD_Result ready_answer(struct connection *connection)
 
 	if (why_not)
 		return reply_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE, why_not, NULL);
-	return reply_json(connection, MHD_HTTP_OK, "{\"status\":\"ready\"}");
+	return reply_ready(connection, http->operations.warning(http->userdata));
 }

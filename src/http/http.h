@@ -50,6 +50,9 @@ struct http_operations {
 
 	/* Writes the metrics, in Prometheus' text exposition format 0.0.4. */
 	void (*write_metrics)(FILE *file, void *userdata);
+
+	/* Ready, but not all is well: what; NULL: all is.  Valid until the next call. */
+	const char *(*warning)(void *userdata);
 };
 
 struct http_settings {

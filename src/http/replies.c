@@ -83,22 +83,46 @@ enum MHD_Result reply_json(struct connection *connection, unsigned status, const
 	return reply_body(connection, status, "application/json", json, strlen(json), NULL);
 }
 
+/* One more member.  False: out of memory. */
+static bool add_text(struct json_object *object, const char *name, const char *value)
+{
+	struct json_object *text = json_object_new_string(value);
+
+	if (object && text && json_object_object_add(object, name, text) == 0)
+		return true;
+	json_object_put(text);
+	return false;
+}
+
+static enum MHD_Result reply_object(struct connection *connection, unsigned status,
+	struct json_object *object, const struct reply_field *field)
+{
+	const char *json = json_object_to_json_string_ext(
+		object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+	if (!json)
+		return MHD_NO;
+	return reply_body(connection, status, "application/json", json, strlen(json), field);
+}
+
+enum MHD_Result reply_ready(struct connection *connection, const char *warning)
+{
+	_cleanup_(json_object_putp) struct json_object *object = json_object_new_object();
+
+	if (!add_text(object, "status", "ready") ||
+		(warning && !add_text(object, "warning", warning)))
+		return MHD_NO;
+	return reply_object(connection, MHD_HTTP_OK, object, NULL);
+}
+
 enum MHD_Result reply_error(struct connection *connection, unsigned status, const char *detail,
 	const struct reply_field *field)
 {
 	_cleanup_(json_object_putp) struct json_object *object = json_object_new_object();
-	struct json_object *text = json_object_new_string(detail);
-	const char *json;
 
-	if (!object || !text || json_object_object_add(object, "detail", text) < 0) {
-		json_object_put(text);
+	if (!add_text(object, "detail", detail))
 		return MHD_NO;
-	}
-	json = json_object_to_json_string_ext(
-		object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-	if (!json)
-		return MHD_NO;
-	return reply_body(connection, status, "application/json", json, strlen(json), field);
+	return reply_object(connection, status, object, field);
 }
 
 enum MHD_Result reply_unavailable(struct connection *connection, const char *detail)

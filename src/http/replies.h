@@ -26,6 +26,9 @@ enum MHD_Result reply_body(struct connection *connection, unsigned status, const
 /* `json` as it stands. */
 enum MHD_Result reply_json(struct connection *connection, unsigned status, const char *json);
 
+/* 200, {"status": "ready"} and, unless it is NULL, a warning. */
+enum MHD_Result reply_ready(struct connection *connection, const char *warning);
+
 /* {"detail": detail} */
 enum MHD_Result reply_error(struct connection *connection, unsigned status, const char *detail,
 	const struct reply_field *field);

@@ -112,20 +112,27 @@ static int registry_offer_first(
 	return REGISTRY_NEWER;
 }
 
+/* Read again, or written back by somebody, or told by the outbox before: then it lives longer now,
+ * and comes later where its order is when it was stored. */
+static int entry_confirm(struct entry *entry, const struct update *update)
+{
+	if (update->sequence > 0)
+		entry->update.sequence = update->sequence;
+	if (update->stored_us > entry->update.stored_us)
+		entry->update.stored_us = update->stored_us;
+	return REGISTRY_SAME;
+}
+
 static int registry_offer_next(struct entry *entry, const struct update *update)
 {
 	struct update steady = with_steady_clock(update, &entry->update);
 
-	if (update_is_newer(&steady, &entry->update) ||
-		update_is_expired(&entry->update, steady.stored_us))
+	if (update_is_expired(&entry->update, steady.stored_us))
 		return entry_set(entry, &steady);
-	if (steady.time_us != entry->update.time_us)
-		return REGISTRY_OLDER;
-	/* Read again, or written back by somebody: then it lives longer now. */
-	entry->update.sequence = steady.sequence;
-	if (steady.stored_us > entry->update.stored_us)
-		entry->update.stored_us = steady.stored_us;
-	return REGISTRY_SAME;
+	if (steady.time_us == entry->update.time_us)
+		return entry_confirm(entry, &steady);
+	return update_is_newer(&steady, &entry->update) ? entry_set(entry, &steady)
+							: REGISTRY_OLDER;
 }
 
 int registry_offer(struct registry *registry, const struct update *update,
@@ -138,7 +145,8 @@ int registry_offer(struct registry *registry, const struct update *update,
 			: registry_offer_first(registry, update, &entry);
 	if (verdict < 0)
 		return verdict;
-	if (verdict != REGISTRY_OLDER)
+	/* What the outbox has is not on the bus. */
+	if (verdict != REGISTRY_OLDER && update->sequence > 0)
 		entry->generation = registry->generation;
 	*ret_latest = &entry->update;
 	*ret_frame = entry->frame;

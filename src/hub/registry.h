@@ -23,10 +23,11 @@ enum registry_verdict {
 	REGISTRY_OLDER, /* we have a newer one, which the bus does not: write that back */
 };
 
-/* What the bus has told.  A verdict, or -ENOMEM (then nothing has changed).  *ret_latest is the
- * environment's latest update after the call and *ret_frame its frame; they belong to the registry
- * and are valid until the next call that changes it.  A former update that had expired when
- * `update` was stored counts as none, as it does on every node. */
+/* What the bus has told, or (sequence 0) what the outbox holds.  A verdict, or -ENOMEM (then
+ * nothing has changed).  *ret_latest is the environment's latest update after the call and
+ * *ret_frame its frame; they belong to the registry and are valid until the next call that changes
+ * it.  A former update that had expired when `update` was stored counts as none, as it does on
+ * every node. */
 int registry_offer(struct registry *registry, const struct update *update,
 	const struct update **ret_latest, struct frame **ret_frame);
 

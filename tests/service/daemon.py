@@ -242,12 +242,29 @@ class Daemon:
         return time_us
 
     def publish_soon(self, key, timeout=TIMEOUT):
-        """Publishes until it is taken, for times in which the bus may be away."""
+        """Publishes until the bus takes it, for times in which that may be away."""
         def taken():
             response, time_us = self.offer(key)
-            assert response.status in (200, 503), response
+            assert response.status in (200, 202), response
             return time_us if response.status == 200 else None
         return wait_until(taken, f"the bus never took it: {self.log_tail()}", timeout, 0.2)
+
+    def queue(self, key, time_us=None):
+        """Publishes an update that must go into the outbox.  Its time."""
+        begun = time.monotonic()
+        response, time_us = self.offer(key, time_us)
+        assert time.monotonic() - begun < 2, "Flagsmith does not wait that long"
+        assert response.status == 202, response
+        assert response.json() == {"status": "queued"}
+        return time_us
+
+    def accept(self, key, time_us=None):
+        """Publishes an update that must be kept, by whom does not matter.  Its time."""
+        begun = time.monotonic()
+        response, time_us = self.offer(key, time_us)
+        assert time.monotonic() - begun < 2, "Flagsmith does not wait that long"
+        assert response.status in (200, 202), response
+        return time_us
 
     def snapshot(self, key):
         """What a new subscriber is given, or None."""

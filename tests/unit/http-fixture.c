@@ -44,6 +44,11 @@ static void on_publish(
 		http_answer(publish, HTTP_PUBLISHED, (uint64_t)f->n_publishes, NULL);
 }
 
+static const char *on_warning(void *userdata)
+{
+	return ((struct fixture *)userdata)->warning;
+}
+
 static const char *on_not_ready(void *userdata)
 {
 	return ((struct fixture *)userdata)->not_ready;
@@ -73,7 +78,7 @@ static int listen_somewhere(int *ret_port)
 void fixture_start(void)
 {
 	static const struct http_operations operations = {
-		on_subscribe, on_publish, on_not_ready, on_metrics};
+		on_subscribe, on_publish, on_not_ready, on_metrics, on_warning};
 	struct http_settings settings = {
 		.token = "secret",
 		.request_timeout_ms = REQUEST_TIMEOUT_MS,

@@ -38,7 +38,7 @@ struct fixture {
 	int n_publishes;
 	struct http_publish *publishes[PUBLISHES_MAX];
 	int64_t time_us;
-	const char *not_ready;
+	const char *not_ready, *warning;
 
 	char heard[HEARD_SIZE]; /* by the last hear_...() */
 	size_t heard_length;

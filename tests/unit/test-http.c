@@ -53,6 +53,14 @@ START_TEST(is_ready_or_says_why_not)
 	ask("GET /readyz" HOST "\r\n");
 	assert_status(503);
 	ck_assert(heard_has("\r\n\r\n{\"detail\":\"no bus\"}"));
+	fixture.not_ready = NULL;
+	ask("GET /readyz" HOST "\r\n");
+	assert_status(200);
+	ck_assert(heard_has("\r\n\r\n{\"status\":\"ready\"}"));
+	fixture.warning = "no \"outbox\"";
+	ask("GET /readyz" HOST "\r\n");
+	assert_status(200);
+	ck_assert(heard_has("\r\n\r\n{\"status\":\"ready\",\"warning\":\"no \\\"outbox\\\"\"}"));
 	ask(GET_LIVE);
 	assert_status(200);
 }

@@ -80,7 +80,7 @@ static uint64_t put(const char *key, int64_t time_us, int64_t stored_us)
 	struct update update = {
 		.key = make_key(key), .time_us = time_us, .stored_us = stored_us, .sequence = 77};
 
-	ck_assert_int_eq(store_put(store, &update), 0);
+	ck_assert_int_eq(store_put(store, STORE_UPDATES, &update), 0);
 	return update.sequence;
 }
 
@@ -98,7 +98,7 @@ static int get(const char *text, struct update *ret)
 {
 	struct key key = make_key(text);
 
-	return store_get(store, &key, ret);
+	return store_get(store, STORE_UPDATES, &key, ret);
 }
 
 static void assert_stored(const char *key, int64_t time_us, int64_t stored_us, uint64_t sequence)
@@ -298,17 +298,45 @@ START_TEST(test_each)
 {
 	char text[256] = "";
 
-	ck_assert_int_eq(store_each(store, collect, text), 0);
+	ck_assert_int_eq(store_each(store, STORE_UPDATES, collect, text), 0);
 	ck_assert_str_eq(text, "");
 	commit_one("b", 3, 30);
 	commit_one("a", 2, 40);
 	commit_one("c", 1, 50);
 	commit_one("b", 4, 20);
-	ck_assert_int_eq(store_each(store, collect, text), 0);
+	ck_assert_int_eq(store_each(store, STORE_UPDATES, collect, text), 0);
 	ck_assert_str_eq(text, "a 2 40 2, c 1 50 3, b 4 20 4, ");
 	text[0] = '\0';
-	ck_assert_int_eq(store_each(store, collect, text), 0);
+	ck_assert_int_eq(store_each(store, STORE_UPDATES, collect, text), 0);
 	ck_assert_str_eq(text, "a 2 40 2, c 1 50 3, b 4 20 4, ");
+}
+END_TEST
+
+/* The outbox has rows and numbers of its own; a row that has been replaced is not deleted as the
+ * former one. */
+START_TEST(test_outbox)
+{
+	struct update first = {.key = make_key("a"), .time_us = 1, .stored_us = 2}, found;
+	struct update second = {.key = make_key("a"), .time_us = 3, .stored_us = 4};
+	struct update other = {.key = make_key("b"), .time_us = 5, .stored_us = 6};
+	char text[256] = "";
+
+	commit_one("a", 7, 8);
+	ck_assert_int_eq(store_begin(store), 0);
+	ck_assert_int_eq(store_put(store, STORE_OUTBOX, &first), 0);
+	ck_assert_int_eq(store_put(store, STORE_OUTBOX, &other), 0);
+	ck_assert_int_eq(store_put(store, STORE_OUTBOX, &second), 0);
+	ck_assert_int_eq(store_commit(store), 0);
+	ck_assert_int_eq(store_delete(store, STORE_OUTBOX, &first), 0);
+	ck_assert_int_eq(store_expire(store, 5), 0);
+	ck_assert_int_eq(reopen(), 0);
+
+	ck_assert_int_eq(store_each(store, STORE_OUTBOX, collect, text), 0);
+	ck_assert_str_eq(text, "b 5 6 2, a 3 4 3, ");
+	ck_assert_int_eq(store_delete(store, STORE_OUTBOX, &second), 1);
+	ck_assert_int_eq(store_get(store, STORE_OUTBOX, &second.key, &found), 0);
+	ck_assert_int_eq(store_get(store, STORE_OUTBOX, &other.key, &found), 1);
+	assert_stored("a", 7, 8, 1);
 }
 END_TEST
 
@@ -316,7 +344,7 @@ START_TEST(test_settings)
 {
 	store = store_free(store);
 	execute("CREATE TEMP TABLE t (n CHECK (n = 1));"
-		"INSERT INTO t SELECT user_version FROM pragma_user_version;"
+		"INSERT INTO t SELECT user_version = 2 FROM pragma_user_version;"
 		"INSERT INTO t SELECT application_id = 1179416389 FROM pragma_application_id;"
 		"INSERT INTO t SELECT journal_mode = 'wal' FROM pragma_journal_mode");
 	ck_assert_int_eq(reopen(), 0);
@@ -434,8 +462,37 @@ START_TEST(test_newer)
 {
 	commit_one("old", 10, 20);
 	store = store_free(store);
-	execute("PRAGMA user_version = 2");
+	execute("PRAGMA user_version = 3");
 	assert_set_aside("newer");
+}
+END_TEST
+
+/* As 0.1.0's first builds made it. */
+static const char format_1[] =
+	"CREATE TABLE updates (sequence INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE"
+	" CHECK (length(key) BETWEEN 1 AND 100 AND key NOT GLOB '*[^A-Za-z0-9_-]*'),"
+	" time_us INTEGER NOT NULL, stored_us INTEGER NOT NULL);"
+	"INSERT INTO updates VALUES (41, 'old', 10, 20);"
+	"PRAGMA application_id = 1179416389; PRAGMA user_version = 1";
+
+START_TEST(test_older)
+{
+	struct update update = {.key = make_key("new"), .time_us = 1, .stored_us = 2};
+
+	store = store_free(store);
+	ck_assert_int_eq(unlink(path), 0);
+	execute(format_1);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(reopen(), 0);
+		ck_assert_ptr_null(problem);
+		assert_stored("old", 10, 20, 41);
+	}
+	ck_assert_int_eq(count_files("flagsse.db."), 0);
+	ck_assert_uint_eq(commit_one("newer", 11, 21), 42);
+	ck_assert_int_eq(store_begin(store), 0);
+	ck_assert_int_eq(store_put(store, STORE_OUTBOX, &update), 0);
+	ck_assert_int_eq(store_commit(store), 0);
+	ck_assert_uint_eq(update.sequence, 1);
 }
 END_TEST
 
@@ -446,7 +503,7 @@ START_TEST(test_names)
 
 	for (int i = 1; i <= 3; i++) {
 		store = store_free(store);
-		execute("PRAGMA user_version = 2");
+		execute("PRAGMA user_version = 3");
 		ck_assert_int_eq(reopen(), 0);
 		ck_assert_int_eq(count_files("flagsse.db.newer-"), i);
 	}
@@ -495,7 +552,7 @@ static int try_update(struct update *update)
 
 	r = store_begin(store);
 	if (r == 0)
-		r = store_put(store, update);
+		r = store_put(store, STORE_UPDATES, update);
 	if (r == 0)
 		r = store_commit(store);
 	return r;
@@ -515,7 +572,7 @@ START_TEST(test_no_space)
 	put_result = try_update(&update);
 	snprintf(text, sizeof(text), "%s", store_problem(store));
 	store_rollback(store);
-	get_result = store_get(store, &update.key, &found);
+	get_result = store_get(store, STORE_UPDATES, &update.key, &found);
 	test_result = store_test(store);
 	unlimit_file_size();
 
@@ -573,6 +630,7 @@ int main(void)
 	tcase_add_test(cases, test_expire);
 	tcase_add_test(cases, test_sequence);
 	tcase_add_test(cases, test_each);
+	tcase_add_test(cases, test_outbox);
 	tcase_add_test(cases, test_settings);
 	tcase_add_test(cases, test_busy);
 	tcase_add_test(cases, test_no_database);
@@ -582,6 +640,7 @@ int main(void)
 	tcase_add_test(cases, test_bad_key);
 	tcase_add_test(cases, test_foreign);
 	tcase_add_test(cases, test_newer);
+	tcase_add_test(cases, test_older);
 	tcase_add_test(cases, test_names);
 	tcase_add_test(cases, test_empty_file);
 	tcase_add_test(cases, test_no_directory);

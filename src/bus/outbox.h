@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The outbox of the NATS bus: updates that were accepted while NATS could not acknowledge them,
+ * durable in the store, one an environment: the newest.  Beside the bus, not part of it: who owns
+ * both takes them from here to there.
+ *
+ * It works in the store's thread, and posts all it has to tell into the mailbox that its user gave
+ * it.  The functions are called from one thread, and no call waits but outbox_free(). */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+#include "mailbox.h"
+#include "update/update.h"
+
+struct outbox;
+
+enum outbox_outcome {
+	OUTBOX_KEPT,   /* durable, in place of the environment's former one */
+	OUTBOX_STALE,  /* there is one that is not older, and it is durable */
+	OUTBOX_FAILED, /* it cannot be written; `problem` says why */
+};
+
+/* An update on its way into the outbox. */
+struct outbox_item {
+	struct mail mail;            /* the outbox's, while it has the item */
+	bool is_removal;             /* the outbox's own */
+	struct update update;        /* in: key, time_us, and when it was accepted as stored_us */
+	enum outbox_outcome outcome; /* out */
+	struct update kept;          /* out, with OUTBOX_KEPT: the row.  Its stored_us may be later,
+					its sequence counts what has been kept */
+	char problem[160];           /* out, with OUTBOX_FAILED; for the client */
+};
+
+/* Starts the thread, which opens (and makes) the store in `state_dir`, as often as it takes; that
+ * it cannot be opened is no error but BUS_OUTBOX_DOWN.  `inbox` gets the events; it outlives the
+ * outbox.  0 or -errno. */
+int outbox_new(const char *state_dir, struct mailbox *inbox, struct outbox **ret);
+
+/* Ends the thread and waits for it.  Each item still with the outbox comes back as OUTBOX_FAILED
+ * before this returns NULL.  Takes NULL. */
+struct outbox *outbox_free(struct outbox *outbox);
+DEFINE_CLEANUP(struct outbox *, outbox_free)
+
+/* Hands the item over; it comes back by BUS_OUTBOX_ANSWER, whatever happens, though perhaps late.
+ */
+void outbox_keep(struct outbox *outbox, struct outbox_item *item);
+
+/* The update (as it was kept) has arrived: deletes it, if it is still there and not a newer one.
+ * That this may fail is no harm, as it goes as stale the next time.  0 or -ENOMEM. */
+int outbox_drop(struct outbox *outbox, const struct update *update);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The store's own state, for store*.c. */
+#pragma once
+
+#include <sqlite3.h>
+
+#include "bus/store.h"
+
+enum store_statement {
+	STATEMENT_BEGIN,
+	STATEMENT_COMMIT,
+	STATEMENT_EXPIRE,
+	/* One for each table: */
+	STATEMENT_GET,
+	STATEMENT_PUT = STATEMENT_GET + N_STORE_TABLES,
+	STATEMENT_DELETE = STATEMENT_PUT + N_STORE_TABLES,
+	STATEMENT_EACH = STATEMENT_DELETE + N_STORE_TABLES,
+	N_STATEMENTS = STATEMENT_EACH + N_STORE_TABLES,
+};
+
+struct store {
+	sqlite3 *database;
+	sqlite3_stmt *statements[N_STATEMENTS];
+	char problem[256];
+};
+
+/* Keeps SQLite's text, which its next call overwrites, and gives the errno for `code`.  Of the
+ * system call that failed SQLite keeps the errno, but not within COMMIT; so whoever calls this has
+ * set errno to 0 before. */
+int store_fail(struct store *store, int code);
+int store_fail_with(struct store *store, int error, const char *format, ...) _printf_(3, 4);
+
+/* Runs SQL that gives no rows. */
+int store_execute(struct store *store, const char *sql);
+
+/* Moves what is in the write-ahead log into the database, so that the log begins again in the space
+ * that it has: where the disk is full, updates of environments that are known still fit.  SQLite
+ * does it only after many commits. */
+void store_empty_log(struct store *store);
+
+/* store-rows.c.  -EBADMSG: a table or a column is missing. */
+int store_prepare_statements(struct store *store);

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A thread around a store: gathers work, writes it in batches, and finds out when writing is
+ * possible (again). */
+#include "bus/store-thread.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "bus/store.h"
+#include "clock.h"
+#include "log.h"
+#include "messages.h"
+#include "thread.h"
+
+#define THREAD_NAME "flagsse-store"
+
+#define BATCH_LIMIT 1000 /* pieces of work a transaction */
+
+/* While the store cannot be written: how often to try, with no work to try with.  And while it
+ * cannot be opened: then work is refused without a try. */
+#define TEST_INTERVAL_MS (5 * MS_PER_S)
+#define OPEN_INTERVAL_MS MS_PER_S
+
+enum state {
+	STATE_UNKNOWN,
+	STATE_UP,
+	STATE_DOWN,
+};
+
+struct store_thread {
+	const struct store_thread_operations *operations;
+	void *userdata;
+	char *directory;
+	struct mailbox mailbox; /* work, and `stop` as the last */
+	struct mail stop;
+	pthread_t thread;
+
+	/* The thread's only, once it runs: */
+	struct store *store; /* NULL: cannot be opened */
+	enum state state;
+	int64_t test_ms;   /* on the monotonic clock: when to try next, while not up */
+	char problem[256]; /* the last one */
+	size_t n_batch;
+	struct mail *batch[BATCH_LIMIT]; /* in hand */
+};
+
+/* ---- Up and down ---- */
+
+static const char *advice(int error)
+{
+	switch (error) {
+	case -ENOSPC:
+		return "Free space on its file system; flagsse goes on by itself.";
+	case -EROFS:
+		return "Make its file system writable; flagsse goes on by itself.";
+	case -EBADMSG:
+		return "The file is set aside and a new one begun.";
+	default:
+		return "Look for errors of the disk in the kernel's log; flagsse tries again.";
+	}
+}
+
+static void go_up(struct store_thread *thread)
+{
+	if (thread->state == STATE_UP)
+		return;
+
+	thread->state = STATE_UP;
+	thread->operations->up(thread->userdata);
+}
+
+static void go_down(struct store_thread *thread, const char *text)
+{
+	if (thread->state == STATE_DOWN)
+		return;
+
+	thread->state = STATE_DOWN;
+	thread->operations->down(text, thread->userdata);
+}
+
+static void on_failure(struct store_thread *thread, int error)
+{
+	char text[512];
+
+	snprintf(thread->problem, sizeof(thread->problem), "the store cannot be written: %s",
+		store_problem(thread->store));
+	snprintf(text, sizeof(text), "The store cannot be written: %s. %s",
+		store_problem(thread->store), advice(error));
+	thread->test_ms = clock_monotonic_ms() + TEST_INTERVAL_MS;
+	/* Opening it is what sets it aside. */
+	if (error == -EBADMSG) {
+		thread->store = store_free(thread->store);
+		thread->test_ms = clock_monotonic_ms();
+	}
+	go_down(thread, text);
+}
+
+static void tell_of_opening(const char *problem)
+{
+	log_with(LOG_WARNING, (&(struct log_fields){.message_id = MESSAGE_STORE_SET_ASIDE}),
+		"The store: %s", problem);
+}
+
+int store_thread_open(const char *directory, struct store **ret)
+{
+	_cleanup_(freep) char *problem = NULL;
+	int r;
+
+	r = store_open(directory, ret, &problem);
+	if (r < 0)
+		log_error("The store in %s: %s", directory, problem ? problem : strerror(-r));
+	else if (problem)
+		tell_of_opening(problem);
+	return r;
+}
+
+static void try_to_open(struct store_thread *thread)
+{
+	_cleanup_(freep) char *problem = NULL;
+	int r;
+
+	r = store_open(thread->directory, &thread->store, &problem);
+	if (r < 0) {
+		snprintf(thread->problem, sizeof(thread->problem), "the store cannot be opened: %s",
+			problem ? problem : strerror(-r));
+		thread->test_ms = clock_monotonic_ms() + OPEN_INTERVAL_MS;
+		go_down(thread, problem ? problem : strerror(-r));
+		return;
+	}
+	if (problem)
+		tell_of_opening(problem);
+	thread->operations->opened(thread->store, thread->userdata);
+	go_up(thread);
+}
+
+static void try_again(struct store_thread *thread)
+{
+	int r;
+
+	if (!thread->store) {
+		try_to_open(thread);
+		return;
+	}
+	r = store_test(thread->store);
+	if (r < 0)
+		on_failure(thread, r);
+	else
+		go_up(thread);
+}
+
+/* ---- Work ---- */
+
+/* 1: something was written; 0: nothing had to be. */
+static int write_batch(struct store_thread *thread)
+{
+	int r, n_written = 0;
+
+	r = store_begin(thread->store);
+	for (size_t i = 0; r >= 0 && i < thread->n_batch; i++) {
+		r = thread->operations->write(thread->store, thread->batch[i], thread->userdata);
+		n_written += r > 0;
+	}
+	if (r >= 0)
+		r = store_commit(thread->store);
+	if (r < 0)
+		store_rollback(thread->store);
+	return r < 0 ? r : n_written > 0;
+}
+
+static struct mail *next_work(struct mail_list *list)
+{
+	struct mail *mail = STAILQ_FIRST(list);
+
+	STAILQ_REMOVE_HEAD(list, link);
+	return mail;
+}
+
+static int try_batch(struct store_thread *thread)
+{
+	int r;
+
+	if (!thread->store)
+		return -EIO; /* `problem` says why */
+	r = write_batch(thread);
+	/* Undoing it may have made the space for it. */
+	if (r == -ENOSPC)
+		r = write_batch(thread);
+	if (r < 0)
+		on_failure(thread, r);
+	else if (r > 0) /* what writes nothing proves nothing */
+		go_up(thread);
+	return r < 0 ? r : 0;
+}
+
+static void work_batch(struct store_thread *thread, struct mail_list *list)
+{
+	int r;
+
+	thread->n_batch = 0;
+	while (!STAILQ_EMPTY(list) && thread->n_batch < BATCH_LIMIT)
+		thread->batch[thread->n_batch++] = next_work(list);
+
+	r = try_batch(thread);
+	for (size_t i = 0; i < thread->n_batch; i++)
+		thread->operations->done(
+			thread->batch[i], r, r < 0 ? thread->problem : "", thread->userdata);
+}
+
+/* ---- The thread ---- */
+
+static void wait_for_mail(struct store_thread *thread)
+{
+	struct pollfd pollfd = {.fd = mailbox_fd(&thread->mailbox), .events = POLLIN};
+	int timeout_ms = -1;
+
+	if (thread->state != STATE_UP) {
+		int64_t left_ms = thread->test_ms - clock_monotonic_ms();
+
+		timeout_ms = left_ms > 0 ? (int)left_ms : 0;
+	}
+
+	/* That it fails (for want of memory) only means to look too early. */
+	poll(&pollfd, 1, timeout_ms);
+}
+
+static bool is_last(const struct mail_list *list, const struct store_thread *thread)
+{
+	struct mail *mail;
+
+	STAILQ_FOREACH (mail, list, link)
+		if (mail == &thread->stop)
+			return true;
+	return false;
+}
+
+/* All of them, the last of which is `stop`. */
+static void refuse_all(struct store_thread *thread, struct mail_list *list)
+{
+	while (STAILQ_FIRST(list) != &thread->stop)
+		thread->operations->done(
+			next_work(list), -ESHUTDOWN, "the service is stopping", thread->userdata);
+}
+
+static void *run(void *userdata)
+{
+	struct store_thread *thread = userdata;
+	struct mail_list list;
+
+	if (thread->store) {
+		thread->operations->opened(thread->store, thread->userdata);
+		go_up(thread);
+	} else
+		try_to_open(thread);
+	for (;;) {
+		wait_for_mail(thread);
+		mailbox_take(&thread->mailbox, &list);
+		if (is_last(&list, thread))
+			break;
+
+		while (!STAILQ_EMPTY(&list))
+			work_batch(thread, &list);
+		if (thread->state != STATE_UP && clock_monotonic_ms() >= thread->test_ms)
+			try_again(thread);
+	}
+
+	refuse_all(thread, &list);
+	/* Here, as it writes to the disk. */
+	thread->store = store_free(thread->store);
+	return NULL;
+}
+
+/* ---- In its user's thread ---- */
+
+int store_thread_new(const char *directory, struct store *store,
+	const struct store_thread_operations *operations, void *userdata, struct store_thread **ret)
+{
+	struct store_thread *thread = calloc(1, sizeof(*thread));
+	int r;
+
+	if (!thread)
+		return -ENOMEM;
+	thread->operations = operations;
+	thread->userdata = userdata;
+	thread->store = store;
+	thread->directory = strdup(directory);
+	r = thread->directory ? mailbox_init(&thread->mailbox) : -ENOMEM;
+	if (r == 0) {
+		r = thread_start(&thread->thread, THREAD_NAME, run, thread);
+		if (r < 0)
+			mailbox_deinit(&thread->mailbox);
+	}
+	if (r < 0) {
+		free(thread->directory);
+		free(thread);
+		return r;
+	}
+	*ret = thread;
+	return 0;
+}
+
+void store_thread_post(struct store_thread *thread, struct mail *work)
+{
+	mailbox_post(&thread->mailbox, work);
+}
+
+struct store_thread *store_thread_free(struct store_thread *thread)
+{
+	if (!thread)
+		return NULL;
+	mailbox_post(&thread->mailbox, &thread->stop);
+	pthread_join(thread->thread, NULL);
+	mailbox_deinit(&thread->mailbox);
+	free(thread->directory);
+	free(thread);
+	return NULL;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The thread that owns a store, as a disk may stall: for the local bus and for the outbox.  It puts
+ * all work that has gathered into one transaction, so that a burst shares one sync of the disk. */
+#pragma once
+
+#include <errno.h>
+
+#include "cleanup.h"
+#include "mailbox.h"
+
+struct store;
+struct store_thread;
+
+/* All are called in the thread. */
+struct store_thread_operations {
+	/* The store is open: before any write(), and again after it was corrupt and begun anew. */
+	void (*opened)(struct store *store, void *userdata);
+
+	/* Puts a piece of work into the open transaction; once more if the transaction has failed.
+	 * 1: something was written; 0: nothing had to be; -errno. */
+	int (*write)(struct store *store, struct mail *work, void *userdata);
+
+	/* The transaction is durable, or (-errno) all of it is undone and `problem` says why.  The
+	 * work is not the thread's any more. */
+	void (*done)(struct mail *work, int error, const char *problem, void *userdata);
+
+	/* The store can be written; or it cannot, and `text` says why and what to do.  Told when it
+	 * changes. */
+	void (*up)(void *userdata);
+	void (*down)(const char *text, void *userdata);
+};
+
+/* With `store`, open, which is the thread's from then on; or with NULL: then the thread opens the
+ * one in `directory`, as often as it takes.  The directory's name is copied.  0 or -errno. */
+int store_thread_new(const char *directory, struct store *store,
+	const struct store_thread_operations *operations, void *userdata,
+	struct store_thread **ret);
+
+/* Hands a piece of work over; it comes back by done(). */
+void store_thread_post(struct store_thread *thread, struct mail *work);
+
+/* Ends the thread and waits for it.  What has not been written is done with -ESHUTDOWN.  Takes
+ * NULL; returns NULL. */
+struct store_thread *store_thread_free(struct store_thread *thread);
+
+/* The same as store_open(), and logs what there is to be told. */
+int store_thread_open(const char *directory, struct store **ret);
