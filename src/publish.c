@@ -119,7 +119,7 @@ static void pending_keep(struct server *server, struct pending *pending, const c
 		refuse(server, pending, why);
 		return;
 	}
-	if (server->outbox_stalled) {
+	if (server->disk_stalled) {
 		refuse(server, pending,
 			"NATS does not take the update, and the disk of the outbox does not "
 			"answer. Try again.");
@@ -136,15 +136,16 @@ static void pending_keep(struct server *server, struct pending *pending, const c
 
 static void pending_on_deadline(struct server *server, struct pending *pending)
 {
-	if (pending->with_outbox) {
-		/* Until it answers no more are given to it: they would pile up. */
-		server->outbox_stalled = true;
-		refuse(server, pending,
-			"NATS has not acknowledged the update, and the disk of the outbox has not "
-			"answered in time. Try again.");
-	} else
-		pending_keep(server, pending,
-			"The bus has not acknowledged the update in time. Try again.");
+	if (server->outbox && !pending->with_outbox) {
+		pending_keep(server, pending, "");
+		return;
+	}
+	/* Until it answers no more are given to it: they would pile up. */
+	server->disk_stalled = true;
+	refuse(server, pending,
+		server->outbox ? "NATS has not acknowledged the update, and the disk of the outbox "
+				 "has not answered in time. Try again."
+			       : "The disk of the store has not answered in time. Try again.");
 }
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
@@ -172,6 +173,22 @@ static int64_t acceptance_us(const struct update *latest)
 	return latest && latest->stored_us >= now_us ? latest->stored_us + 1 : now_us;
 }
 
+/* To the outbox at once if NATS is known to be away.  At the start the bus is not up yet, but as
+ * long as it tells of no problem the update waits there.  The local bus is asked even if it could
+ * not write the last one: the disk may have space again. */
+static void pending_begin(struct server *server, struct pending *pending)
+{
+	bool known_away = !server->bus_up && server->n_problems_told > 0;
+
+	if (server->outbox && known_away)
+		pending_keep(server, pending, "");
+	else if (!server->outbox && server->disk_stalled)
+		refuse(server, pending, "The disk of the store does not answer. Try again.");
+	else
+		pending_send(server, pending);
+	pending_release(server, pending);
+}
+
 void publish_request(
 	struct http_publish *publish, const struct key *key, int64_t time_us, void *userdata)
 {
@@ -191,14 +208,8 @@ void publish_request(
 	pending = pending_new(server, &update, time_us, publish);
 	if (!pending)
 		answer_unavailable(server, publish, "Out of memory. Try again.");
-	/* At the start the bus is not up yet, but as long as it tells of no problem the update
-	 * waits there. */
-	else if (server->bus_up || server->n_problems_told == 0)
-		pending_send(server, pending);
-	else {
-		pending_keep(server, pending, server->bus_problem);
-		pending_release(server, pending);
-	}
+	else
+		pending_begin(server, pending);
 }
 
 int publish_row(struct server *server, const struct update *row)
@@ -271,6 +282,8 @@ void publish_on_answer(struct server *server, struct publication *publication)
 	struct pending *pending = container_of(publication, struct pending, publication);
 
 	pending->with_bus = false;
+	if (!server->outbox)
+		server->disk_stalled = false;
 	if (pending->is_row)
 		queue_on_answer(server, publication);
 	else
@@ -303,7 +316,7 @@ int publish_on_outbox_answer(struct server *server, struct outbox_item *item)
 	struct pending *pending = container_of(item, struct pending, item);
 	int r;
 
-	server->outbox_stalled = false;
+	server->disk_stalled = false;
 	if (item->outcome == OUTBOX_KEPT) {
 		r = queue_take_up(server, &item->kept);
 		if (r < 0)

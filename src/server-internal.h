@@ -129,7 +129,7 @@ struct server {
 	/* The outbox: */
 	struct queue queue;
 	bool outbox_up;
-	bool outbox_stalled;                /* has not answered in time, nor since */
+	bool disk_stalled;                  /* the store has not answered in time, nor since */
 	char outbox_problem[BUS_TEXT_SIZE]; /* while it is down; "": not opened yet */
 	char state_text[3 * BUS_TEXT_SIZE]; /* status.c's */
 

@@ -105,9 +105,13 @@ void status_write_metrics(FILE *file, void *userdata)
 /* What is wrong with the outbox; NULL: nothing, or there has to be none. */
 static const char *outbox_problem(const struct server *server)
 {
-	if (!server->outbox || server->outbox_up)
-		return server->outbox_stalled ? "The disk of the outbox does not answer." : NULL;
-	return server->outbox_problem[0] ? server->outbox_problem : "The outbox is being opened.";
+	if (!server->outbox)
+		return NULL;
+	if (server->disk_stalled)
+		return "Its disk does not answer.";
+	if (server->outbox_up)
+		return NULL;
+	return server->outbox_problem[0] ? server->outbox_problem : "It is being opened.";
 }
 
 const char *status_not_ready(void *userdata)
@@ -117,6 +121,8 @@ const char *status_not_ready(void *userdata)
 
 	if (server->stopping)
 		return "The service is stopping.";
+	if (!server->outbox && server->disk_stalled)
+		return "The disk of the store does not answer.";
 	if (server->bus_up)
 		return NULL;
 	if (!server->outbox)
@@ -133,22 +139,27 @@ const char *status_not_ready(void *userdata)
 
 const char *status_warning(void *userdata)
 {
-	return outbox_problem(userdata);
+	struct server *server = userdata;
+	const char *problem = outbox_problem(server);
+
+	if (!problem)
+		return NULL;
+	snprintf(server->state_text, sizeof(server->state_text), "There is no outbox: %s", problem);
+	return server->state_text;
 }
 
 void status_write_line(char *text, size_t size, void *userdata)
 {
-	const char *problem = status_not_ready(userdata), *warning = status_warning(userdata);
+	const char *problem = status_not_ready(userdata);
 	const struct server *server = userdata;
-	int n;
 
 	if (server->stopping) {
 		snprintf(text, size, "Stopping: %zu streams are left.", hub_streams(server->hub));
 		return;
 	}
-	n = snprintf(text, size, "%zu streams, %zu environments with an update, %zu queued; %s",
+	if (!problem)
+		problem = status_warning(userdata);
+	snprintf(text, size, "%zu streams, %zu environments with an update, %zu queued; %s",
 		hub_streams(server->hub), registry_size(server->registry), queue_size(server),
 		problem ? problem : "bus connected.");
-	if (!problem && warning && n > 0 && (size_t)n < size)
-		snprintf(text + n, size - (size_t)n, " There is no outbox: %s", warning);
 }

@@ -7,12 +7,14 @@ import pytest
 
 sys.dont_write_bytecode = True
 
-pytest.register_assert_rewrite("wire", "sse", "nats", "notify", "daemon")
+pytest.register_assert_rewrite("wire", "sse", "nats", "notify", "daemon", "network", "shim")
 
 import daemon as daemon_module  # noqa: E402
 from daemon import Daemon, fresh_key, program  # noqa: E402
 from nats import NatsServer, find_nats_server  # noqa: E402
+from network import Network  # noqa: E402
 from notify import Notify  # noqa: E402
+from shim import Shim, build  # noqa: E402
 
 
 def pytest_sessionstart(session):
@@ -134,3 +136,23 @@ def on_nats(start):
     daemon = start.daemon(bus="nats", nats_url=server.url)
     with server.client() as client:
         yield OnNats(daemon, server, client)
+
+
+@pytest.fixture
+def network():
+    network = Network()
+    try:
+        yield network
+    finally:
+        network.remove()
+
+
+@pytest.fixture(scope="session")
+def shim_library(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture
+def shim(tmp_path, shim_library):
+    """For a daemon with env=shim.env."""
+    return Shim(tmp_path, shim_library)

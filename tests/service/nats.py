@@ -226,22 +226,26 @@ def find_nats_server():
 class NatsServer:
     """A server that can be stopped, killed and started again on the same port and store."""
 
-    def __init__(self, directory, *, jetstream=True, config="", credentials=None, port=None):
+    def __init__(self, directory, *, jetstream=True, config="", credentials=None, port=None, host="127.0.0.1",
+                 wrapper=(), store=None):
         self.directory = directory
         self.jetstream = jetstream
         self.config = config
         self.credentials = credentials or {}
         self.port = port or free_port()
+        self.host = host
+        self.wrapper = list(wrapper)  # a command that executes what follows it
+        self.store = store or directory / "jetstream"
         self.process = None
 
     @property
     def url(self):
-        return f"nats://127.0.0.1:{self.port}"
+        return f"nats://{self.host}:{self.port}"
 
     def _write_config(self):
-        text = f'listen: "127.0.0.1:{self.port}"\n'
+        text = f'listen: "{self.host}:{self.port}"\n'
         if self.jetstream:
-            text += f'jetstream {{ store_dir: "{self.directory}/jetstream" }}\n'
+            text += f'jetstream {{ store_dir: "{self.store}" }}\n'
         path = self.directory / "nats.conf"
         path.write_text(text + self.config)
         return path
@@ -252,14 +256,16 @@ class NatsServer:
         config = self._write_config()
         with open(self.directory / "nats.log", "ab") as log:
             self.process = subprocess.Popen(
-                [find_nats_server(), "-c", str(config)], stdin=subprocess.DEVNULL, stdout=log,
+                [*self.wrapper, find_nats_server(), "-c", str(config)], stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log)
         if wait:
-            wait_until(self._answers, f"nats-server does not start: {self.log()}")
+            wait_until(self.is_up, f"nats-server does not start: {self.log()}")
         return self
 
-    def _answers(self):
+    def is_up(self):
         assert self.process.poll() is None, f"nats-server ended: {self.log()}"
+        if self.host != "127.0.0.1":
+            return "Server is ready" in self.log()  # cannot be reached from here
         try:
             if "tls" in self.config:
                 socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT).close()
@@ -296,3 +302,38 @@ class NatsServer:
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)
+
+    def forget(self):
+        """Its disk is lost."""
+        assert self.process is None
+        shutil.rmtree(self.store)
+
+
+class Cluster:
+    """Three servers, which keep each stream three times."""
+
+    def __init__(self, start):
+        ports = [free_port() for _ in range(3)]
+        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+        self.servers = [
+            start.nats(start=False, config=(
+                f'server_name: "n{i}"\ncluster {{ name: "test", listen: "127.0.0.1:{port}", routes: [{routes}] }}\n'))
+            for i, port in enumerate(ports)]
+        for server in self.servers:
+            server.start(wait=False)
+        self.wait()
+
+    @property
+    def url(self):
+        return ",".join(server.url for server in self.servers)
+
+    def wait(self):
+        for server in self.servers:
+            wait_until(server.is_up, f"the cluster has no quorum: {server.log()[-2000:]}", 60, 0.2)
+
+    def leader(self):
+        """The server that leads the stream, and the others."""
+        with next(server for server in self.servers if server.process).client() as client:
+            name = wait_until(lambda: client.stream_info()["cluster"].get("leader"), "no leader")
+        return (next(server for server in self.servers if f'"{name}"' in server.config),
+                [server for server in self.servers if f'"{name}"' not in server.config])

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Preloaded into the daemon by tests: lets go wrong what does not do so on demand.  The test and the
+ * daemon share the file $FLAGSSE_SHIM, which holds a struct shim; see shim.py. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+struct shim {
+	_Atomic int64_t clock_offset_s; /* added to CLOCK_REALTIME */
+	_Atomic int64_t disk_stalls;    /* while not 0, syncing a file does not return */
+	_Atomic int64_t fail_at;        /* the so manieth allocation of the main thread from now on
+					   fails, once; 0: none */
+	_Atomic int64_t failures;       /* counts them */
+};
+
+static struct shim nothing;
+static struct shim *shim = &nothing;
+static pid_t main_thread;
+
+__attribute__((constructor)) static void map(void)
+{
+	const char *path = getenv("FLAGSSE_SHIM");
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	void *memory;
+
+	if (fd < 0)
+		abort();
+	memory = mmap(NULL, sizeof(*shim), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (memory == MAP_FAILED)
+		abort();
+	shim = memory;
+	main_thread = getpid();
+}
+
+static void *next(const char *name)
+{
+	void *function = dlsym(RTLD_NEXT, name);
+
+	if (!function)
+		abort();
+	return function;
+}
+
+/* ---- The clock ---- */
+
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	static int (*real)(clockid_t, struct timespec *);
+	int r;
+
+	if (!real)
+		real = (int (*)(clockid_t, struct timespec *))next("clock_gettime");
+	r = real(clock, ret);
+	if (r == 0 && clock == CLOCK_REALTIME)
+		ret->tv_sec += shim->clock_offset_s;
+	return r;
+}
+
+/* ---- The disk ---- */
+
+static void wait_for_disk(void)
+{
+	while (shim->disk_stalls != 0)
+		usleep(10000);
+}
+
+int fdatasync(int fd)
+{
+	wait_for_disk();
+	return ((int (*)(int))next("fdatasync"))(fd);
+}
+
+int fsync(int fd)
+{
+	wait_for_disk();
+	return ((int (*)(int))next("fsync"))(fd);
+}
+
+/* ---- Memory ---- */
+
+#ifndef WITHOUT_MEMORY
+
+/* The C library's own; dlsym() may allocate. */
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t n, size_t size);
+extern void *__libc_realloc(void *memory, size_t size);
+
+static bool fails(void)
+{
+	if (shim->fail_at == 0 || gettid() != main_thread)
+		return false;
+	if (--shim->fail_at > 0)
+		return false;
+	shim->failures++;
+	errno = ENOMEM;
+	return true;
+}
+
+void *malloc(size_t size)
+{
+	return fails() ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *memory, size_t size)
+{
+	return fails() ? NULL : __libc_realloc(memory, size);
+}
+
+#endif
