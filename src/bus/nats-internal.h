@@ -107,6 +107,7 @@ struct nats_bus {
 	bool standard_shape; /* the stream is configured as we would */
 	bool shape_warned;
 	int64_t stream_created;
+	int64_t clock_offset_ms; /* from the monotonic to the wall clock, when last looked */
 	int64_t next_attempt_ms; /* while not connected */
 	int64_t next_check_ms;
 	unsigned checks;   /* counts them */

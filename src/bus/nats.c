@@ -19,12 +19,18 @@
 #define RECONNECT_MIN_MS 100
 #define RECONNECT_MAX_MS 2000
 
+/* What the bus has told must not be lost: where memory is short, it is waited for. */
+#define MEMORY_RETRY_MS 10
+
+/* A clock that is set changes by more than this between two looks; one that is slewed does not. */
+#define CLOCK_JUMP_MS 2000
+
 struct nats_mail *nats_mail_new(enum nats_mail_type type)
 {
 	struct nats_mail *mail;
 
 	while (!(mail = calloc(1, sizeof(*mail))))
-		nats_Sleep(10);
+		nats_Sleep(MEMORY_RETRY_MS);
 	mail->type = type;
 	return mail;
 }
@@ -33,14 +39,16 @@ const char *nats_read_message(natsMsg *message, struct update *ret)
 {
 	const char *subject = natsMsg_GetSubject(message), *problem;
 	size_t prefix = strlen(NATS_SUBJECT_PREFIX);
+	int r;
 
 	if (strncmp(subject, NATS_SUBJECT_PREFIX, prefix) != 0 ||
 		key_parse(subject + prefix, strlen(subject + prefix), &ret->key) < 0)
 		return "its subject does not end with the key of an environment";
-	if (update_parse_message(natsMsg_GetData(message), (size_t)natsMsg_GetDataLength(message),
-		    &ret->time_us, &problem) < 0)
-		return problem;
-	return NULL;
+	while ((r = update_parse_message(natsMsg_GetData(message),
+			(size_t)natsMsg_GetDataLength(message), &ret->time_us, &problem)) ==
+		-ENOMEM)
+		nats_Sleep(MEMORY_RETRY_MS);
+	return r < 0 ? problem : NULL;
 }
 
 static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
@@ -113,11 +121,29 @@ static void try_to_connect(struct nats_bus *bus)
 		clock_monotonic_ms() + (pause < RECONNECT_MAX_MS ? pause : RECONNECT_MAX_MS);
 }
 
+/* nats.c's timers go by the wall clock: set back, they are not due for as long.  And by that clock
+ * the registry has expired what has not. */
+static void check_clock(struct nats_bus *bus)
+{
+	int64_t offset_ms = clock_wall_us() / US_PER_MS - clock_monotonic_ms();
+	int64_t jump_ms = offset_ms - bus->clock_offset_ms;
+
+	bus->clock_offset_ms = offset_ms;
+	if (!bus->connection || (jump_ms < CLOCK_JUMP_MS && jump_ms > -CLOCK_JUMP_MS))
+		return;
+	log_notice(
+		"The system's clock has jumped by %.1f s. The connection to NATS is made anew, and "
+		"all last values are read again.",
+		(double)jump_ms / MS_PER_S);
+	nats_session_end(bus, "The system's clock has jumped.");
+}
+
 /* Does what is due.  Returns when the next thing is, in milliseconds from now. */
 static int do_what_is_due(struct nats_bus *bus)
 {
 	int64_t now = clock_monotonic_ms(), due;
 
+	check_clock(bus);
 	if (!bus->connection && now >= bus->next_attempt_ms)
 		try_to_connect(bus);
 	else if (bus->connection && now >= bus->next_check_ms) {

@@ -2,6 +2,7 @@
 /* POST /sse/environments/{key}/queue-change: an update goes to the bus, and the answer waits for
  * it. */
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +126,7 @@ enum MHD_Result queue_change_answer(struct connection *connection)
 	struct request *request = &connection->request;
 	const char *problem;
 	int64_t time_us;
+	int r;
 
 	if (request->publish.answered)
 		return reply_answer(connection);
@@ -138,8 +140,11 @@ enum MHD_Result queue_change_answer(struct connection *connection)
 		return reply_error(connection, MHD_HTTP_CONTENT_TOO_LARGE,
 			"the body is too large; expected at most 4096 bytes", NULL);
 	}
-	if (update_parse_payload(request->body ? request->body : "", request->body_length, &time_us,
-		    &problem) < 0)
+	r = update_parse_payload(
+		request->body ? request->body : "", request->body_length, &time_us, &problem);
+	if (r == -ENOMEM)
+		return reply_unavailable(connection, "out of memory; try again");
+	if (r < 0)
 		return reply_error(connection, MHD_HTTP_UNPROCESSABLE_CONTENT, problem, NULL);
 	return publish(connection, time_us);
 }

@@ -14,6 +14,8 @@
 #define EXPECTED_VALUE                                                                             \
 	"; expected ISO 8601 (\"2023-01-12T18:06:42.028060+00:00\") or a number of seconds"
 
+#define JSON_MEMORY 65536
+
 int64_t update_order(const struct update *update)
 {
 	return update->time_us < update->stored_us ? update->time_us : update->stored_us;
@@ -50,9 +52,11 @@ static int read_number_of_message(long double number, int64_t *ret_us)
 /* The text of the number as it was sent, not the double that json-c made of it: that has 53 bits,
  * too few for microseconds after the year 2255.  Neither json-c nor this program calls setlocale(),
  * so that the decimal point of strtold() is a point. */
-static long double double_as_sent(json_object *value)
+static int read_double(json_object *value, read_number *from_number, int64_t *ret_us)
 {
-	return strtold(json_object_get_string(value), NULL);
+	const char *text = json_object_get_string(value);
+
+	return text ? from_number(strtold(text, NULL), ret_us) : -ENOMEM;
 }
 
 static int time_from_value(json_object *value, read_number *from_number, int64_t *ret_us)
@@ -65,7 +69,7 @@ static int time_from_value(json_object *value, read_number *from_number, int64_t
 		/* Saturates: what int64_t does not hold is out of range all the same. */
 		return from_number(json_object_get_int64(value), ret_us);
 	case json_type_double:
-		return from_number(double_as_sent(value), ret_us);
+		return read_double(value, from_number, ret_us);
 	default:
 		return -EINVAL;
 	}
@@ -102,25 +106,40 @@ static bool is_lenient_json(const char *text, size_t length)
 	return false;
 }
 
-/* The parsed text, or NULL; it has to be freed with json_object_put(). */
-static json_object *parse_json(const char *text, size_t length)
+/* json-c crashes where it finds no memory for the name of a member (0.16 does).  So there has to be
+ * more than it needs for a body of ours. */
+static bool has_memory_for_json(void)
 {
-	json_tokener *tokener;
-	json_object *object;
+	void *volatile reserve = malloc(JSON_MEMORY); /* or the compiler leaves it out */
 
-	if (length > INT32_MAX || is_lenient_json(text, length))
-		return NULL;
-
-	tokener = json_tokener_new();
-	if (!tokener)
-		return NULL;
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	object = json_tokener_parse_ex(tokener, text, (int)length);
-	json_tokener_free(tokener);
-	return object;
+	free(reserve);
+	return reserve != NULL;
 }
 
-/* 0 and the time in *ret_time_us, or -EBADMSG and *ret_problem. */
+/* 0 and *ret, which has to be freed with json_object_put(); -EBADMSG: not JSON, or no more than
+ * "null"; -ENOMEM, which json-c tells by errno only. */
+static int parse_json(const char *text, size_t length, json_object **ret)
+{
+	json_tokener *tokener;
+	int error;
+
+	if (length > INT32_MAX || is_lenient_json(text, length))
+		return -EBADMSG;
+
+	tokener = has_memory_for_json() ? json_tokener_new() : NULL;
+	if (!tokener)
+		return -ENOMEM;
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	errno = 0;
+	*ret = json_tokener_parse_ex(tokener, text, (int)length);
+	error = errno;
+	json_tokener_free(tokener);
+	if (*ret)
+		return 0;
+	return error == ENOMEM ? -ENOMEM : -EBADMSG;
+}
+
+/* 0 and the time in *ret_time_us, or -EBADMSG and *ret_problem, or -ENOMEM. */
 static int time_from_object(json_object *object, read_number *from_number, int64_t *ret_time_us,
 	const char **ret_problem)
 {
@@ -137,8 +156,8 @@ static int time_from_object(json_object *object, read_number *from_number, int64
 	}
 
 	r = time_from_value(value, from_number, ret_time_us);
-	if (r == 0)
-		return 0;
+	if (r == 0 || r == -ENOMEM)
+		return r;
 	*ret_problem = r == -ERANGE ? "updated_at is not between the years 2000 and 2999"
 				    : "updated_at is not a time" EXPECTED_VALUE;
 	return -EBADMSG;
@@ -155,10 +174,10 @@ static int parse(const char *body, size_t length, read_number *from_number, int6
 		return -EBADMSG;
 	}
 
-	object = parse_json(body, length);
-	if (!object) {
+	r = parse_json(body, length, &object);
+	if (r < 0) {
 		*ret_problem = "the body is not valid JSON" EXPECTED;
-		return -EBADMSG;
+		return r;
 	}
 
 	r = time_from_object(object, from_number, ret_time_us, ret_problem);

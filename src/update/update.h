@@ -38,8 +38,8 @@ bool update_is_expired(const struct update *update, int64_t now_us);
 size_t update_format_payload(int64_t time_us, char ret_payload[static UPDATE_PAYLOAD_SIZE]);
 
 /* Reads `updated_at` from a JSON object, as ISO 8601 text or as a number; other members are
- * ignored. 0, or -EBADMSG with *ret_problem set to a static text: what is wrong, what is expected.
- */
+ * ignored. 0, or -EBADMSG with *ret_problem set to a static text: what is wrong, what is expected;
+ * or -ENOMEM. */
 int update_parse_payload(
 	const char *body, size_t length, int64_t *ret_time_us, const char **ret_problem);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Preloaded into the daemon by tests: lets go wrong what does not do so on demand.  The test and the
- * daemon share the file $FLAGSSE_SHIM, which holds a struct shim; see shim.py. */
+/* Preloaded into the daemon by tests: lets go wrong what does not do so on demand.  The test and
+ * the daemon share the file $FLAGSSE_SHIM, which holds a struct shim; see shim.py. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,6 +13,9 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+
+struct json_object;
+struct json_tokener;
 
 struct shim {
 	_Atomic int64_t clock_offset_s; /* added to CLOCK_REALTIME */
@@ -65,6 +69,30 @@ int clock_gettime(clockid_t clock, struct timespec *ret)
 	return r;
 }
 
+/* nats.c waits by that clock, too.  In slices, as the clock may be set meanwhile; POSIX allows to
+ * return early. */
+int pthread_cond_timedwait(
+	pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *until)
+{
+	struct timespec now, slice;
+	int r;
+
+	clock_gettime(CLOCK_MONOTONIC, &slice);
+	slice.tv_nsec += 20000000;
+	if (slice.tv_nsec >= 1000000000) {
+		slice.tv_sec++;
+		slice.tv_nsec -= 1000000000;
+	}
+	r = pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, &slice);
+	if (r != ETIMEDOUT)
+		return r;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec > until->tv_sec ||
+			       (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec)
+		       ? ETIMEDOUT
+		       : 0;
+}
+
 /* ---- The disk ---- */
 
 static void wait_for_disk(void)
@@ -94,9 +122,11 @@ extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *memory, size_t size);
 
+static _Thread_local bool within_json;
+
 static bool fails(void)
 {
-	if (shim->fail_at == 0 || gettid() != main_thread)
+	if (shim->fail_at == 0 || gettid() != main_thread || within_json)
 		return false;
 	if (--shim->fail_at > 0)
 		return false;
@@ -118,6 +148,19 @@ void *calloc(size_t n, size_t size)
 void *realloc(void *memory, size_t size)
 {
 	return fails() ? NULL : __libc_realloc(memory, size);
+}
+
+/* json-c crashes if it finds no memory for the name of a member; see has_memory_for_json(). */
+struct json_object *json_tokener_parse_ex(
+	struct json_tokener *tokener, const char *text, int length)
+{
+	struct json_object *object;
+
+	within_json = true;
+	object = ((struct json_object * (*)(struct json_tokener *, const char *, int))
+			next("json_tokener_parse_ex"))(tokener, text, length);
+	within_json = false;
+	return object;
 }
 
 #endif
