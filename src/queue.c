@@ -59,6 +59,11 @@ static struct row *queue_add(struct server *server, const struct update *update)
 		return NULL;
 	}
 	TAILQ_INSERT_TAIL(&server->queue.list, row, link);
+	/* If it is away, that has been said. */
+	if (queue_size(server) == 1 && server->bus_up)
+		log_warning(
+			"NATS does not acknowledge updates in time. They are kept in the outbox "
+			"until it does.");
 	return row;
 }
 

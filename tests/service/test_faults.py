@@ -16,7 +16,7 @@ from nats import Cluster
 from network import ADDRESSES
 from sse import Refused
 from test_jetstream import payload
-from test_outbox import fill, inside, on_tmpfs, queued, refused, wait_away, wait_empty, wait_ready
+from test_outbox import PRIVATE, fill, inside, on_tmpfs, queued, refused, wait_away, wait_empty, wait_ready
 from wire import wait_until
 
 
@@ -273,6 +273,30 @@ def test_half_open_peer(start, network, tmp_path, key):
     finally:
         peer.kill()
         peer.wait()
+
+
+def test_name_of_nats_changes(start, tmp_path, key):
+    """It is resolved again with each attempt to connect."""
+    etc = tmp_path / "etc"
+    subprocess.run(["cp", "-r", "/etc", str(etc)], check=False, capture_output=True)  # what one may read
+    hosts = etc / "hosts"
+    hosts.write_text("127.0.0.2 nats.test\n")
+    server = start.nats(host="127.0.0.2")
+    daemon = start.daemon(bus="nats", nats_url=f"nats://nats.test:{server.port}", wrapper=[
+        *PRIVATE, "sh", "-euc", 'mount --bind "$1" /etc; shift; exec "$@"', "sh", str(etc)])
+    with daemon.stream(key) as stream:
+        time_us = daemon.publish(key)
+        assert stream.event() == time_us
+        server.kill()
+        moved = start.nats(host="127.0.0.3", port=server.port)
+        queued_us = daemon.queue(key)
+        assert stream.event() == queued_us
+        hosts.write_text("127.0.0.3 nats.test\n")
+        wait_ready(daemon)
+        wait_empty(daemon)
+        assert moved.process
+        time_us = daemon.publish(key)
+        assert stream.event() == time_us
 
 
 # The daemon itself

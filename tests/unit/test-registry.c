@@ -43,13 +43,15 @@ static int64_t latest_time(struct registry *registry, const char *name, int64_t 
 }
 
 /* One after the other into the same environment: the verdict of each. */
-static const struct {
+struct offer {
 	const char *what;
 	int64_t time, stored; /* seconds from T0 */
 	uint64_t sequence;
 	int verdict;
 	int64_t latest; /* afterwards */
-} order[] = {
+};
+
+static const struct offer order[] = {
 	{"the first", 0, 1, 1, REGISTRY_NEWER, 0},
 	{"the same again", 0, 1, 1, REGISTRY_SAME, 0},
 	{"a newer one", 10, 11, 2, REGISTRY_NEWER, 10},
@@ -64,22 +66,48 @@ static const struct {
 	{"older than one that had expired by then", 35, 42 + 3600, 3, REGISTRY_NEWER, 35},
 };
 
-START_TEST(orders_updates)
+static void check_offers(const struct offer *offers, size_t n)
 {
 	_cleanup_(registry_freep) struct registry *registry = NULL;
 
 	ck_assert_int_eq(registry_new(&registry), 0);
-	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
-		int64_t stored = T0 + order[i].stored * US_PER_S;
+	for (size_t i = 0; i < n; i++) {
+		int64_t stored = T0 + offers[i].stored * US_PER_S;
 		int verdict = offer(registry,
-			make("env", T0 + order[i].time * US_PER_S, stored, order[i].sequence));
+			make("env", T0 + offers[i].time * US_PER_S, stored, offers[i].sequence));
 
 		ck_assert_msg(
-			verdict == order[i].verdict, "%s: verdict %d", order[i].what, verdict);
+			verdict == offers[i].verdict, "%s: verdict %d", offers[i].what, verdict);
 		ck_assert_msg(
-			latest_time(registry, "env", stored) == T0 + order[i].latest * US_PER_S,
-			"%s: the wrong one is the latest", order[i].what);
+			latest_time(registry, "env", stored) == T0 + offers[i].latest * US_PER_S,
+			"%s: the wrong one is the latest", offers[i].what);
 	}
+}
+
+START_TEST(orders_updates)
+{
+	check_offers(order, sizeof(order) / sizeof(order[0]));
+}
+END_TEST
+
+/* What the outbox holds has no number, and the time at which this node accepted it. */
+static const struct offer queued[] = {
+	{"in the outbox", 10, 11, 0, REGISTRY_NEWER, 10},
+	{"an older one on the bus, however its clock goes", 9, 30, 7, REGISTRY_OLDER, 10},
+	{"far ahead on the bus, but stored before", 900000, 9, 8, REGISTRY_OLDER, 10},
+	{"arrives on the bus", 10, 40, 9, REGISTRY_SAME, 10},
+	{"another, far ahead", 900000, 50, 0, REGISTRY_NEWER, 900000},
+	{"arrives: no news, though it comes later now", 900000, 60, 10, REGISTRY_SAME, 900000},
+	{"older than when that arrived", 55, 70, 11, REGISTRY_OLDER, 900000},
+	{"a newer one", 61, 71, 12, REGISTRY_NEWER, 61},
+	{"from the outbox again: the bus has it", 61, 61, 0, REGISTRY_SAME, 61},
+	{"an older one in the outbox", 60, 80, 0, REGISTRY_OLDER, 61},
+	{"the bus's clock has jumped back", 90, 65, 13, REGISTRY_NEWER, 90},
+};
+
+START_TEST(orders_what_is_queued)
+{
+	check_offers(queued, sizeof(queued) / sizeof(queued[0]));
 }
 END_TEST
 
@@ -229,6 +257,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(tests, orders_updates);
+	tcase_add_test(tests, orders_what_is_queued);
 	tcase_add_test(tests, keeps_environments_apart);
 	tcase_add_test(tests, expires);
 	tcase_add_test(tests, being_written_back_prolongs_life);

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The outbox, as its user sees it: items in, events out. */
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "bus/bus.h"
+#include "bus/outbox.h"
+#include "clock.h"
+#include "log.h"
+
+#define BURST      3000 /* more than one transaction takes */
+#define TIMEOUT_MS 30000
+
+static char directory[64], state[96];
+static struct mailbox inbox;
+static struct mail_list arrived; /* taken from the inbox, and not looked at yet */
+static struct outbox *outbox;
+
+/* ---- Events ---- */
+
+/* The next one, or NULL if there is none within the time. */
+static struct bus_event *try_next(int timeout_ms)
+{
+	struct pollfd pollfd = {.fd = mailbox_fd(&inbox), .events = POLLIN};
+	struct mail *mail;
+
+	if (STAILQ_EMPTY(&arrived)) {
+		poll(&pollfd, 1, timeout_ms);
+		mailbox_take(&inbox, &arrived);
+	}
+	if (STAILQ_EMPTY(&arrived))
+		return NULL;
+	mail = STAILQ_FIRST(&arrived);
+	STAILQ_REMOVE_HEAD(&arrived, link);
+	return container_of(mail, struct bus_event, mail);
+}
+
+/* The next one, which has to be of this type. */
+static struct bus_event next(enum bus_event_type type)
+{
+	struct bus_event *event = try_next(TIMEOUT_MS);
+	struct bus_event copy;
+
+	ck_assert_ptr_nonnull(event);
+	copy = *event;
+	free(event);
+	ck_assert_msg(copy.type == type, "event %d, not %d: %s", copy.type, type, copy.text);
+	return copy;
+}
+
+static void expect_row(const char *key, int64_t time_us, int64_t stored_us, uint64_t sequence)
+{
+	struct bus_event event = next(BUS_OUTBOX_ROW);
+
+	ck_assert_str_eq(event.update.key.text, key);
+	ck_assert_int_eq(event.update.time_us, time_us);
+	ck_assert_int_eq(event.update.stored_us, stored_us);
+	ck_assert_uint_eq(event.update.sequence, sequence);
+}
+
+static void expect_empty(void)
+{
+	next(BUS_OUTBOX_BEGIN);
+	next(BUS_OUTBOX_END);
+	next(BUS_OUTBOX_UP);
+}
+
+/* ---- The outbox ---- */
+
+static void set_up(void)
+{
+	snprintf(directory, sizeof(directory), "/tmp/flagsse-test-outbox-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(state, sizeof(state), "%s/state", directory);
+	ck_assert_int_eq(mailbox_init(&inbox), 0);
+	STAILQ_INIT(&arrived);
+	log_set_level(LOG_ERR);
+	ck_assert_int_eq(outbox_new(state, &inbox, &outbox), 0);
+}
+
+static void empty_directory(const char *path)
+{
+	DIR *stream = opendir(path);
+	struct dirent *entry;
+
+	while (stream && (entry = readdir(stream)))
+		unlinkat(dirfd(stream), entry->d_name, 0);
+	if (stream)
+		closedir(stream);
+	rmdir(path);
+}
+
+static void tear_down(void)
+{
+	struct bus_event *event;
+
+	outbox = outbox_free(outbox);
+	while ((event = try_next(0)))
+		free(event);
+	mailbox_deinit(&inbox);
+	empty_directory(state);
+	empty_directory(directory);
+}
+
+static void restart(void)
+{
+	outbox = outbox_free(outbox);
+	ck_assert_ptr_null(try_next(50));
+	ck_assert_int_eq(outbox_new(state, &inbox, &outbox), 0);
+}
+
+static void prepare(struct outbox_item *item, const char *key, int64_t time_us, int64_t stored_us)
+{
+	*item = (struct outbox_item){.update = {.time_us = time_us, .stored_us = stored_us}};
+	ck_assert_int_eq(key_parse(key, strlen(key), &item->update.key), 0);
+}
+
+/* What becomes of it.  `kept` may be NULL. */
+static enum outbox_outcome keep(
+	const char *key, int64_t time_us, int64_t stored_us, struct update *ret_kept)
+{
+	struct outbox_item item;
+
+	prepare(&item, key, time_us, stored_us);
+	outbox_keep(outbox, &item);
+	ck_assert_ptr_eq(next(BUS_OUTBOX_ANSWER).item, &item);
+	if (ret_kept)
+		*ret_kept = item.kept;
+	return item.outcome;
+}
+
+START_TEST(keeps_the_newest)
+{
+	struct update kept;
+
+	expect_empty();
+	ck_assert_int_eq(keep("a", 10, 100, &kept), OUTBOX_KEPT);
+	ck_assert_uint_eq(kept.sequence, 1);
+	ck_assert_int_eq(keep("b", 10, 100, NULL), OUTBOX_KEPT);
+	ck_assert_int_eq(keep("a", 10, 101, NULL), OUTBOX_STALE);
+	ck_assert_int_eq(keep("a", 9, 102, NULL), OUTBOX_STALE);
+	ck_assert_int_eq(keep("a", 11, 103, NULL), OUTBOX_KEPT);
+	restart();
+	next(BUS_OUTBOX_BEGIN);
+	expect_row("b", 10, 100, 2);
+	expect_row("a", 11, 103, 3);
+	next(BUS_OUTBOX_END);
+	next(BUS_OUTBOX_UP);
+}
+END_TEST
+
+/* What is accepted later has the later time: else a clock that is set back would make all that
+ * comes stale. */
+START_TEST(is_not_misled_by_clocks)
+{
+	struct update kept;
+
+	expect_empty();
+	ck_assert_int_eq(keep("a", 1000, 1001, NULL), OUTBOX_KEPT);
+	ck_assert_int_eq(keep("a", 1010, 500, &kept), OUTBOX_KEPT);
+	ck_assert_int_eq(kept.stored_us, 1002);
+	/* A publisher far ahead counts as of when it was accepted. */
+	ck_assert_int_eq(keep("a", 99999, 1100, NULL), OUTBOX_KEPT);
+	ck_assert_int_eq(keep("a", 1100, 1200, NULL), OUTBOX_STALE);
+	ck_assert_int_eq(keep("a", 1101, 1200, NULL), OUTBOX_KEPT);
+}
+END_TEST
+
+START_TEST(drops_what_has_arrived)
+{
+	struct update first, second, other;
+
+	expect_empty();
+	keep("a", 10, 100, &first);
+	keep("a", 11, 101, &second);
+	keep("b", 10, 102, &other);
+	ck_assert_int_eq(outbox_drop(outbox, &first), 0);
+	ck_assert_int_eq(outbox_drop(outbox, &other), 0);
+	/* Whether the removals are done only the next answer tells. */
+	ck_assert_int_eq(keep("c", 1, 2, NULL), OUTBOX_KEPT);
+	restart();
+	next(BUS_OUTBOX_BEGIN);
+	expect_row("a", 11, 101, 2);
+	expect_row("c", 1, 2, 4);
+	next(BUS_OUTBOX_END);
+}
+END_TEST
+
+START_TEST(answers_a_burst_in_order)
+{
+	struct outbox_item *items = calloc(BURST, sizeof(*items));
+
+	ck_assert_ptr_nonnull(items);
+	expect_empty();
+	for (int i = 0; i < BURST; i++)
+		prepare(&items[i], "a", i + 1, BURST);
+	for (int i = 0; i < BURST; i++)
+		outbox_keep(outbox, &items[i]);
+	for (int i = 0; i < BURST; i++) {
+		struct bus_event event = next(BUS_OUTBOX_ANSWER);
+
+		if (event.item != &items[i] || items[i].outcome != OUTBOX_KEPT)
+			ck_abort_msg("answer %d", i);
+	}
+	free(items);
+}
+END_TEST
+
+/* Each item comes back, and no removal is left behind. */
+START_TEST(gives_all_back_at_the_end)
+{
+	struct outbox_item *items = calloc(BURST, sizeof(*items));
+	struct update none = {0};
+	int n = 0;
+
+	ck_assert_ptr_null(outbox_free(NULL));
+	ck_assert_ptr_nonnull(items);
+	for (int i = 0; i < BURST; i++) {
+		prepare(&items[i], "a", i + 1, BURST);
+		outbox_keep(outbox, &items[i]);
+		ck_assert_int_eq(outbox_drop(outbox, &none), 0);
+	}
+	outbox = outbox_free(outbox);
+	for (struct bus_event *event; (event = try_next(0)); free(event))
+		n += event->type == BUS_OUTBOX_ANSWER;
+	ck_assert_int_eq(n, BURST);
+	ck_assert_int_eq(items[BURST - 1].outcome, OUTBOX_FAILED);
+	ck_assert_ptr_nonnull(strstr(items[BURST - 1].problem, "stopping"));
+	free(items);
+}
+END_TEST
+
+/* Told once; items are refused with the reason; as soon as it can be opened, it is. */
+START_TEST(is_opened_when_it_can_be)
+{
+	struct outbox_item item;
+	struct bus_event event;
+
+	expect_empty();
+	outbox = outbox_free(outbox);
+	empty_directory(state);
+	ck_assert_int_eq(symlink("/nonexistent/place", state), 0);
+	ck_assert_int_eq(outbox_new(state, &inbox, &outbox), 0);
+	event = next(BUS_OUTBOX_DOWN);
+	ck_assert_ptr_nonnull(strstr(event.text, state));
+	prepare(&item, "a", 1, 2);
+	outbox_keep(outbox, &item);
+	next(BUS_OUTBOX_ANSWER);
+	ck_assert_int_eq(item.outcome, OUTBOX_FAILED);
+	ck_assert_ptr_nonnull(strstr(item.problem, "cannot be opened"));
+	ck_assert_ptr_null(try_next(1500));
+	ck_assert_int_eq(unlink(state), 0);
+	expect_empty();
+	ck_assert_int_eq(keep("a", 1, 2, NULL), OUTBOX_KEPT);
+}
+END_TEST
+
+/* The disk is full.  Nothing may be asserted until that ends: Check writes to a file, too. */
+START_TEST(says_that_the_disk_is_full)
+{
+	struct outbox_item items[2];
+	struct bus_event *events[4];
+	struct rlimit before, limit;
+
+	expect_empty();
+	prepare(&items[0], "a", 1, 2);
+	prepare(&items[1], "b", 1, 2);
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &before);
+	limit = before;
+	limit.rlim_cur = 1;
+	setrlimit(RLIMIT_FSIZE, &limit);
+	outbox_keep(outbox, &items[0]);
+	events[0] = try_next(TIMEOUT_MS);
+	events[1] = try_next(TIMEOUT_MS);
+	outbox_keep(outbox, &items[1]);
+	events[2] = try_next(TIMEOUT_MS);
+	events[3] = try_next(50);
+	setrlimit(RLIMIT_FSIZE, &before);
+
+	ck_assert(events[0] && events[1] && events[2] && !events[3]);
+	ck_assert_int_eq(events[0]->type, BUS_OUTBOX_DOWN);
+	ck_assert_ptr_nonnull(strstr(events[0]->text, "Free space"));
+	for (int i = 0; i < 2; i++) {
+		ck_assert_ptr_eq(events[i + 1]->item, &items[i]);
+		ck_assert_int_eq(items[i].outcome, OUTBOX_FAILED);
+		ck_assert_ptr_nonnull(strstr(items[i].problem, "File too large"));
+	}
+	for (int i = 0; i < 3; i++)
+		free(events[i]);
+
+	outbox_keep(outbox, &items[1]);
+	next(BUS_OUTBOX_UP);
+	ck_assert_ptr_eq(next(BUS_OUTBOX_ANSWER).item, &items[1]);
+	ck_assert_int_eq(items[1].outcome, OUTBOX_KEPT);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *all = suite_create("outbox");
+	TCase *cases = tcase_create("outbox");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(cases, set_up, tear_down);
+	tcase_add_test(cases, keeps_the_newest);
+	tcase_add_test(cases, is_not_misled_by_clocks);
+	tcase_add_test(cases, drops_what_has_arrived);
+	tcase_add_test(cases, answers_a_burst_in_order);
+	tcase_add_test(cases, gives_all_back_at_the_end);
+	tcase_add_test(cases, is_opened_when_it_can_be);
+	tcase_add_test(cases, says_that_the_disk_is_full);
+	tcase_set_timeout(cases, 30);
+	suite_add_tcase(all, cases);
+	runner = srunner_create(all);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
