@@ -280,8 +280,7 @@ static int server_start(struct server *server, const struct config *config)
 	descriptors_share((size_t)config->streams_max_streams, &server->shares);
 	if ((r = registry_new(&server->registry)) < 0 || (r = add_sources(server)) < 0 ||
 		(r = updates_init(server)) < 0 || (r = publish_init(server)) < 0 ||
-		(r = queue_init(server)) < 0 ||
-		(r = start_hub(server, config, &inherited)) < 0 ||
+		(r = queue_init(server)) < 0 || (r = start_hub(server, config, &inherited)) < 0 ||
 		(r = start_http(server, config, server->shares.http)) < 0 ||
 		(r = start_notify(server)) < 0 ||
 		(r = start_listening(server, config, &inherited)) < 0)

@@ -120,7 +120,8 @@ static void on_outbox_down(struct server *server, const char *text)
 {
 	server->outbox_up = false;
 	snprintf(server->outbox_problem, sizeof(server->outbox_problem), "%s", text);
-	log_error("There is no outbox: %s Updates are refused while NATS is away.", text);
+	log_with(LOG_ERR, (&(struct log_fields){.message_id = MESSAGE_OUTBOX_DOWN}),
+		"There is no outbox: %s Updates are refused while NATS is away.", text);
 	notify_status(server->notify);
 }
 
@@ -150,6 +151,9 @@ static int act_upon(struct server *server, const struct bus_event *event)
 		break;
 	case BUS_DOWN:
 		on_down(server, event->text);
+		break;
+	case BUS_LOST:
+		publish_write_back(server, &event->update);
 		break;
 	case BUS_SKIPPED:
 		on_skipped(server, event->text);

@@ -47,6 +47,11 @@ void bus_post_update(struct mailbox *inbox, const struct update *update)
 	post_with_update(inbox, BUS_UPDATE, update);
 }
 
+void bus_post_lost(struct mailbox *inbox, const struct update *update)
+{
+	post_with_update(inbox, BUS_LOST, update);
+}
+
 void bus_post_outbox_row(struct mailbox *inbox, const struct update *update)
 {
 	post_with_update(inbox, BUS_OUTBOX_ROW, update);

@@ -23,8 +23,10 @@ enum bus_event_type {
 	BUS_SYNC_END,   /* that was all of them; what comes now is new */
 	BUS_UP,         /* connected, last values read: updates come and can be published */
 	BUS_DOWN,       /* neither, until BUS_UP; `text` says why and what to do */
-	BUS_SKIPPED,    /* a message that is no update; `text` says what is wrong with it */
-	BUS_ANSWER,     /* `publication` comes back, its outcome filled in */
+	BUS_LOST,    /* `update` was acknowledged, and is gone before it was told: publish it again;
+			its stored_us is when it was accepted */
+	BUS_SKIPPED, /* a message that is no update; `text` says what is wrong with it */
+	BUS_ANSWER,  /* `publication` comes back, its outcome filled in */
 
 	/* From the outbox (outbox.h), which is no bus but shares the mailbox: */
 	BUS_OUTBOX_BEGIN,  /* all that it holds follows, as BUS_OUTBOX_ROW */

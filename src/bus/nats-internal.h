@@ -63,8 +63,13 @@ struct subject {
 		flying_with;         /* publications that `flying` replaces: they fare as it does */
 	struct publication *waiting; /* the next to be sent; NULL: none */
 	struct mail_list waiting_with;
-	unsigned conflicts; /* of `flying`, in a row */
-	unsigned checks;    /* bus.checks when `flying` was sent */
+	int64_t told_time_us;  /* of the last that the consumer has told since the values were */
+	int64_t told_order_us; /* read; INT64_MIN: none */
+	bool is_unseen;        /* JetStream has acknowledged `unseen`, and not told it yet */
+	struct update unseen;
+	unsigned unseen_checks; /* bus.checks when that was */
+	unsigned conflicts;     /* of `flying`, in a row */
+	unsigned checks;        /* bus.checks when `flying` was sent */
 };
 
 /* What callbacks about a connection get: it outlives the connection, whose address may be that of
@@ -162,8 +167,19 @@ void nats_publish_fail_all(struct nats_bus *bus, const char *why);
 void nats_subject_seen(struct nats_bus *bus, const struct key *key, uint64_t sequence,
 	const struct update *update);
 
+/* The consumer has told it, so main knows it, too. */
+void nats_subject_told(struct nats_bus *bus, const struct update *update);
+
+/* All last values have been read.  What was acknowledged and is not among them has been lost: main
+ * is told. */
+void nats_subjects_find_lost(struct nats_bus *bus);
+
+/* Whether something was acknowledged a while ago and has not been told since. */
+bool nats_subjects_unseen(const struct nats_bus *bus);
+
 /* Forgets what was stored up to then: as it has expired, or (INT64_MAX) as all is read anew. */
 void nats_subjects_forget(struct nats_bus *bus, int64_t stored_until_us);
+void nats_subjects_free(struct nats_bus *bus);
 
 /* How many messages the stream has at least, if it has kept them for an hour. */
 uint64_t nats_subjects_alive(const struct nats_bus *bus);

@@ -41,6 +41,7 @@ static struct subject *subject_get(struct nats_bus *bus, const struct key *key)
 		return NULL;
 	subject->key = *key;
 	subject->order_us = INT64_MIN;
+	subject->told_order_us = INT64_MIN;
 	STAILQ_INIT(&subject->flying_with);
 	STAILQ_INIT(&subject->waiting_with);
 	HASH_ADD_KEYPTR(hh, bus->subjects, subject->key.text, subject->key.length, subject);
@@ -56,7 +57,9 @@ static void subject_forget(struct nats_bus *bus, struct subject *subject)
 	subject->last_sequence = 0;
 	subject->order_us = INT64_MIN;
 	subject->stored_us = 0;
-	if (subject->flying || subject->waiting)
+	subject->told_time_us = 0;
+	subject->told_order_us = INT64_MIN;
+	if (subject->flying || subject->waiting || subject->is_unseen)
 		return;
 	HASH_DEL(bus->subjects, subject);
 	free(subject);
@@ -71,6 +74,15 @@ void nats_subjects_forget(struct nats_bus *bus, int64_t stored_until_us)
 			subject_forget(bus, subject);
 }
 
+void nats_subjects_free(struct nats_bus *bus)
+{
+	struct subject *subject, *next;
+
+	HASH_ITER (hh, bus->subjects, subject, next)
+		subject->is_unseen = false;
+	nats_subjects_forget(bus, INT64_MAX);
+}
+
 void nats_subject_seen(
 	struct nats_bus *bus, const struct key *key, uint64_t sequence, const struct update *update)
 {
@@ -82,6 +94,61 @@ void nats_subject_seen(
 	subject->last_sequence = sequence;
 	subject->order_us = update ? update_order(update) : INT64_MIN;
 	subject->stored_us = update ? update->stored_us : 0;
+}
+
+/* ---- Acknowledged, and not told yet ---- */
+
+/* Whether what the consumer has told is this update, or comes after it. */
+static bool subject_has_told(const struct subject *subject, const struct update *update)
+{
+	return subject->told_time_us == update->time_us ||
+	       subject->told_order_us >= update_order(update);
+}
+
+void nats_subject_told(struct nats_bus *bus, const struct update *update)
+{
+	struct subject *subject = subject_find(bus, &update->key);
+
+	if (!subject)
+		return;
+	subject->told_time_us = update->time_us;
+	subject->told_order_us = update_order(update);
+	if (subject->is_unseen && subject_has_told(subject, &subject->unseen))
+		subject->is_unseen = false;
+}
+
+/* The stream may be deleted before it has told what it has acknowledged; then nobody else knows. */
+static void subject_await(
+	struct nats_bus *bus, struct subject *subject, const struct update *update)
+{
+	if (subject_has_told(subject, update) ||
+		(subject->is_unseen && !update_is_newer(update, &subject->unseen)))
+		return;
+	subject->is_unseen = true;
+	subject->unseen = *update;
+	subject->unseen_checks = bus->checks;
+}
+
+void nats_subjects_find_lost(struct nats_bus *bus)
+{
+	struct subject *subject, *next;
+
+	HASH_ITER (hh, bus->subjects, subject, next)
+		if (subject->is_unseen) {
+			subject->is_unseen = false;
+			bus_post_lost(bus->inbox, &subject->unseen);
+		}
+}
+
+bool nats_subjects_unseen(const struct nats_bus *bus)
+{
+	struct subject *subject, *next;
+
+	/* From one check to the next, at least. */
+	HASH_ITER (hh, bus->subjects, subject, next)
+		if (subject->is_unseen && bus->checks - subject->unseen_checks > 1)
+			return true;
+	return false;
 }
 
 uint64_t nats_subjects_alive(const struct nats_bus *bus)
@@ -299,6 +366,7 @@ static void subject_on_stored(struct nats_bus *bus, struct subject *subject, uin
 {
 	struct update stored = subject->flying->update;
 
+	subject_await(bus, subject, &stored);
 	/* When it was stored the consumer tells, or has told; until then it is about now. */
 	stored.stored_us = clock_wall_us();
 	if (sequence > subject->last_sequence)

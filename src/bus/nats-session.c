@@ -290,6 +290,7 @@ static void end_sync_if_complete(struct nats_bus *bus)
 	if (!bus->up)
 		bus_post_event(bus->inbox, BUS_UP);
 	bus->up = true;
+	nats_subjects_find_lost(bus);
 	bus_post_event(bus->inbox, BUS_SYNC_END);
 	nats_publish_held(bus);
 }
@@ -333,8 +334,10 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 	if (mail->problem)
 		bus_post_text(bus->inbox, BUS_SKIPPED, "number %" PRIu64 ": %s", update->sequence,
 			mail->problem);
-	else
+	else {
+		nats_subject_told(bus, update);
 		bus_post_update(bus->inbox, update);
+	}
 	end_sync_if_complete(bus);
 }
 
@@ -376,12 +379,14 @@ void nats_session_check(struct nats_bus *bus)
 	}
 	/* A purge is told to nobody.  A stream of another shape may keep less, though. */
 	same = s == NATS_OK && info->Created == bus->stream_created &&
-	       (!bus->standard_shape || info->State.Msgs >= nats_subjects_alive(bus));
+	       (!bus->standard_shape || info->State.Msgs >= nats_subjects_alive(bus)) &&
+	       !nats_subjects_unseen(bus);
 	jsStreamInfo_Destroy(info);
 	nats_subjects_forget(bus, clock_wall_us() - UPDATE_LIFETIME_US);
 	if (same)
 		return;
-	log_notice("The stream " NATS_STREAM " on NATS was deleted or purged. What it has lost is "
-		   "written back.");
+	log_notice(
+		"The stream " NATS_STREAM " on NATS was deleted or purged, or does not tell what "
+		"it has acknowledged. What it has lost is written back.");
 	nats_session_sync(bus);
 }

@@ -13,6 +13,11 @@
 #define STREAM_MAX_AGE_NS    (3600 * NS_PER_S)
 #define STREAM_DUPLICATES_NS (120 * NS_PER_S)
 
+/* A stream that is gone may still be about to be removed: nats-server 2.9 answers that there is
+ * none before it removes the directory, and takes that of a new one away with it.  What that then
+ * acknowledges is in no file. */
+#define REMOVAL_MS 300
+
 /* One setting of the stream, and what we would have set. */
 struct shape {
 	const char *what;
@@ -134,6 +139,8 @@ bool nats_stream_open(struct nats_bus *bus)
 
 	s = js_GetStreamInfo(&info, bus->jetstream, NATS_STREAM, NULL, &error);
 	if (s == NATS_NOT_FOUND || error == JSStreamNotFoundErr) {
+		if (bus->stream_created != 0)
+			nats_Sleep(REMOVAL_MS);
 		if (!create_stream(bus))
 			return false;
 		s = js_GetStreamInfo(&info, bus->jetstream, NATS_STREAM, NULL, &error);

@@ -206,7 +206,7 @@ static void operation_free(struct bus *base)
 	nats_CloseAndWait(0);
 	read_mail(bus);
 	read_publications(bus);
-	nats_subjects_forget(bus, INT64_MAX);
+	nats_subjects_free(bus);
 	mailbox_deinit(&bus->mailbox);
 	mailbox_deinit(&bus->publications);
 	nats_bus_free(bus);

@@ -167,6 +167,7 @@ def test_stream_is_disturbed_under_load(start, what):
         for _ in range(5):
             time.sleep(random.uniform(0.2, 1))
             if what == "delete":
+                wait_until(lambda: client.api("STREAM.NAMES")["streams"], "it is not made anew")
                 client.delete_stream()
             elif what == "purge":
                 client.purge_stream()
@@ -181,6 +182,25 @@ def test_stream_is_disturbed_under_load(start, what):
         node.start()
         for key, time_us in publisher.accepted.items():
             node.check_snapshot(key, time_us)
+
+
+def test_lost_before_it_was_told(start, key):
+    """The consumer is gone, so nobody hears of an update but by its acknowledgement; then the stream loses it."""
+    server = start.nats()
+    nodes = two_nodes(start, server.url)
+    first = nodes[0].publish(key)
+    streams = {key: [node.stream(key) for node in nodes]}
+    for stream in streams[key]:
+        assert stream.event() == first
+    with server.client() as client:
+        for name in client.api("CONSUMER.NAMES.environments-stream")["consumers"]:
+            client.api(f"CONSUMER.DELETE.environments-stream.{name}")
+        second = nodes[0].publish(key)
+        client.purge_stream()
+        for stream in streams[key]:
+            assert stream.event(30) == second
+        wait_until(lambda: (m := client.last_message(key)) and m.payload == payload(second), "it is not written back")
+    all_deliver(nodes, {}, {key: second})
 
 
 # A cluster

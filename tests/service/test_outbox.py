@@ -465,7 +465,7 @@ def test_corrupt_while_it_runs(away):
             break
     assert daemon.wait_log("warning: .*corrupt.*a new one is begun")
     last = fresh_key()
-    times[last] = wait_until(lambda: daemon.queue(last), "it does not go on")
+    times.update(wait_until(lambda: offer_many(daemon, [last])[0], "it does not go on"))
     assert queued(daemon) == len(times)
     daemon.kill()
     daemon.start("/livez")
