@@ -173,14 +173,17 @@ static int64_t acceptance_us(const struct update *latest)
 	return latest && latest->stored_us >= now_us ? latest->stored_us + 1 : now_us;
 }
 
-/* To the outbox at once if NATS is known to be away.  At the start the bus is not up yet, but as
+/* To the outbox at once if NATS is known to be away, or the bus has been ended for a hand-over that
+ * then failed.  At the start the bus is not up yet, but as
  * long as it tells of no problem the update waits there.  The local bus is asked even if it could
  * not write the last one: the disk may have space again. */
 static void pending_begin(struct server *server, struct pending *pending)
 {
 	bool known_away = !server->bus_up && server->n_problems_told > 0;
 
-	if (server->outbox && known_away)
+	if (!server->bus)
+		pending_keep(server, pending, "The service is stopping. Try again.");
+	else if (server->outbox && known_away)
 		pending_keep(server, pending, "");
 	else if (!server->outbox && server->disk_stalled)
 		refuse(server, pending, "The disk of the store does not answer. Try again.");
@@ -228,7 +231,7 @@ void publish_write_back(struct server *server, const struct update *update)
 	struct pending *pending;
 
 	/* What is about to expire is not to live another hour. */
-	if (!server->bus_up || queue_has(server, update) ||
+	if (!server->bus || !server->bus_up || queue_has(server, update) ||
 		update_is_expired(update, clock_wall_us() + UPDATE_MARGIN_US))
 		return;
 	pending = pending_new(server, update, update_order(update), NULL);
