@@ -7,6 +7,7 @@ PACKAGES_BUILD=(autoconf automake gcc libc6-dev make pkgconf libmicrohttpd-dev l
 PACKAGES_RUN=(curl util-linux nats-server)
 PACKAGES_TEST=(nats-server python3 python3-pytest curl procps)
 PACKAGES_LINT=(clang-format clang-tidy shellcheck)
+PACKAGES_FUZZ=(clang libclang-rt-dev)
 PACKAGES_DEBIAN=(build-essential debhelper dpkg-dev)
 PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl ca-certificates)
 # COMMAND:PACKAGE, where it does not matter whether the command is Debian's.

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The course of a run: rounds of trouble, each followed by quiet, in which all must agree, and by a restart."""
+import random
+import threading
+import time
+
+import checker
+from clients import Client, Publisher, Reader, Wanderer, publish
+from daemon import fresh_time_us
+from history import PUBLISHED, QUEUED, Probe, Quiet
+
+BUSY_KEYS = [f"busy-{i}" for i in range(6)]  # many updates a second
+SLOW_KEYS = [f"slow-{i}" for i in range(6)]  # some in a round
+STILL_KEYS = [f"still-{i}" for i in range(4)]  # one in a round, at its begin: all trouble comes after it
+AHEAD_KEYS = [f"ahead-{i}" for i in range(2)]  # with publishers whose clocks are ahead
+KEYS = BUSY_KEYS + SLOW_KEYS + STILL_KEYS + AHEAD_KEYS
+N_PUBLISHERS = 4
+N_WANDERERS = 16
+
+ROUND = 12  # seconds of trouble
+QUIET_TIMEOUT = 90  # to agree; what does not agree by then never will
+
+# What a round is about.  Trouble for NATS's storage and trouble for the nodes in turn, as together they excuse much
+# (see checker.py), and in every third round all of it.
+MODES = ("nodes", "storage", "all")
+NATS_FAULTS = {
+    "nodes": ("nats_killed", "nats_restarted", "nats_frozen", "consumers_deleted"),
+    "storage": ("nats_emptied", "stream_deleted", "stream_purged", "nats_killed", "consumers_deleted"),
+    "all": ("nats_killed", "nats_restarted", "nats_frozen", "consumers_deleted", "nats_emptied", "stream_deleted",
+            "stream_purged"),
+}
+CLUSTER_FAULTS = {
+    "nodes": ("nats_killed", "nats_frozen", "majority_frozen", "consumers_deleted"),
+    "storage": ("nats_emptied", "stream_deleted", "stream_purged", "nats_killed"),
+    "all": ("nats_killed", "nats_frozen", "nats_emptied", "majority_frozen", "consumers_deleted", "stream_purged"),
+}
+NODE_FAULTS = {
+    "nodes": ("node_killed", "node_killed", "node_restarted", "disk_filled"),
+    "storage": ("disk_filled",),
+    "all": ("node_killed", "node_restarted", "disk_filled"),
+}
+
+
+class Gremlin(Client):
+    """Does one thing after the other to its target, and leaves it mended."""
+
+    def __init__(self, name, seed, world, faults, targets, longest):
+        super().__init__(name, seed)
+        self.world = world
+        self.faults = faults
+        self.targets = targets
+        self.longest = longest  # seconds
+
+    def turn(self):
+        fault = getattr(self.world, self.random.choice(self.faults))
+        fault(self.random.choice(self.targets), self.random.uniform(0.1, self.longest))
+        self.stopping.wait(self.random.uniform(0.5, 4))
+
+
+class Run:
+    def __init__(self, world, seed, say=print):
+        self.world = world
+        self.history = world.history
+        self.seed = seed
+        self.say = say
+        self.random = random.Random(f"{seed} run")
+        self.steady = [Reader(f"reader-{key}-{node.number}", f"{seed} {key} {node.number}", world, node.number, key)
+                       for key in KEYS for node in world.nodes]
+        self.wanderers = [Wanderer(f"wanderer-{i}", f"{seed} wanderer {i}", world, 0, self.random.choice(KEYS))
+                          for i in range(N_WANDERERS)]
+        self.offset = self.random.randrange(len(MODES))
+
+    def start(self):
+        self.world.calm.set()
+        for reader in self.steady + self.wanderers:
+            reader.start()
+
+    def stop(self):
+        for reader in self.steady + self.wanderers:
+            reader.stopping.set()
+        for reader in self.steady + self.wanderers:
+            reader.stop()
+
+    # Trouble
+
+    def round(self, number):
+        mode = MODES[(number + self.offset) % len(MODES)]
+        self.say(f"round {number}: trouble for {mode}")
+        seed = f"{self.seed} round {number}"
+        for key in STILL_KEYS:
+            publish(self.world, self.random.randrange(len(self.world.nodes)), key, fresh_time_us())
+        self.world.calm.clear()
+        self._for_a_while(self._publishers(seed) + self._gremlins(seed, mode))
+        self.world.calm.set()
+
+    def _publishers(self, seed):
+        keys = BUSY_KEYS + AHEAD_KEYS
+        busy = [Publisher(i, f"{seed} publisher {i}", self.world, keys, AHEAD_KEYS, 0.1)
+                for i in range(N_PUBLISHERS)]
+        return [*busy, Publisher("slow", f"{seed} slow", self.world, SLOW_KEYS, (), 1.5)]
+
+    def _gremlins(self, seed, mode):
+        nats = self.world.nats
+        faults = (CLUSTER_FAULTS if nats.is_cluster else NATS_FAULTS)[mode]
+        gremlins = [Gremlin("gremlin-nats", f"{seed} nats", self.world, faults, nats.servers, 5)]
+        for node in self.world.nodes:
+            gremlins.append(Gremlin(f"gremlin-{node.number}", f"{seed} node {node.number}", self.world,
+                                    NODE_FAULTS[mode], [node], 3))
+        return gremlins
+
+    def _for_a_while(self, clients):
+        for client in clients:
+            client.start()
+        time.sleep(ROUND)
+        for client in clients:
+            client.stopping.set()
+        for client in clients:
+            client.stop()
+
+    # Quiet
+
+    def settle(self, after, timeout=QUIET_TIMEOUT):
+        """Waits until all agree, or it is clear that they never will.  The last look at them is kept."""
+        deadline = time.monotonic() + timeout
+        while True:
+            quiet, problem = self._look(after)
+            if quiet is not None and not problem:
+                break
+            if time.monotonic() > deadline:
+                quiet = quiet or Quiet(self.history.now(), after, {}, [], [])
+                quiet.complete = False
+                break
+            time.sleep(0.5)
+        self.history.add(quiet)
+        return quiet.complete
+
+    def _look(self, after):
+        if any(reader.error for reader in self.steady + self.wanderers):
+            raise RuntimeError("a reader has failed")
+        if not all(self._is_reading(reader) for reader in self.steady):
+            return None, "not all have their streams"
+        on_nats = self.world.nats.latest(KEYS)
+        if on_nats is None:
+            return None, "NATS does not answer"
+        quiet = Quiet(0, after, on_nats, [], [])
+        quiet.streams = [i for i, s in enumerate(self.history.subscriptions) if not s.ended]
+        quiet.at = self.history.now()
+        problem = checker.disagreement(self.history, quiet)
+        if not problem:
+            quiet.probes = [Probe(node.number, key, node.daemon.snapshot(key) or 0)
+                            for node in self.world.nodes for key in KEYS]
+            problem = checker.disagreement(self.history, quiet)
+        return quiet, problem
+
+    @staticmethod
+    def _is_reading(reader):
+        subscription = reader.subscription
+        life = reader.world.nodes[reader.number].life
+        return subscription is not None and not subscription.ended and subscription.life == life.number
+
+    def restart_nodes(self):
+        """One after the other, or both at once and by force."""
+        nodes = self.world.nodes
+        if self.random.random() < 0.5:
+            for node in nodes:
+                self.world.node_restarted(node, 0)
+                node.wait_ready()
+            return
+        threads = [threading.Thread(target=self.world.node_killed, args=(node, 0.5)) for node in nodes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for node in nodes:
+            node.wait_ready()
+
+
+def troubled_run(run, seconds):
+    """As many rounds as there is time for, but all kinds of them."""
+    deadline = time.monotonic() + seconds
+    number = 0
+    while number < len(MODES) or time.monotonic() < deadline:
+        run.round(number)
+        if not run.settle("faults"):
+            return
+        run.restart_nodes()
+        if not run.settle("restart"):
+            return
+        number += 1
+
+
+# For the self-test: short and always the same.
+
+SHORT_TIMEOUT = 20
+
+
+def publish_everywhere(run):
+    """An update of each environment.  How they were answered."""
+    return {publish(run.world, i % len(run.world.nodes), key, fresh_time_us()).outcome for i, key in enumerate(KEYS)}
+
+
+def outbox_run(run):
+    """What is accepted while NATS is away is delivered, though the nodes are killed meanwhile."""
+    assert publish_everywhere(run) == {PUBLISHED}
+    if not run.settle("faults"):
+        return
+    server = run.world.nats.servers[0]
+    server.kill()
+    run.say(f"answers while NATS is away: {publish_everywhere(run)}")
+    for node in run.world.nodes:
+        run.world.node_killed(node, 0)
+    server.start()
+    run.settle("faults", SHORT_TIMEOUT)
+
+
+def purge_run(run):
+    """What a purge has taken from NATS is written back, and so outlives the nodes."""
+    assert publish_everywhere(run) <= {PUBLISHED, QUEUED}
+    if not run.settle("faults"):
+        return
+    run.world.stream_purged()
+    if run.settle("faults", SHORT_TIMEOUT):
+        run.restart_nodes()
+        run.settle("restart", SHORT_TIMEOUT)
+
+
+COURSES = {"outbox": outbox_run, "purge": purge_run}

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The world of a run: NATS (one server, or a cluster of three) and the nodes, and all that can be done to them."""
+import contextlib
+import os
+import shutil
+import subprocess
+import threading
+import time
+
+from daemon import Daemon, free_port
+from history import Fault, Full, Life, Loss
+from nats import STREAM, NatsError, NatsServer
+from wire import wait_until
+
+N_NODES = 2
+DISK_SIZE = "32m"  # of a node; SQLite's log of changes needs some MiB
+OPTIONS = ("streams.keepalive=2s", "streams.max_age=20s", "nats.connect_timeout=1s")
+READY_TIMEOUT = 60
+
+
+class Node:
+    """A daemon with a disk of its own, so small that it can be filled."""
+
+    def __init__(self, number, directory, history, nats_url, options):
+        self.number = number
+        self.history = history
+        self.daemon = Daemon(directory / f"node-{number}", bus="nats", nats_url=nats_url,
+                             options=[*OPTIONS, *options])
+        self.disk = self.daemon.directory / "state"
+        self.disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "flagsse-chaos", self.disk], check=True)
+        self.full = None
+        self.life = Life(number, 0, 0, ended=history.now())
+
+    def start(self):
+        self.daemon.start(wait="/livez")
+        self.life = self.history.add(Life(self.number, self.life.number + 1, self.history.now()))
+
+    def is_up(self):
+        return not self.life.ended
+
+    def _end(self, how):
+        self.life.how = how
+        self.life.ended = self.history.now()
+
+    def kill(self):
+        self._end("killed")
+        self.daemon.kill()
+
+    def stop(self):
+        self._end("stopped")
+        self.daemon.stop()
+
+    def wait_ready(self):
+        wait_until(lambda: self.daemon.get("/readyz").status == 200, f"never ready: {self.daemon.log_tail()}",
+                   READY_TIMEOUT)
+
+    def fill_disk(self):
+        self.full = self.history.add(Full(self.number, self.history.now()))
+        with open(self.disk / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(65536))
+
+    def clear_disk(self):
+        if self.full:
+            (self.disk / "filler").unlink()
+            self.full.ended = self.history.now()
+            self.full = None
+
+    def close(self):
+        """Ends it in the proper way, which checks that it does."""
+        try:
+            self.clear_disk()
+            self.daemon.stop()
+        finally:
+            self.daemon.kill()
+            subprocess.run(["umount", "--lazy", self.disk], check=True)
+
+
+class Nats:
+    """The servers.  More than one are a cluster that keeps each message as often."""
+
+    def __init__(self, directory, n_servers):
+        routes = [free_port() for _ in range(n_servers)]
+        self.servers = [NatsServer(directory / f"nats-{i}", config=self._cluster(i, routes) if n_servers > 1 else "")
+                        for i in range(n_servers)]
+        self.is_cluster = n_servers > 1
+
+    @staticmethod
+    def _cluster(number, ports):
+        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+        return (f'server_name: "n{number}"\n'
+                f'cluster {{ name: "chaos", listen: "127.0.0.1:{ports[number]}", routes: [{routes}] }}\n')
+
+    @property
+    def url(self):
+        return ",".join(server.url for server in self.servers)
+
+    @property
+    def options(self):
+        return (f"nats.replicas={len(self.servers)}",)
+
+    def start(self):
+        for server in self.servers:
+            server.start(wait=False)
+        wait_until(self.answers, "NATS does not come up", READY_TIMEOUT)
+
+    def answers(self):
+        try:
+            with self.client() as client:
+                return client.api("INFO")
+        except (OSError, NatsError):
+            return None
+
+    def client(self):
+        """Of a server that answers.  OSError: there is none."""
+        for server in self.servers:
+            with contextlib.suppress(OSError, NatsError):
+                return server.client()
+        raise OSError("no NATS server answers")
+
+    def latest(self, keys):
+        """What the stream holds: key -> us, 0 for nothing.  None: NATS does not say."""
+        try:
+            with self.client() as client:
+                messages = {key: client.last_message(key) for key in keys}
+        except (OSError, NatsError):
+            return None
+        return {key: us_of(message) if message else 0 for key, message in messages.items()}
+
+    def close(self):
+        for server in self.servers:
+            server.kill()
+
+
+def us_of(message):
+    seconds, us = message.payload.removeprefix(b'{"updated_at": ').removesuffix(b"}").split(b".")
+    assert len(us) == 6, message
+    return int(seconds) * 10**6 + int(us)
+
+
+class World:
+    def __init__(self, directory, history, n_servers=1):
+        self.history = history
+        self.calm = threading.Event()  # nobody makes trouble any more
+        self.nats = Nats(directory, n_servers)
+        self.nodes = [Node(i, directory, history, self.nats.url, self.nats.options) for i in range(N_NODES)]
+
+    def start(self):
+        self.nats.start()
+        for node in self.nodes:
+            node.start()
+        for node in self.nodes:
+            node.wait_ready()
+
+    def close(self):
+        problems = []
+        for node in self.nodes:
+            try:
+                node.close()
+            except (AssertionError, OSError) as error:
+                problems.append(str(error))
+        self.nats.close()
+        assert not problems, "\n".join(problems)
+
+    @contextlib.contextmanager
+    def fault(self, what):
+        fault = self.history.add(Fault(what, self.history.now()))
+        yield
+        fault.ended = self.history.now()
+
+    # What can be done to NATS.  `pause`: for how long, seconds.
+
+    def nats_killed(self, server, pause):
+        with self.fault(f"nats-server killed for {pause:.1f} s"):
+            server.kill()
+            time.sleep(pause)
+            server.start(wait=not self.nats.is_cluster)
+
+    def nats_restarted(self, server, pause):
+        with self.fault(f"nats-server stopped for {pause:.1f} s"):
+            server.stop()
+            time.sleep(pause)
+            server.start(wait=not self.nats.is_cluster)
+
+    def nats_frozen(self, server, pause):
+        with self.fault(f"nats-server frozen for {pause:.1f} s"):
+            server.freeze()
+            time.sleep(pause)
+            server.thaw()
+
+    def nats_emptied(self, server, pause):
+        with self.fault(f"nats-server restarted empty after {pause:.1f} s"):
+            last = self.history.now()
+            server.kill()
+            if not self.nats.is_cluster:
+                self.history.add(Loss("restarted empty", last))
+            shutil.rmtree(server.directory / "jetstream")
+            time.sleep(pause)
+            server.start(wait=not self.nats.is_cluster)
+
+    def majority_frozen(self, _, pause):
+        with self.fault(f"two nats-servers frozen for {pause:.1f} s"):
+            for server in self.nats.servers[:2]:
+                server.freeze()
+            time.sleep(pause)
+            for server in self.nats.servers[:2]:
+                server.thaw()
+
+    def stream_deleted(self, *_):
+        self._api("stream deleted", lambda client: client.delete_stream(), loses=True)
+
+    def stream_purged(self, *_):
+        self._api("stream purged", lambda client: client.purge_stream(), loses=True)
+
+    def consumers_deleted(self, *_):
+        self._api("consumers deleted", delete_consumers, loses=False)
+
+    def _api(self, what, action, loses):
+        """Through JetStream's API.  The loss is noted before, as it may happen though no answer comes."""
+        with self.fault(what):
+            loss = Loss(what, last=float("inf"))
+            try:
+                with self.nats.client() as client:
+                    if loses:
+                        self.history.add(loss)
+                    action(client)
+            except (OSError, NatsError):
+                pass  # NATS is away just now, or the stream is
+            loss.last = self.history.now()
+
+    # What can be done to a node
+
+    def node_killed(self, node, pause):
+        with self.fault(f"node {node.number} killed for {pause:.1f} s"):
+            node.kill()
+            time.sleep(pause)
+            node.start()
+
+    def node_restarted(self, node, pause):
+        with self.fault(f"node {node.number} stopped for {pause:.1f} s"):
+            node.stop()
+            time.sleep(pause)
+            node.start()
+
+    def disk_filled(self, node, pause):
+        with self.fault(f"disk of node {node.number} full for {pause:.1f} s"):
+            node.fill_disk()
+            self.calm.wait(pause)
+            node.clear_disk()
+
+
+def delete_consumers(client):
+    for name in client.api(f"CONSUMER.NAMES.{STREAM}").get("consumers") or ():
+        client.api(f"CONSUMER.DELETE.{STREAM}.{name}")
+
+
+def enter_mount_namespace(program, arguments):
+    """Runs the program anew where it may mount disks, which are gone with it."""
+    if os.environ.get("FLAGSSE_CHAOS_INSIDE"):
+        return
+    command = ["unshare", "--mount", "--propagation", "private"]
+    if os.geteuid() != 0:
+        command += ["--user", "--map-root-user"]
+    os.environ["FLAGSSE_CHAOS_INSIDE"] = "1"
+    os.execvp("unshare", [*command, program, *arguments])

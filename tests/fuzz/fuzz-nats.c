@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A message on NATS, of which anybody there can be the author: the first line is what follows
+ * "flagsmith.environment." in its subject, all else is its payload. */
+#include "bus/nats-internal.h"
+#include "fuzz.h"
+#include "update/timestamp.h"
+
+static void require_update(const struct update *update, const char *token)
+{
+	FUZZ_REQUIRE(update->time_us >= TIMESTAMP_MIN_US && update->time_us <= TIMESTAMP_MAX_US);
+	FUZZ_REQUIRE(update->key.length >= 1 && update->key.length <= KEY_MAX_LENGTH);
+	FUZZ_REQUIRE(strcmp(update->key.text, token) == 0);
+	FUZZ_REQUIRE(!strpbrk(update->key.text, ".*> "));
+}
+
+/* nats.c frees a message with the help of its library's own threads. */
+static void open_nats_once(void)
+{
+	static bool is_open;
+
+	if (!is_open)
+		FUZZ_REQUIRE(nats_Open(-1) == NATS_OK);
+	is_open = true;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const uint8_t *end = memchr(data, '\n', size);
+	size_t length = end ? (size_t)(end - data) : size;
+	_cleanup_(freep) char *token = fuzz_text(data, length), *subject = NULL;
+	struct update update = {.time_us = -1};
+	natsMsg *message = NULL;
+	const char *problem;
+
+	open_nats_once();
+	if (asprintf(&subject, NATS_SUBJECT_PREFIX "%s", token) < 0)
+		return 0;
+	data += end ? length + 1 : length;
+	size -= end ? length + 1 : length;
+	/* nats.c itself refuses some. */
+	if (natsMsg_Create(&message, subject, NULL, (const char *)data, (int)size) != NATS_OK)
+		return 0;
+	problem = nats_read_message(message, &update);
+	if (problem)
+		FUZZ_REQUIRE(*problem);
+	else
+		require_update(&update, token);
+	natsMsg_Destroy(message);
+
+	/* And with a subject that is another one altogether. */
+	if (*token && natsMsg_Create(&message, token, NULL, "{}", 2) == NATS_OK) {
+		FUZZ_REQUIRE(nats_read_message(message, &update));
+		natsMsg_Destroy(message);
+	}
+	return 0;
+}
