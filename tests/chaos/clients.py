@@ -63,7 +63,8 @@ class Publisher(Client):
             us -= self.random.randrange(3 * 10**6)
         number = self.random.randrange(len(self.world.nodes))
         if publish(self.world, number, key, us).outcome == UNSENT:
-            return  # as a load balancer: the next at once
+            self.stopping.wait(0.02)  # as a load balancer: the next one soon
+            return
         self.stopping.wait(self.random.uniform(0, self.pause))
 
 
