@@ -117,6 +117,15 @@ int turn_ms(int ms)
 	return turns;
 }
 
+void turn_until_subscribed(void)
+{
+	int64_t end_ms = clock_monotonic_ms() + PATIENCE_MS;
+
+	while (fixture.subscriptions == 0 && clock_monotonic_ms() < end_ms)
+		turn_ms(1);
+	ck_assert_int_eq(fixture.subscriptions, 1);
+}
+
 int call(void)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET,

@@ -52,6 +52,9 @@ void fixture_stop(void);
 /* Lets the loop go on for so long.  Returns how many turns had something to do. */
 int turn_ms(int ms);
 
+/* ... or until there has been a subscription; fails unless there is just one. */
+void turn_until_subscribed(void);
+
 /* A client, connected. */
 int call(void);
 void say_bytes(int fd, const char *data, size_t length);

@@ -272,7 +272,6 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, lets_those_beyond_its_number_wait);
 	tcase_add_test(tests, lets_an_idle_one_make_room);
 	tcase_add_test(tests, notices_an_end_that_comes_with_the_last_bytes);
-	tcase_add_test(tests, waits_when_descriptors_run_out);
 	tcase_add_test(tests, stops);
 	tcase_add_test(tests, an_answer_is_not_lost_by_a_stop);
 	tcase_add_test(tests, can_be_freed_with_an_answer_on_its_way);
@@ -288,6 +287,12 @@ int main(void)
 
 	tcase_add_checked_fixture(tests, fixture_start, fixture_stop);
 	add_tests(tests);
+	suite_add_tcase(suite, tests);
+
+	tests = tcase_create("limits");
+	tcase_set_tags(tests, "not-in-valgrind"); /* it has a limit of descriptors of its own */
+	tcase_add_checked_fixture(tests, fixture_start, fixture_stop);
+	tcase_add_test(tests, waits_when_descriptors_run_out);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

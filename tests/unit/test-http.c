@@ -87,8 +87,7 @@ START_TEST(hands_a_stream_over)
 	int fd = call();
 
 	say(fd, "GET " STREAM HOST "User-Agent: Dart/3\r\nAccept: */*\r\n\r\n");
-	turn_ms(50);
-	ck_assert_int_eq(fixture.subscriptions, 1);
+	turn_until_subscribed();
 	ck_assert_str_eq(fixture.subscription.key.text, "abc");
 	ck_assert_int_eq(fixture.subscription.encoding, ENCODING_CHUNKED);
 	ck_assert_str_eq(fixture.subscription.user_agent, "Dart/3");
@@ -111,8 +110,7 @@ START_TEST(knows_what_http_1_0_needs)
 	int fd = call();
 
 	say(fd, "GET " STREAM " HTTP/1.0\r\n\r\n");
-	turn_ms(50);
-	ck_assert_int_eq(fixture.subscriptions, 1);
+	turn_until_subscribed();
 	ck_assert_int_eq(fixture.subscription.encoding, ENCODING_IDENTITY);
 	ck_assert_ptr_null(fixture.subscription.user_agent);
 	ck_assert_uint_eq(fixture.subscription.head.length, strlen(HEAD_1_0));
@@ -130,8 +128,7 @@ START_TEST(reads_the_last_id)
 	snprintf(request, sizeof(request), "GET " STREAM "%s" HOST "%s\r\n", ids[_i].query,
 		ids[_i].field);
 	say(fd, request);
-	turn_ms(20);
-	ck_assert_int_eq(fixture.subscriptions, 1);
+	turn_until_subscribed();
 	ck_assert_int_eq(fixture.subscription.last_event_id, ids[_i].id);
 	close(fixture.subscription.fd);
 	close(fd);
@@ -237,8 +234,7 @@ START_TEST(hands_over_behind_a_publish)
 	say(fd, POST GET_STREAM);
 	hear(fd, 1);
 	assert_status(200);
-	turn_ms(50);
-	ck_assert_int_eq(fixture.subscriptions, 1);
+	turn_until_subscribed();
 	ck_assert_int_eq(
 		getsockopt(fixture.subscription.fd, IPPROTO_TCP, TCP_CORK, &corked, &length), 0);
 	ck_assert_msg(corked == 0, "libmicrohttpd has left the socket corked: what a stream sends "

@@ -37,6 +37,8 @@ static void set_up(void)
 	ck_assert_ptr_nonnull(capture);
 	ck_assert_int_eq(dup2(fileno(capture), STDERR_FILENO), STDERR_FILENO);
 	unsetenv("JOURNAL_STREAM");
+	journal[0] = '\0';
+	journal_result = 0;
 	log_open();
 	log_set_level(LOG_INFO);
 }

@@ -383,9 +383,14 @@ int main(void)
 	tcase_add_loop_test(cases, test_out_of_range, 0, N_OF(out_of_range));
 	tcase_add_test(cases, test_truncated);
 	tcase_add_test(cases, test_wrong_characters);
+	tcase_add_loop_test(cases, test_written, 0, N_OF(written));
+	suite_add_tcase(all, cases);
+
+	cases = tcase_create("numbers");
+	/* It computes long doubles with the 53 bits of a double; and the days take it minutes. */
+	tcase_set_tags(cases, "not-in-valgrind");
 	tcase_add_test(cases, test_days);
 	tcase_add_loop_test(cases, test_numbers, 0, N_OF(numbers));
-	tcase_add_loop_test(cases, test_written, 0, N_OF(written));
 	suite_add_tcase(all, cases);
 	runner = srunner_create(all);
 	srunner_run_all(runner, CK_ENV);
