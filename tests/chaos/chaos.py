@@ -32,6 +32,8 @@ def parse_arguments():
     parser.add_argument("--servers", type=int, choices=(1, 3), action="append",
                         help="nats-servers (default: one, and for the last third of the time a cluster of three)")
     parser.add_argument("--course", choices=sorted(rounds.COURSES), help="a fixed short course instead")
+    parser.add_argument("--patience", type=float, default=rounds.PATIENCE,
+                        help="how many seconds all may take to agree (default: %(default)s)")
     parser.add_argument("--judge", metavar="HISTORY", help="judges the history of an earlier run")
     parser.add_argument("--directory", type=Path, default=TOP / "build" / "chaos", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -74,14 +76,14 @@ def judge(history, keep):
     return False
 
 
-def run_once(directory, seed, n_servers, course):
+def run_once(directory, seed, n_servers, course, patience):
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     history = History()
     world = World(directory, history, n_servers)
     try:
         world.start()
-        run = rounds.Run(world, seed, lambda text: print(f"{history.now():7.2f} {text}", flush=True))
+        run = rounds.Run(world, seed, lambda text: print(f"{history.now():7.2f} {text}", flush=True), patience)
         run.start()
         try:
             course(run)
@@ -118,7 +120,7 @@ def main():
     for n_servers, course in plan:
         begun = time.monotonic()
         print(f"\n{n_servers} nats-server{'s' if n_servers > 1 else ''}", flush=True)
-        if not run_once(arguments.directory / f"run-{seed}-{n_servers}", seed, n_servers, course):
+        if not run_once(arguments.directory / f"run-{seed}-{n_servers}", seed, n_servers, course, arguments.patience):
             print(f"repeat it: ./dev chaos {arguments.minutes:g} --seed {seed} --servers {n_servers}")
             return 1
         print(f"{time.monotonic() - begun:.0f} s", flush=True)

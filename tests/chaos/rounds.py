@@ -17,8 +17,9 @@ KEYS = BUSY_KEYS + SLOW_KEYS + STILL_KEYS + AHEAD_KEYS
 N_PUBLISHERS = 4
 N_WANDERERS = 16
 
-ROUND = 12  # seconds of trouble
-QUIET_TIMEOUT = 90  # to agree; what does not agree by then never will
+ROUND = 10  # seconds of trouble
+AFTER_ROUND = 5  # what quiet and restart take, about
+PATIENCE = 90  # seconds to agree; what does not agree by then never will
 
 # What a round is about.  Trouble for NATS's storage and trouble for the nodes in turn, as together they excuse much
 # (see checker.py), and in every third round all of it.
@@ -58,8 +59,9 @@ class Gremlin(Client):
 
 
 class Run:
-    def __init__(self, world, seed, say=print):
+    def __init__(self, world, seed, say=print, patience=PATIENCE):
         self.world = world
+        self.patience = patience
         self.history = world.history
         self.seed = seed
         self.say = say
@@ -119,9 +121,9 @@ class Run:
 
     # Quiet
 
-    def settle(self, after, timeout=QUIET_TIMEOUT):
+    def settle(self, after):
         """Waits until all agree, or it is clear that they never will.  The last look at them is kept."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + self.patience
         while True:
             quiet, problem = self._look(after)
             if quiet is not None and not problem:
@@ -179,7 +181,7 @@ def troubled_run(run, seconds):
     """As many rounds as there is time for, but all kinds of them."""
     deadline = time.monotonic() + seconds
     number = 0
-    while number < len(MODES) or time.monotonic() < deadline:
+    while number < len(MODES) or time.monotonic() + ROUND + AFTER_ROUND < deadline:
         run.round(number)
         if not run.settle("faults"):
             return
@@ -190,9 +192,6 @@ def troubled_run(run, seconds):
 
 
 # For the self-test: short and always the same.
-
-SHORT_TIMEOUT = 20
-
 
 def publish_everywhere(run):
     """An update of each environment.  How they were answered."""
@@ -210,7 +209,7 @@ def outbox_run(run):
     for node in run.world.nodes:
         run.world.node_killed(node, 0)
     server.start()
-    run.settle("faults", SHORT_TIMEOUT)
+    run.settle("faults")
 
 
 def purge_run(run):
@@ -219,9 +218,9 @@ def purge_run(run):
     if not run.settle("faults"):
         return
     run.world.stream_purged()
-    if run.settle("faults", SHORT_TIMEOUT):
+    if run.settle("faults"):
         run.restart_nodes()
-        run.settle("restart", SHORT_TIMEOUT)
+        run.settle("restart")
 
 
 COURSES = {"outbox": outbox_run, "purge": purge_run}
