@@ -538,10 +538,10 @@ END_TEST
 /* A value in a record of the sample that makes the whole state invalid. */
 static const struct {
 	const char *what;
-	int section;
+	unsigned section;
 	size_t at;
-	unsigned record;
-	size_t size; /* of the value */
+	unsigned record; /* which one */
+	unsigned size;   /* of the value */
 	int64_t value;
 } misfits[] = {
 	{"a stream of no environment", OF_STREAM(environment), 0, 4, N_ENVIRONMENTS},
@@ -580,7 +580,7 @@ START_TEST(refuses_what_does_not_fit)
 
 	sample_init(&sample);
 	memcpy(&header, sample.state, sizeof(header));
-	for (int i = 0; i < misfits[_i].section; i++)
+	for (unsigned i = 0; i < misfits[_i].section; i++)
 		at += (size_t)header.sections[i].record_size * header.sections[i].count;
 	at += misfits[_i].record * header.sections[misfits[_i].section].record_size;
 	memcpy(sample.state + at, &misfits[_i].value, misfits[_i].size);
