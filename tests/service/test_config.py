@@ -288,8 +288,8 @@ def test_token_from_a_file(start, token_file, how):
                 "credentials": {"env": {"CREDENTIALS_DIRECTORY": str(token_file.parent)}}}[how]
     daemon = start.daemon(token=None, **settings)
     assert accepts(daemon, "from-the-file")
-    assert not accepts(daemon, "from-the-file\n".strip() + "x")
     assert not daemon.log_lines("^warning: .*token")
+    assert not accepts(daemon, "from-the-file\n".strip() + "x")
 
 
 def test_token_itself_wins_over_files(start, token_file):
