@@ -410,7 +410,8 @@ def test_clock_jumps(start, shim, key, bus):
             for _ in range(3):
                 time_us = daemon.accept(key)
                 assert stream.event() == time_us
-            wait_until(lambda: daemon.snapshot(key) == time_us, "a new subscriber does not get it", 15)
+            if offset < 3600:  # else it takes what NATS has just stored as expired
+                wait_until(lambda: daemon.snapshot(key) == time_us, "a new subscriber does not get it", 15)
         wait_ready(daemon)
         wait_empty(daemon)
         stream.quiet(1.5)
