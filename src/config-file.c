@@ -269,7 +269,9 @@ void config_read_file(struct loader *loader, const char *path, bool must_exist)
 		complain_of_file(loader, path, r);
 		return;
 	}
-	reader.world_readable = S_ISREG(status.st_mode) && (status.st_mode & S_IROTH);
+	/* Alone it may be a copy in a temporary directory, whose mode says nothing. */
+	reader.world_readable =
+		!loader->alone && S_ISREG(status.st_mode) && (status.st_mode & S_IROTH);
 	parse(&reader);
 	explicit_bzero(reader.data, reader.size);
 	free(reader.data);

@@ -102,6 +102,7 @@ struct loader {
 	void *userdata;
 	struct config *config;
 	int error;          /* 0; -EINVAL after a complaint; -ENOMEM */
+	bool alone;         /* one file is checked, without all that could complete it */
 	bool token_refused; /* there is a token, but it is unusable: no need to say "no token" too
 			     */
 };
@@ -138,6 +139,9 @@ void config_read_directory(struct loader *loader, const char *path);
 
 /* The last step, after all sources have been read. */
 void config_settle(struct loader *loader);
+
+/* The last step where one file was read alone: what in it contradicts itself. */
+void config_settle_file(struct loader *loader);
 
 /* Puts a new text, whose owner it becomes, in place of the old one.  -ENOMEM if it is NULL. */
 int config_replace_text(char **slot, char *text);

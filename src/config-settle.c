@@ -99,6 +99,8 @@ static void check_same_user_agent(struct loader *loader, size_t index)
 
 		if (strcmp(other->user_agent, profile->user_agent) != 0)
 			continue;
+		if (loader->alone && !profile_origin(other)) /* another file may change it */
+			continue;
 		if (!profile_origin(profile)) { /* built-in: the other one is at fault */
 			const struct config_profile *swap = profile;
 
@@ -185,19 +187,25 @@ static int read_token(struct loader *loader, const char *origin, const char *key
 	return *ret ? 0 : -ENOMEM;
 }
 
-/* The service manager's: $CREDENTIALS_DIRECTORY/token. */
+/* The service manager's: $CREDENTIALS_DIRECTORY/token.  Its path, which is another one on another
+ * host and for another process, is no origin to show. */
 static int read_credential(struct loader *loader, char **ret_origin, char **ret)
 {
 	const char *directory = config_variable(loader->sources, "CREDENTIALS_DIRECTORY");
+	_cleanup_(freep) char *path = NULL;
+	int r;
 
 	if (!directory)
 		return -ENOENT;
-	if (asprintf(ret_origin, "%s/token", directory) < 0) {
-		*ret_origin = NULL;
+	if (asprintf(&path, "%s/token", directory) < 0) {
+		path = NULL;
 		return -ENOMEM;
 	}
-	return read_token(
-		loader, "environment CREDENTIALS_DIRECTORY", "token", *ret_origin, false, ret);
+	r = read_token(loader, "environment CREDENTIALS_DIRECTORY", "token", path, false, ret);
+	if (r < 0)
+		return r;
+	*ret_origin = strdup("credential token");
+	return *ret_origin ? 0 : -ENOMEM;
 }
 
 static void complain_of_no_token(struct loader *loader)
@@ -211,6 +219,16 @@ static void complain_of_no_token(struct loader *loader)
 		file);
 }
 
+/* Nobody has it as a token: it was copied from what was printed. */
+static void check_mask(struct loader *loader)
+{
+	const struct config *config = loader->config;
+
+	if (strcmp(config->http_token, SECRET_MASK) == 0)
+		loader_complain(loader, false, ORIGIN(config, http_token), "http", "token",
+			"is the mask that --print-config shows; allowed: the token itself");
+}
+
 /* From the setting, else the file, else the service manager's credential. */
 static void settle_token(struct loader *loader)
 {
@@ -220,9 +238,7 @@ static void settle_token(struct loader *loader)
 	int r;
 
 	if (*config->http_token) {
-		if (strcmp(config->http_token, SECRET_MASK) == 0)
-			loader_complain(loader, false, ORIGIN(config, http_token), "http", "token",
-				"is the mask that --print-config shows; allowed: the token itself");
+		check_mask(loader);
 		config->token = strdup(config->http_token);
 		r = config->token ? 0 : -ENOMEM;
 	} else if (*config->http_token_file) {
@@ -248,4 +264,16 @@ void config_settle(struct loader *loader)
 	settle_profiles(loader);
 	check_retry(loader);
 	settle_token(loader);
+}
+
+void config_settle_file(struct loader *loader)
+{
+	const struct config *config = loader->config;
+
+	for (size_t i = 0; i < config->n_profiles; i++)
+		if (*config->profiles[i].user_agent && profile_origin(&config->profiles[i]))
+			check_same_user_agent(loader, i);
+	if (ORIGIN(config, streams_retry_min_ms) && ORIGIN(config, streams_retry_max_ms))
+		check_retry(loader);
+	check_mask(loader);
 }

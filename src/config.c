@@ -407,3 +407,22 @@ int config_load(const struct config_sources *sources, config_complain *complain,
 	*ret = TAKE_PTR(config);
 	return 0;
 }
+
+int config_check_file(const char *path, int (*check_listen)(const char *address),
+	config_complain *complain, void *userdata)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	struct config_sources sources = {.file = path, .check_listen = check_listen};
+	struct loader loader = {
+		.sources = &sources, .complain = complain, .userdata = userdata, .alone = true};
+	int r;
+
+	r = config_new(&config);
+	if (r < 0)
+		return r;
+	loader.config = config;
+	config_read_file(&loader, path, true);
+	if (loader.error != -ENOMEM)
+		config_settle_file(&loader);
+	return loader.error;
+}

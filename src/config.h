@@ -72,6 +72,14 @@ typedef void config_complain(bool warning, const char *text, void *userdata);
  * untouched on failure. */
 int config_load(const struct config_sources *sources, config_complain *complain, void *userdata,
 	struct config **ret);
+
+/* Checks one file by itself, before it is put in its place: its text and values.  What other files,
+ * the environment or options may bring is not missed: the token, the rest of a profile.  0; -EINVAL
+ * after at least one complaint that is no warning; -ENOMEM.  `check_listen`: as in struct
+ * config_sources. */
+int config_check_file(const char *path, int (*check_listen)(const char *address),
+	config_complain *complain, void *userdata);
+
 struct config *config_free(struct config *config); /* takes NULL; returns NULL; wipes secrets */
 DEFINE_CLEANUP(struct config *, config_free)
 

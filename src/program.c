@@ -27,6 +27,7 @@
 enum action {
 	ACTION_SERVE,
 	ACTION_CHECK_CONFIG,
+	ACTION_CHECK_FILE,
 	ACTION_PRINT_CONFIG,
 	ACTION_PRINT_SAMPLE,
 	ACTION_PRINT_MAN,
@@ -37,7 +38,8 @@ enum action {
 struct options {
 	enum action action;
 	const char *file;
-	const char **overrides; /* NULL-terminated */
+	const char *checked_file; /* of ACTION_CHECK_FILE */
+	const char **overrides;   /* NULL-terminated */
 	size_t n_overrides;
 	pid_t process; /* 0: none */
 };
@@ -54,11 +56,14 @@ static void print_help(void)
 	     "                           (-o bus.type=local)\n"
 	     "  --check-config           check the configuration and exit: 0, or 78 if it\n"
 	     "                           cannot be used\n"
-	     "  --process PID            with --check-config: check what that running\n"
-	     "                           flagsse would read, with its options, environment and\n"
-	     "                           credentials\n"
+	     "  --check-file FILE        check one file by itself, before it is put in its\n"
+	     "                           place, and exit as --check-config; what other files,\n"
+	     "                           the environment or options may bring is not missed\n"
 	     "  --print-config           print the settings in effect, where each came from,\n"
 	     "                           and exit\n"
+	     "  --process PID            with --check-config or --print-config: as the running\n"
+	     "                           flagsse of that number would read them, with its\n"
+	     "                           options, environment and credentials\n"
 	     "  --print-sample-config    print a file with all settings and exit\n"
 	     "  --version                print the version and exit\n"
 	     "  --help                   print this and exit\n"
@@ -98,11 +103,18 @@ static bool parse_pid(const char *text, pid_t *ret)
 /* What stands for itself, and what goes together. */
 static bool check_options(const struct options *options)
 {
+	bool others = options->file || options->n_overrides > 0;
+
+	if (options->action == ACTION_CHECK_FILE && (others || options->process != 0)) {
+		fputs("flagsse: --check-file goes with no other option\n", stderr);
+		return false;
+	}
 	if (options->process == 0)
 		return true;
-	if (options->action == ACTION_CHECK_CONFIG && !options->file && options->n_overrides == 0)
+	if (!others &&
+		(options->action == ACTION_CHECK_CONFIG || options->action == ACTION_PRINT_CONFIG))
 		return true;
-	fputs("flagsse: --process goes with --check-config alone\n", stderr);
+	fputs("flagsse: --process goes with --check-config or --print-config alone\n", stderr);
 	return false;
 }
 
@@ -116,6 +128,7 @@ static bool parse_options(int argc, char *argv[], struct options *options)
 	static const struct option known[] = {
 		{"standalone", no_argument, NULL, STANDALONE},
 		{"process", required_argument, NULL, PROCESS},
+		{"check-file", required_argument, NULL, FIRST_ACTION + ACTION_CHECK_FILE},
 		{"check-config", no_argument, NULL, FIRST_ACTION + ACTION_CHECK_CONFIG},
 		{"print-config", no_argument, NULL, FIRST_ACTION + ACTION_PRINT_CONFIG},
 		{"print-sample-config", no_argument, NULL, FIRST_ACTION + ACTION_PRINT_SAMPLE},
@@ -137,9 +150,11 @@ static bool parse_options(int argc, char *argv[], struct options *options)
 			add_override(options, optarg);
 		else if (option == STANDALONE)
 			add_override(options, "bus.type=local");
-		else if (option >= FIRST_ACTION)
+		else if (option >= FIRST_ACTION) {
 			options->action = (enum action)(option - FIRST_ACTION);
-		else if (option != PROCESS || !parse_pid(optarg, &options->process))
+			if (options->action == ACTION_CHECK_FILE)
+				options->checked_file = optarg;
+		} else if (option != PROCESS || !parse_pid(optarg, &options->process))
 			return false;
 	}
 	if (optind < argc)
@@ -218,6 +233,24 @@ static int serve(struct options *options, struct config *loaded)
 	return EXIT_SUCCESS;
 }
 
+/* What was printed has been written, or the exit code says so. */
+static int finish_output(void)
+{
+	if (fflush(stdout) == 0)
+		return EXIT_SUCCESS;
+	fprintf(stderr, "flagsse: cannot write: %s\n", strerror(errno));
+	return EXIT_FAILURE;
+}
+
+static int check_file(const char *path)
+{
+	int r = config_check_file(path, listen_check, complain, NULL);
+
+	if (r == -EINVAL)
+		return EX_CONFIG;
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 static int run_with_config(struct options *options)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
@@ -236,19 +269,10 @@ static int run_with_config(struct options *options)
 		return EXIT_SUCCESS;
 	if (options->action == ACTION_PRINT_CONFIG) {
 		config_print(config, stdout);
-		return EXIT_SUCCESS;
+		return finish_output();
 	}
 	log_set_level(CONFIG_LOG_LEVEL(config));
 	return serve(options, TAKE_PTR(config));
-}
-
-/* What was printed has been written, or the exit code says so. */
-static int finish_output(void)
-{
-	if (fflush(stdout) == 0)
-		return EXIT_SUCCESS;
-	fprintf(stderr, "flagsse: cannot write: %s\n", strerror(errno));
-	return EXIT_FAILURE;
 }
 
 static int act(struct options *options)
@@ -266,6 +290,8 @@ static int act(struct options *options)
 	case ACTION_PRINT_MAN:
 		config_print_man(stdout);
 		return finish_output();
+	case ACTION_CHECK_FILE:
+		return check_file(options->checked_file);
 	default:
 		return run_with_config(options);
 	}

@@ -161,6 +161,74 @@ def test_print_config_masks_secrets(files):
     assert settings["nats"]["url"].endswith("@b") and "@a:1" in settings["nats"]["url"]
 
 
+def test_print_config_does_not_depend_on_the_host(tmp_path, token_file):
+    """In which order files were made, where the credential lies, what the locale is: a difference that diff(1)
+    shows is one of the configuration."""
+    texts = {"10-a.conf": "[profile b]\nuser_agent = B/\n[profile a]\nuser_agent = A/\n",
+             "20-Z.conf": "[streams]\nspread = 1 s\n", "20-ae.conf": "[streams]\nspread = 2 s\n",
+             "20-\u00e4.conf": "[streams]\nspread = 3 s\n"}
+    printed = []
+    for host, names, locale in (("one", list(texts), "C"), ("two", list(reversed(texts)), "de_DE.UTF-8")):
+        (tmp_path / host / "credentials").mkdir(parents=True)
+        (tmp_path / host / "credentials" / "token").write_text(token_file.read_text())
+        (tmp_path / host / "etc").mkdir()
+        files = Files(tmp_path / host / "etc")
+        for name in names:
+            files.drop_in(name, texts[name])
+        env = {"CREDENTIALS_DIRECTORY": str(tmp_path / host / "credentials"), "NATS_URL": "nats://u:hidden@h:1",
+               "LC_ALL": locale, "HOSTNAME": host}
+        result = run("-c", "flagsse.conf", "--print-config", env=env, cwd=files.directory)
+        assert result.returncode == 0, result.stderr
+        printed.append(result.stdout)
+    assert printed[0] == printed[1]
+    assert "hidden" not in printed[0] and "# credential token\ntoken =\n" in printed[0]
+    assert "# conf.d/20-\u00e4.conf:2\nspread = 3000 ms\n" in printed[0]
+
+
+# One file, before it is in its place
+
+
+def test_check_file_alone(tmp_path):
+    """As configuration management does: a copy somewhere, without the rest, and with the mode of a copy."""
+    file = tmp_path / "tmp1234"
+    file.write_text("[streams]\nmax_age = 1 h\n[nats]\nurl = nats://u:p4ss@h\n[profile tv]\nmax_age = 1 min\n")
+    file.chmod(0o644)
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "other.conf").write_text("rubbish\n")
+    result = run("--check-file", file, env={"LISTEN_ADDR": "rubbish"})
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    # The whole is another matter.
+    assert run("--check-config", "-c", file).returncode == EX_CONFIG
+
+
+def test_check_file_names_every_mistake(tmp_path):
+    file = tmp_path / "site.conf"
+    file.write_text("[streams]\nmax_age = never\n[htp]\n[http]\nlisten = nowhere\ntoken = two words\n")
+    result = run("--check-file", file)
+    assert result.returncode == EX_CONFIG
+    lines = result.stderr.splitlines()
+    assert [line.split(":")[2] for line in lines] == ["2", "3", "5", "6"], lines
+    assert all(line.startswith(f"error: {file}:") for line in lines)
+    assert "two words" not in result.stderr
+
+
+def test_check_file_that_cannot_be_read(tmp_path):
+    result = run("--check-file", tmp_path / "absent.conf")
+    assert result.returncode == EX_CONFIG and "absent.conf: cannot be read: No such file" in result.stderr
+
+
+def test_check_file_from_a_pipe():
+    result = subprocess.run([program(), "--check-file", "/dev/stdin"], input="[streams]\nmax_age = never\n",
+                            capture_output=True, text=True, env=clean_environment(), timeout=20, check=False)
+    assert result.returncode == EX_CONFIG and "/dev/stdin:2: streams.max_age" in result.stderr
+
+
+@pytest.mark.parametrize("others", [("-c", "/dev/null"), ("--standalone",), ("-o", "streams.spread=1"),
+                                    ("--process", "1")])
+def test_check_file_goes_alone(others):
+    assert run("--check-file", "/dev/null", *others).returncode == EX_USAGE
+
+
 # What is wrong, and where
 
 WRONG_LINES = [
@@ -403,17 +471,18 @@ def test_sample(files):
         f"{s}.{k}" for s, keys in settings.items() for k in keys}
 
 
-@pytest.mark.parametrize("arguments", [["--nonsense"], ["-x"], ["-c"], ["argument"], ["-o"]])
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["-x"], ["-c"], ["--check-file"], ["argument"], ["-o"]])
 def test_wrong_usage(arguments):
     result = run(*arguments)
     assert result.returncode == EX_USAGE
     assert "--help" in result.stderr
 
 
-def test_unwritable_output():
+@pytest.mark.parametrize("option", ["--help", "--print-config"])
+def test_unwritable_output(option):
     with open("/dev/full", "w") as full:
-        result = subprocess.run([program(), "--help"], stdout=full, stderr=subprocess.PIPE,
-                                env=clean_environment(), timeout=20, check=False)
+        result = subprocess.run([program(), option], stdout=full, stderr=subprocess.PIPE,
+                                env=clean_environment(**WITH_TOKEN), timeout=20, check=False)
     assert result.returncode == 1 and result.stderr
 
 

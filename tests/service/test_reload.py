@@ -225,6 +225,20 @@ def test_check_with_the_credentials_of_a_process(start, tmp_path):
     assert check(daemon).returncode == 78
 
 
+def test_print_what_a_process_reads(start, tmp_path):
+    """An administrator has neither its options nor its credentials."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "token").write_text("a-token\n")
+    daemons = [start.daemon(token=None, config="[streams]\nspread = 7 ms\n",
+                            env={"CREDENTIALS_DIRECTORY": str(tmp_path / name)}) for name in ("one", "two")]
+    for daemon in daemons:
+        result = run("--print-config", "--process", daemon.pid)
+        assert result.returncode == 0, result.stderr
+        assert f"# {daemon.directory}/flagsse.conf:2\nspread = 7 ms\n" in result.stdout
+        assert "# credential token\ntoken =\n" in result.stdout  # not its path, which holds the process's number
+
+
 def test_check_with_a_process_that_is_not_there():
     result = run("--check-config", "--process", 2**22 + 1)
     assert result.returncode == 1 and "No such file" in result.stderr
@@ -233,6 +247,8 @@ def test_check_with_a_process_that_is_not_there():
 
 
 @pytest.mark.parametrize("options", [("--process", "x", "--check-config"), ("--process", "1"),
-                                     ("--process", "1", "--check-config", "--standalone")])
+                                     ("--process", "1", "--print-sample-config"),
+                                     ("--process", "1", "--check-config", "--standalone"),
+                                     ("--process", "1", "--print-config", "-o", "streams.spread=1")])
 def test_options_that_do_not_go_together(options):
     assert run(*options).returncode == 64

@@ -25,6 +25,33 @@
 #define RUN_AT(name) "main.conf:2: profile " name ".user_agent: "
 #define FLAG_HELP    "allowed: yes, no (or true, false, on, off, 1, 0)\n"
 
+/* Files that something else may complete, and what is said of each by itself. */
+static const struct {
+	const char *text, *complaints;
+} lone_files[] = {
+	{"", ""}, /* the token may come from anywhere */
+	{"[http]\ntoken_file = /nonexistent\n", ""},
+	{"\n[profile x]\nmax_age = 1\n[profile y]\nmax_age = 1\n", ""},
+	{"[streams]\nretry_min = 6 s\n", ""},
+	{"[profile x]\nuser_agent = Dart/\n", ""},
+
+	{"[streams]\nretry_min = 2 s\nretry_max = 1 s\n",
+		"main.conf:3: streams.retry_max: 1000 ms is less than streams.retry_min; allowed: "
+		"2000 ms or more\n"},
+	{"[profile x]\nuser_agent = X/\n[profile y]\nuser_agent = X/\n",
+		"main.conf:4: profile y.user_agent: the same as of profile x; allowed: one profile "
+		"for each\n"},
+	{"[http]\ntoken = ***\n",
+		"main.conf:2: http.token: is the mask that --print-config shows; allowed: the token "
+		"itself\n"},
+	{"[http]\ntoken = hid den\n[bus]\ntyp = nats\nrubbish\n",
+		"main.conf:2: http.token: the value is not a usable token; allowed: printable "
+		"ASCII without spaces, at most 1024 characters\n"
+		"main.conf:4: bus.typ: unknown key; allowed: type\n"
+		"main.conf:5: " NOT_UNDERSTOOD},
+	{"[http]\nlisten = bad\n", "main.conf:2: http.listen: \"bad\" (address 1)" LISTEN},
+};
+
 /* Files, and all that is said of each; "" for good ones. */
 static const struct {
 	const char *text, *complaints;

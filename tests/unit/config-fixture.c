@@ -93,6 +93,12 @@ int load(const char *const *options, char *const *environment, struct config **r
 	return load_from(path_of("main.conf"), options, environment, ret);
 }
 
+int check_alone(void)
+{
+	complaints[0] = '\0';
+	return config_check_file(path_of("main.conf"), any_but_bad, complain, NULL);
+}
+
 struct config *load_text(const char *text)
 {
 	struct config *config = NULL;

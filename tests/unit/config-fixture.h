@@ -30,6 +30,9 @@ int load_from(const char *path, const char *const *options, char *const *environ
 	struct config **ret);
 int load(const char *const *options, char *const *environment, struct config **ret);
 
+/* As config_check_file(), of main.conf. */
+int check_alone(void);
+
 /* Loads main.conf with this text, which must be without fault. */
 struct config *load_text(const char *text);
 

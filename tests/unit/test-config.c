@@ -50,6 +50,21 @@ START_TEST(test_file)
 }
 END_TEST
 
+START_TEST(test_lone_file)
+{
+	int r;
+
+	write_file("main.conf", lone_files[_i].text);
+	/* Of a copy in a temporary directory. */
+	ck_assert_int_eq(chmod(path_of("main.conf"), 0644), 0);
+	r = check_alone();
+	ck_assert_msg(strcmp(complaints, lone_files[_i].complaints) == 0,
+		"file:\n%s\nsaid:\n%s\nexpected:\n%s", lone_files[_i].text, complaints,
+		lone_files[_i].complaints);
+	ck_assert_int_eq(r, *complaints ? -EINVAL : 0);
+}
+END_TEST
+
 START_TEST(test_no_token)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
@@ -431,6 +446,7 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(cases, config_set_up, config_tear_down);
 	tcase_add_test(cases, test_defaults);
 	tcase_add_loop_test(cases, test_file, 0, COUNT(files));
+	tcase_add_loop_test(cases, test_lone_file, 0, COUNT(lone_files));
 	tcase_add_loop_test(cases, test_duration, 0, COUNT(durations));
 	tcase_add_loop_test(cases, test_token_file, 0, COUNT(token_files));
 	tcase_add_test(cases, test_no_token);
