@@ -6,12 +6,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <systemd/sd-bus.h>
-#include <systemd/sd-login.h>
 
 #include "clock.h"
 #include "log.h"
 
 #define ANSWER_TIMEOUT_US (200 * US_PER_MS)
+
+/* systemd knows by the sender of a call which unit it is.  We do not: sd_pid_get_unit(3) reads a
+ * file of process 1, which ProtectProc=invisible hides. */
+#define OWN_UNIT "/org/freedesktop/systemd1/unit/self"
 
 #define SYSTEMD           "org.freedesktop.systemd1"
 #define UNIT_INTERFACE    SYSTEMD ".Unit"
@@ -23,7 +26,6 @@ struct job {
 	void *userdata;
 	bool answered;
 	size_t store_max; /* asked first, so that it is there when the rest is */
-	char *unit_path;
 	sd_bus *bus;
 	sd_bus_slot *store_slot;
 	sd_bus_slot *job_slot;
@@ -121,16 +123,6 @@ static int on_job(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error
 	return 0;
 }
 
-static int find_unit(struct job *job)
-{
-	_cleanup_(freep) char *unit = NULL;
-	int r = sd_pid_get_unit(0, &unit);
-
-	if (r < 0)
-		return r;
-	return sd_bus_path_encode("/org/freedesktop/systemd1/unit", unit, &job->unit_path);
-}
-
 static int ask(struct job *job, sd_event *event)
 {
 	int r;
@@ -141,11 +133,11 @@ static int ask(struct job *job, sd_event *event)
 	r = sd_bus_attach_event(job->bus, event, SD_EVENT_PRIORITY_NORMAL);
 	if (r < 0)
 		return r;
-	r = get_property(job, &job->store_slot, job->unit_path, SERVICE_INTERFACE,
+	r = get_property(job, &job->store_slot, OWN_UNIT, SERVICE_INTERFACE,
 		"FileDescriptorStoreMax", on_store_max);
 	if (r < 0)
 		return r;
-	r = get_property(job, &job->job_slot, job->unit_path, UNIT_INTERFACE, "Job", on_job);
+	r = get_property(job, &job->job_slot, OWN_UNIT, UNIT_INTERFACE, "Job", on_job);
 	if (r < 0)
 		return r;
 	return sd_event_add_time_relative(
@@ -161,9 +153,6 @@ int job_ask(sd_event *event, job_on_answer *on_answer, void *userdata, struct jo
 		return -ENOMEM;
 	job->on_answer = on_answer;
 	job->userdata = userdata;
-	r = find_unit(job);
-	if (r < 0)
-		return r;
 	r = ask(job, event);
 	if (r < 0)
 		return r;
@@ -180,7 +169,6 @@ struct job *job_free(struct job *job)
 	sd_bus_slot_unref(job->job_slot);
 	sd_bus_slot_unref(job->type_slot);
 	sd_bus_close_unref(job->bus);
-	free(job->unit_path);
 	free(job);
 	return NULL;
 }

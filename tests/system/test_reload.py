@@ -89,4 +89,4 @@ def test_refused_start_has_an_id(service):
     service.configure("[nonsense]\n")
     assert machine.systemctl("start", "flagsse.service", check=False).returncode != 0
     wait_until(lambda: machine.journal(MESSAGE_ID=message_id("CONFIG_REFUSED")), "no message with the id")
-    assert "configuration cannot be used" in machine.status_text()
+    machine.wait_status("configuration cannot be used")
