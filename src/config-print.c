@@ -122,7 +122,7 @@ static void print_setting(
 		return;
 	}
 	fprintf(file, "# %s\n", *origin ? *origin : "default");
-	if (size > (size_t)ini_max_line - 1)
+	if (size > INI_MAX_LINE - 1)
 		fputs("# (too long for a file: to be given by the environment or an option)\n#",
 			file);
 	fprintf(file, "%s\n", line);
