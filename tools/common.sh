@@ -5,15 +5,20 @@
 PACKAGES_BUILD=(autoconf automake gcc libc6-dev make pkgconf libmicrohttpd-dev libsystemd-dev libsqlite3-dev
 	libjson-c-dev libinih-dev libnats-dev uthash-dev check)
 PACKAGES_RUN=(curl util-linux nats-server)
-PACKAGES_TEST=(nats-server python3 python3-pytest curl procps)
+PACKAGES_TEST=(nats-server openssl python3 python3-pytest curl procps)
 PACKAGES_LINT=(clang-format clang-tidy shellcheck)
 PACKAGES_FUZZ=(clang libclang-rt-dev)
 PACKAGES_DEBIAN=(build-essential debhelper dpkg-dev)
-PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl ca-certificates)
+PACKAGES_RPM=(rpm)
+PACKAGES_CHECK=(lintian blhc binutils rpm rpmlint ansible-core cloud-init python3-yaml python3 python3-pytest)
+PACKAGES_TRIXIE=(mmdebstrap systemd-container)
+PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl ca-certificates
+	ansible-core)
 # COMMAND:PACKAGE, where it does not matter whether the command is Debian's.
 COMMANDS_SYSTEM=(chromium:chromium node:nodejs npm:npm)
 # What is installed into the system, beside what flagsse needs.
-PACKAGES_ROOT=(systemd systemd-sysv dbus curl iproute2 procps nats-server nginx haproxy varnish openssl)
+PACKAGES_ROOT=(systemd systemd-sysv dbus curl iproute2 procps nats-server nginx haproxy varnish openssl
+	python3 python3-apt)
 # The last ones for Debian's node 18.
 NPM_SYSTEM=(playwright-core@1.61.0 reconnecting-eventsource@1.6.5)
 
@@ -84,6 +89,14 @@ quietly()
 		printf '%s\n' "$output" >&2
 		die "failed: $*"
 	}
+}
+
+# debian_sources RELEASE: that release from where this machine gets Debian; nothing: mmdebstrap's own default.
+debian_sources()
+{
+	apt-get indextargets --format "deb \$(REPO_URI) \$(RELEASE) \$(COMPONENT)" \
+		'Origin: Debian' 'Created-By: Packages' |
+		sed -nE "s/ bookworm(-updates|-security)? / $1\1 /p"
 }
 
 # configure_in DIRECTORY [OPTION-OF-CONFIGURE...]: once; make(1) does it again where it has to.

@@ -296,10 +296,14 @@ class Watch:
         os.set_blocking(self.process.stdout.fileno(), False)
         self.text = b""
 
+    def read(self):
+        """All that has come."""
+        self.text += self.process.stdout.read() or b""
+        return self.text
+
     def wait_for(self, text, timeout=TIMEOUT):
         def found():
-            self.text += self.process.stdout.read() or b""
-            return text in self.text
+            return text in self.read()
         wait_until(found, f"curl does not get {text!r}", timeout)
 
     def end(self):

@@ -77,10 +77,11 @@ def test_side_by_side(instances, machine):
 
 
 def test_reload_and_restart_of_one(instances, machine):
-    """The other does not notice; and the check before a reload reads the files of its own instance."""
+    """The other does not notice; the check before a reload reads the files of its own instance; and a restart hands
+    the streams over as that of flagsse.service does."""
     blue, green = instances
     key = fresh_key()
-    with green.stream(key) as stream:
+    with green.stream(key) as stream, blue.stream(key) as at_blue:
         pid = machine.property("MainPID", green.unit)
         machine.write("/etc/flagsse/blue/conf.d/more.conf", "[streams]\nkeepalive = never\n")
         assert machine.systemctl("reload", blue.unit, check=False).returncode != 0
@@ -89,6 +90,10 @@ def test_reload_and_restart_of_one(instances, machine):
         machine.systemctl("reload", blue.unit)
         machine.systemctl("restart", blue.unit)
         wait_until(blue.is_ready, "it is not ready again")
+        journal = machine.run("journalctl", "-u", blue.unit, "-o", "cat").stdout
+        assert "Handed over 1 streams" in journal, journal
+        status, time_us = blue.publish(key)
+        assert status == 200 and at_blue.events_until(time_us) == [time_us]
         stream.quiet(0.3)
         assert machine.property("MainPID", green.unit) == pid
         status, time_us = green.publish(key)
@@ -110,3 +115,13 @@ def test_an_instance_without_configuration_does_not_start(machine):
     text = machine.run("journalctl", "-u", "flagsse@typo.service", "-o", "cat").stdout
     assert "/etc/flagsse/typo/flagsse.conf: cannot be read: No such file" in text
     machine.systemctl("stop", "flagsse@typo.service", "flagsse@typo.socket")
+
+
+def test_removal(instances, machine):
+    """Of the package, while they run and are enabled: they are stopped, and nothing of them is left."""
+    machine.remove("purge")
+    for instance in instances:
+        assert machine.active(instance.unit) == "inactive" and machine.active(instance.socket) == "inactive"
+        assert not machine.exists(f"/etc/systemd/system/sockets.target.wants/{instance.socket}")
+    assert not machine.exists("/etc/flagsse") and not machine.exists("/var/lib/flagsse")
+    assert machine.systemctl("--failed", "--plain", "--no-legend").stdout == ""

@@ -1,18 +1,26 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The Debian package: installed, upgraded, removed and purged by apt."""
+import re
+from pathlib import Path
+
 import pytest
 
-from daemon import fresh_key
-from machine import UNITS
+from daemon import fresh_key, fresh_time_us, isoformat
+from machine import ADDRESS4, PORT, UNITS, execute
 from service import Service
+from sse import format_event
+from test_recovery import README, nats_lines_of_readme
+
+TOP = Path(__file__).resolve().parents[2]
 
 
 def files_of(machine):
-    """What could have come from flagsse, by name; apt's, dpkg's and the journal's own notes of it apart."""
+    """All files of the system but those that apt, dpkg, the journal and the user database write for themselves."""
     text = machine.shell(
         "find / -xdev \\( -path /proc -o -path /sys -o -path /var/lib/dpkg -o -path /var/log -o -path /root"
-        " -o -path /var/cache \\) -prune -o -name '*flagsse*' -print").stdout
-    return sorted(text.split())
+        " -o -path /var/cache -o -path /var/lib/apt -o -path /tmp -o -path /var/tmp"
+        " -o -path '/etc/*-' -o -path /etc/.pwd.lock -o -path /var/lib/systemd \\) -prune -o -print").stdout
+    return set(text.splitlines())
 
 
 @pytest.fixture
@@ -64,6 +72,48 @@ def test_upgrade_of_a_running_service(service):
     assert machine.property("InvocationID", "flagsse.socket") == socket
     with service.stream(key) as stream:
         assert stream.event() == time_us
+
+
+def commands_of_readme(heading):
+    """The first block of commands below a heading of README.md, without sudo."""
+    text = README.read_text().partition(f"\n### {heading}\n")[2].partition("\n### ")[0]
+    return re.search(r"```sh\n(.*?)```", text, re.S)[1].replace("sudo ", "")
+
+
+def test_readme_to_the_letter(empty_machine):
+    """Installed by apt, switched on as README.md says, then one publishes and one receives, on NATS."""
+    machine = empty_machine
+    machine.run("sh", "-c", "mkdir -p /root/build/packages && cp /root/flagsse.deb /root/build/packages/flagsse_1.deb")
+    install = re.search(r"`sudo (apt install\s+\./build/packages/flagsse_\*\.deb)`", README.read_text())[1]
+    machine.shell("cd /root && DEBIAN_FRONTEND=noninteractive " + install.replace("apt install", "apt-get install -y")
+                  .replace("\n", " "), timeout=120)
+    machine.shell("cp /etc/nats-server.conf /root/nats-server.conf; rm -rf /var/lib/nats")
+    machine.shell(nats_lines_of_readme())
+    machine.shell(commands_of_readme("2. flagsse"))
+    try:
+        token = machine.shell("cat /etc/flagsse/token").stdout.strip()
+        assert len(token) == 32
+        service = Service(machine)
+        service.wait_ready()
+        key = fresh_key()
+        with service.watch(key) as watch:
+            watch.wait_for(b"retry: ")
+            time_us = fresh_time_us()
+            execute("curl", "-sS", "--fail", "--noproxy", "*", "-X", "POST", "-H", f"Authorization: Token {token}",
+                    "-d", f'{{"updated_at": "{isoformat(time_us)}"}}',
+                    f"http://{ADDRESS4}:{PORT}/sse/environments/{key}/queue-change")
+            watch.wait_for(format_event(time_us))
+    finally:
+        machine.systemctl("stop", "nats-server.service")
+        machine.shell("cp /root/nats-server.conf /etc/nats-server.conf; rm -rf /var/lib/nats")
+
+
+def test_autopkgtest(machine):
+    """The test that the source package brings for Debian's autopkgtest."""
+    machine.write("/root/publish-and-receive", (TOP / "debian/tests/publish-and-receive").read_text(), 0o755)
+    output = machine.run("/root/publish-and-receive", timeout=180).stdout
+    assert output.endswith("published, received, ended\n")
+    assert not machine.exists("/etc/flagsse/token")
 
 
 def test_upgrade_of_a_stopped_service(service):

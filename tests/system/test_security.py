@@ -10,11 +10,12 @@ EXPOSURE_MAX = 12  # tenths
 
 
 @pytest.mark.parametrize("unit", ["flagsse.service", "flagsse@one.service"])
-def test_exposure(machine, unit):
+def test_exposure(machine, unit, capsys):
     """The figure of `systemd-analyze security`, and each knob that is left."""
     machine.write("/etc/flagsse/one/flagsse.conf", "")
     result = machine.run("systemd-analyze", "security", "--no-pager", f"--threshold={EXPOSURE_MAX}", unit, check=False)
-    print("\n".join(line for line in result.stdout.splitlines() if "✓" not in line))
+    with capsys.disabled():
+        print("\n" + "\n".join(line.rstrip() for line in result.stdout.splitlines() if "✓" not in line))
     figure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", result.stdout)
     assert figure and result.returncode == 0 and float(figure[1]) * 10 <= EXPOSURE_MAX, result.stdout
 

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""contrib/: what can be checked without a cloud, a registry or a fleet.  tests/system runs the Ansible role."""
+import os
+import re
+import shlex
+
+import yaml
+
+from daemon import run
+from tools import TOP, execute
+
+CONTRIB = TOP / "contrib"
+
+
+def test_ansible_syntax():
+    environment = {**os.environ, "ANSIBLE_ROLES_PATH": str(CONTRIB / "ansible/roles"), "LC_ALL": "C.UTF-8"}
+    result = execute("ansible-playbook", "--syntax-check", "-i", "flagsse,", CONTRIB / "ansible/playbook.yml",
+                     env=environment)
+    assert "WARNING" not in result.stderr, result.stderr
+
+
+def test_cloud_init_schema():
+    result = execute("cloud-init", "schema", "--config-file", CONTRIB / "cloud-init/flagsse.yaml")
+    assert "Valid cloud-config" in result.stdout + result.stderr
+
+
+def test_cloud_init_settings(tmp_path, monkeypatch):
+    """The file that it writes is one that flagsse takes."""
+    monkeypatch.setenv("FLAGSSE", str(TOP / "build/src/flagsse"))
+    document = yaml.safe_load((CONTRIB / "cloud-init/flagsse.yaml").read_text())
+    settings = next(file for file in document["write_files"] if file["path"].endswith(".conf"))
+    (tmp_path / "settings.conf").write_text(settings["content"])
+    result = run("--check-file", tmp_path / "settings.conf")
+    assert (result.returncode, result.stderr) == (0, "")
+    token = next(file for file in document["write_files"] if file["path"] == "/etc/flagsse/token")
+    assert token["permissions"] == "0600" and settings["permissions"] == "0640"
+
+
+def instructions(text):
+    """[(keyword, rest)] of a Containerfile, continued lines joined."""
+    lines = re.sub(r"\\\n", " ", re.sub(r"(?m)^#.*\n", "", text)).splitlines()
+    return [tuple(line.split(None, 1)) for line in lines if line.strip()]
+
+
+def test_containerfile():
+    """Its instructions and packages; nothing here can build a container image."""
+    found = instructions((CONTRIB / "Containerfile").read_text())
+    keywords = [keyword for keyword, _ in found]
+    assert set(keywords) <= {"FROM", "RUN", "COPY", "WORKDIR", "USER", "EXPOSE", "VOLUME", "STOPSIGNAL", "ENTRYPOINT"}
+    assert keywords.count("FROM") == 2 and keywords[-1] == "ENTRYPOINT"
+    common = (TOP / "tools/common.sh").read_text()
+    needed = set(re.search(r"PACKAGES_BUILD=\((.*?)\)", common, re.S)[1].split())
+    runs = [rest for keyword, rest in found if keyword == "RUN"]
+    for command in runs:
+        execute("sh", "-n", "-c", command)
+    assert needed <= set(shlex.split(runs[0]))
+    installed = {word for word in shlex.split(next(command for command in runs if "libnats3" in command))
+                 if word.startswith("lib")}
+    depends = execute("dpkg-deb", "-f", next((TOP / "build/packages").glob("flagsse_*.deb")), "Depends").stdout
+    libraries = {re.split(r"[ (|]", item.strip())[0] for item in depends.split(",")}
+    assert installed == {name for name in libraries if name.startswith("lib") and name != "libc6"}

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The RPM packages, as far as a Debian machine can judge: no dnf, no SELinux, no systemd of Fedora's."""
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from daemon import Daemon, fresh_key
+from tools import TOP, execute, only
+
+RPMLINT = Path(__file__).with_name("rpmlint.toml")
+FILES = {
+    "/etc/flagsse", "/etc/flagsse/conf.d", "/etc/flagsse/flagsse.conf", "/usr/bin/flagsse",
+    "/usr/lib/systemd/catalog/flagsse.catalog", "/usr/lib/systemd/system/flagsse.service",
+    "/usr/lib/systemd/system/flagsse.socket", "/usr/lib/systemd/system/flagsse@.service",
+    "/usr/lib/systemd/system/flagsse@.socket", "/usr/lib/sysusers.d/flagsse.conf",
+    "/usr/share/man/man5/flagsse.conf.5", "/usr/share/man/man8/flagsse.8",
+}
+
+
+@pytest.fixture(scope="module", name="package")
+def fixture_package(packages):
+    return only((packages / "rpm").glob("flagsse-*.x86_64.rpm"))
+
+
+@pytest.fixture(scope="module", name="root")
+def fixture_root(package, tmp_path_factory):
+    """Installed by rpm, into a directory that has no shell for the scriptlets."""
+    root = tmp_path_factory.mktemp("root")
+    execute("rpm", "--root", root, "--initdb")
+    execute("rpm", "--root", root, "--install", "--nodeps", "--noscripts", package)
+    return root
+
+
+def test_rpmlint(packages):
+    specs = sorted((TOP / "rpm").glob("*.spec"))
+    assert [spec.name for spec in specs] == ["flagsse.spec", "libnats.spec"]
+    result = execute("rpmlint", "--config", RPMLINT, *(packages / "rpm").glob("*.rpm"), *specs, check=False)
+    assert result.returncode == 0 and " 0 errors, 0 warnings" in result.stdout, result.stdout
+
+
+def test_files(package):
+    listed = execute("rpm", "--query", "--package", "--queryformat", "[%{FILENAMES} %{FILEFLAGS:fflags}|%{FILEUSERNAME}"
+                     "\n]", package).stdout.splitlines()
+    files = {line.split(" ")[0]: line.split(" ")[1] for line in listed}
+    documents = {name for name in files if name.startswith(("/usr/share/doc/", "/usr/share/licenses/"))}
+    # Debian's rpm makes links to build ids, and does not compress manual pages.
+    rest = {name.removesuffix(".gz") for name in set(files) - documents if "/.build-id" not in name}
+    assert rest == FILES
+    assert files["/etc/flagsse/flagsse.conf"] == "cn|root"  # a configuration file that is not replaced
+    assert all(flags.endswith("|root") for flags in files.values())
+    for name in ("README.md", "doc/update.svg", "contrib/ansible/playbook.yml"):
+        assert any(document.endswith(f"/{name}") for document in documents), name
+
+
+def scriptlet(package, name):
+    """Its text, by rpm's own name of it."""
+    return execute("rpm", "--query", "--package", "--queryformat", f"%{{{name}}}", package).stdout
+
+
+def run_scriptlet(package, name, argument, directory):
+    """What it asks of systemctl: a stand-in for that writes down its arguments, as no systemd runs here."""
+    log = directory / "systemctl.log"
+    log.write_text("")
+    systemctl = directory / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$*" >>{log}\n')
+    systemctl.chmod(0o755)
+    # As if a systemd ran.
+    text = scriptlet(package, name).replace("-d /run/systemd/system", f"-d {directory}")
+    execute("sh", "-e", "-c", text, "scriptlet", argument,
+            env={**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"})
+    return log.read_text().splitlines()
+
+
+def test_scriptlets(package, tmp_path):
+    """A first installation enables nothing by itself, an upgrade restarts what runs, a removal stops it."""
+    assert run_scriptlet(package, "POSTIN", 1, tmp_path) == ["--no-reload preset flagsse.socket flagsse.service"]
+    assert run_scriptlet(package, "POSTIN", 2, tmp_path) == []
+    assert run_scriptlet(package, "PREUN", 1, tmp_path) == []
+    assert run_scriptlet(package, "PREUN", 0, tmp_path) == [
+        "--no-reload disable --now flagsse.service flagsse.socket", "stop flagsse@*.service flagsse@*.socket"]
+    assert run_scriptlet(package, "POSTUN", 1, tmp_path) == [
+        "try-restart flagsse.service", "daemon-reload", "try-restart flagsse@*.service"]
+    assert run_scriptlet(package, "POSTUN", 0, tmp_path) == []
+
+
+def test_installation(root, package):
+    execute("rpm", "--root", root, "--verify", "--nodeps", "--noscripts", "flagsse")
+    unit = (root / "usr/lib/systemd/system/flagsse.service").read_text()
+    assert "ExecStart=/usr/bin/flagsse\n" in unit and not re.search(r"@\w+@", unit)
+    # An upgrade leaves what an administrator has changed, and a removal keeps it.
+    settings = root / "etc/flagsse/flagsse.conf"
+    settings.write_text(settings.read_text() + "# mine\n")
+    execute("rpm", "--root", root, "--upgrade", "--force", "--nodeps", "--noscripts", package)
+    assert settings.read_text().endswith("# mine\n")
+
+
+def test_daemon_of_the_package_runs(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLAGSSE", str(root / "usr/bin/flagsse"))
+    monkeypatch.setenv("FLAGSSE_SANITIZER", "")
+    daemon = Daemon(tmp_path / "daemon").start()
+    try:
+        key = fresh_key()
+        with daemon.stream(key) as stream:
+            time_us = daemon.publish(key)
+            assert stream.event() == time_us
+    finally:
+        daemon.stop()
+    text = subprocess.run([root / "usr/bin/flagsse", "--version"], capture_output=True, text=True, check=True).stdout
+    assert text.startswith("flagsse ")
+
+
+def test_libnats_spec():
+    """Its source cannot be had here, so it is not built.  What it lists is what Debian's package of the same library
+    has, which comes from the same installation rules."""
+    listed = execute("dpkg", "--listfiles", "libnats-dev").stdout.splitlines()
+    spec = (TOP / "rpm" / "libnats.spec").read_text()
+    for pattern, name in (("%{_includedir}/nats.h", "/usr/include/nats.h"),
+                          ("%{_includedir}/nats/", "/usr/include/nats/nats.h"),
+                          ("%{_libdir}/libnats.so", "/libnats.so"),
+                          ("%{_libdir}/pkgconfig/libnats.pc", "/pkgconfig/libnats.pc"),
+                          ("%{_libdir}/cmake/cnats/", "/cmake/cnats/cnats-config.cmake")):
+        assert f"\n{pattern}\n" in spec
+        assert any(path.endswith(name) for path in listed), name
+    names = execute("rpmspec", "--query", "--queryformat", "%{name}\n", TOP / "rpm" / "libnats.spec").stdout.split()
+    assert names == ["libnats", "libnats-devel"]
