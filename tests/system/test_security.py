@@ -48,3 +48,29 @@ def test_state_is_for_its_user_only(service):
     assert len(listed) > 1
     assert {line.split(":")[0] for line in listed} == {user}
     assert all(line.split(":")[1] in ("700", "600") for line in listed), listed
+
+
+def test_nats_by_name_and_tls(service):
+    """What a sandbox easily forgets: names are resolved, authorities are found, and the server's name is checked."""
+    machine = service.machine
+    machine.shell("""
+        mkdir -p /root/tls && cd /root/tls
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=nats.internal \
+            -addext subjectAltName=DNS:nats.internal -keyout key.pem -out certificate.pem 2>/dev/null
+        install -D -m 644 certificate.pem /etc/flagsse/authority.pem
+        printf 'port: 4229\nserver_name: tls\njetstream { store_dir: "/root/tls/store" }\n' >nats.conf
+        printf 'tls { cert_file: "/root/tls/certificate.pem", key_file: "/root/tls/key.pem" }\n' >>nats.conf
+        echo '127.0.0.1 nats.internal' >>/etc/hosts
+        systemd-run --quiet --unit=nats-tls nats-server -c /root/tls/nats.conf""")
+    try:
+        machine.write("/etc/flagsse/flagsse.env", "NATS_URL=tls://nats.internal:4229\n"
+                      "SSL_CERT_FILE=/etc/flagsse/authority.pem\n")
+        service.set_bus("nats")
+        service.wait_ready()
+        key = fresh_key()
+        with service.stream(key) as stream:
+            time_us = service.publish(key)
+            assert stream.event() == time_us
+    finally:
+        machine.systemctl("stop", "nats-tls.service", "flagsse.service", check=False)
+        machine.shell("rm -rf /root/tls /etc/flagsse/authority.pem; sed -i '/nats.internal/d' /etc/hosts")
