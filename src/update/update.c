@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cleanup.h"
 #include "clock.h"
 #include "update/timestamp.h"
 #include "update/update.h"
@@ -116,20 +117,16 @@ static bool has_memory_for_json(void)
 	return reserve != NULL;
 }
 
-/* 0 and *ret, which has to be freed with json_object_put(); -EBADMSG: not JSON, or no more than
- * "null"; -ENOMEM, which json-c tells by errno only. */
-static int parse_json(const char *text, size_t length, json_object **ret)
+/* As parse_json(), with flags of json-c. */
+static int parse_with_flags(const char *text, size_t length, int flags, json_object **ret)
 {
 	json_tokener *tokener;
 	int error;
 
-	if (length > INT32_MAX || is_lenient_json(text, length))
-		return -EBADMSG;
-
 	tokener = has_memory_for_json() ? json_tokener_new() : NULL;
 	if (!tokener)
 		return -ENOMEM;
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	json_tokener_set_flags(tokener, flags);
 	errno = 0;
 	*ret = json_tokener_parse_ex(tokener, text, (int)length);
 	error = errno;
@@ -137,6 +134,51 @@ static int parse_json(const char *text, size_t length, json_object **ret)
 	if (*ret)
 		return 0;
 	return error == ENOMEM ? -ENOMEM : -EBADMSG;
+}
+
+static bool is_ascii(const char *text, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		if ((unsigned char)text[i] > 0x7f)
+			return false;
+	return true;
+}
+
+/* A copy with a '?' for each byte that is not ASCII; NULL: no memory. */
+static char *make_ascii(const char *text, size_t length)
+{
+	char *copy = malloc(length + 1);
+
+	for (size_t i = 0; copy && i < length; i++)
+		copy[i] = (unsigned char)text[i] > 0x7f ? '?' : text[i];
+	return copy;
+}
+
+/* 0 and *ret, which has to be freed with json_object_put(); -EBADMSG: not JSON, or no more than
+ * "null"; -ENOMEM, which json-c tells by errno only.
+ *
+ * Where json-c 0.18 is to be strict, it takes every byte that is not ASCII for a control character
+ * (its issue 875).  Nothing that we read has such bytes: so they are checked to be UTF-8, and are
+ * '?' in the object. */
+static int parse_json(const char *text, size_t length, json_object **ret)
+{
+	_cleanup_(freep) char *ascii = NULL;
+	json_object *object;
+	int r;
+
+	if (length > INT32_MAX || is_lenient_json(text, length))
+		return -EBADMSG;
+	if (is_ascii(text, length))
+		return parse_with_flags(text, length, JSON_TOKENER_STRICT, ret);
+
+	r = parse_with_flags(text, length, JSON_TOKENER_VALIDATE_UTF8, &object);
+	if (r < 0)
+		return r;
+	json_object_put(object);
+	ascii = make_ascii(text, length);
+	if (!ascii)
+		return -ENOMEM;
+	return parse_with_flags(ascii, length, JSON_TOKENER_STRICT, ret);
 }
 
 /* 0 and the time in *ret_time_us, or -EBADMSG and *ret_problem, or -ENOMEM. */

@@ -70,6 +70,8 @@ static const struct good precise[] = {
 #define BODY "the body"
 #define TIME "updated_at is not a time"
 #define YEAR "updated_at is not between"
+/* Anything: json-c 0.18 refuses such numbers by itself, older ones give the nearest that they have. */
+#define TOO_LARGE ""
 #define NONE "updated_at is missing"
 
 struct bad {
@@ -139,8 +141,8 @@ static const struct bad bad[] = {
 	{"{\"updated_at\":1673546802028060}", YEAR},
 	{"{\"updated_at\":9223372036854775807}", YEAR},
 	{"{\"updated_at\":-9223372036854775808}", YEAR},
-	{"{\"updated_at\":99999999999999999999999999999}", YEAR},
-	{"{\"updated_at\":-99999999999999999999999999999}", YEAR},
+	{"{\"updated_at\":99999999999999999999999999999}", TOO_LARGE},
+	{"{\"updated_at\":-99999999999999999999999999999}", TOO_LARGE},
 	{"{\"updated_at\":1e400}", YEAR},
 	{"{\"updated_at\":1e-400}", YEAR},
 };
