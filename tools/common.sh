@@ -5,7 +5,7 @@
 PACKAGES_BUILD=(autoconf automake gcc libc6-dev make pkgconf libmicrohttpd-dev libsystemd-dev libsqlite3-dev
 	libjson-c-dev libinih-dev libnats-dev uthash-dev check)
 PACKAGES_RUN=(curl util-linux nats-server)
-PACKAGES_TEST=(nats-server openssl python3 python3-pytest curl procps)
+PACKAGES_TEST=(nats-server openssl python3 python3-pytest python3-pytest-xdist curl procps)
 PACKAGES_LINT=(clang-format clang-tidy shellcheck)
 PACKAGES_FUZZ=(clang libclang-rt-dev)
 PACKAGES_DEBIAN=(build-essential debhelper dpkg-dev)
@@ -127,9 +127,10 @@ check_in()
 	return $status
 }
 
+# Several at a time, as most of them wait most of the time.
 # Some tests use the name localhost, which nothing resolves where /etc/hosts is missing: in a bare root, say.
 check_service_in()
 {
 	getent hosts localhost >/dev/null || need libnss-myhostname
-	make -C "$1" --no-print-directory check-service
+	make -C "$1" --no-print-directory check-service PYTESTFLAGS='-n 4'
 }
