@@ -281,6 +281,7 @@ def test_changed_settings_are_honoured(service):
         assert stream.event() == new_us
     for stream in streams:
         stream.close()
+    service.wait_streams(0)
     with service.stream(other) as stream:
         assert stream.event() == time_us
     # The new bus has it, too: it comes back from there without any process that knew it.
