@@ -9,6 +9,7 @@ PACKAGES_TEST=(nats-server openssl python3 python3-pytest python3-pytest-xdist c
 PACKAGES_LINT=(clang-format clang-tidy shellcheck)
 PACKAGES_FUZZ=(clang libclang-rt-dev)
 PACKAGES_DEBIAN=(build-essential debhelper dpkg-dev)
+PACKAGES_BENCH=(nats-server python3 nginx libnginx-mod-nchan wrk)
 PACKAGES_RPM=(rpm)
 PACKAGES_CHECK=(lintian blhc binutils rpm rpmlint ansible-core cloud-init python3-yaml python3 python3-pytest)
 PACKAGES_TRIXIE=(mmdebstrap systemd-container)
@@ -16,6 +17,7 @@ PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python
 	ansible-core)
 # COMMAND:PACKAGE, where it does not matter whether the command is Debian's.
 COMMANDS_SYSTEM=(chromium:chromium node:nodejs npm:npm)
+COMMANDS_BENCH=(node:nodejs)
 # What is installed into the system, beside what flagsse needs.
 PACKAGES_ROOT=(systemd systemd-sysv dbus curl iproute2 procps nats-server nginx haproxy varnish openssl
 	python3 python3-apt)
