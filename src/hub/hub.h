@@ -15,7 +15,7 @@ struct hub;
 
 struct hub_settings {
 	unsigned shards;         /* threads; at least 1; hub_configure() leaves them as they are */
-	int64_t keepalive_ms;    /* a comment so long after the last byte */
+	int64_t keepalive_ms;    /* a comment so long after the last byte, at the latest */
 	int64_t user_timeout_ms; /* TCP_USER_TIMEOUT of each stream; 0: the system's */
 	int64_t spread_ms;       /* the sends of one update are paced over this; 0: at once */
 };

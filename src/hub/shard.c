@@ -220,17 +220,6 @@ static void shard_read_mail(struct shard *shard)
 	}
 }
 
-static void shard_keep_alive(struct shard *shard)
-{
-	for (unsigned i = 0; i < SHARD_SLICE; i++) {
-		struct stream *oldest = TAILQ_FIRST(&shard->open);
-
-		if (!oldest || shard->now_ms - oldest->last_ms < shard->settings.keepalive_ms)
-			return;
-		stream_keep_alive(shard, oldest);
-	}
-}
-
 /* Ends the streams whose time has come. */
 static void shard_turn_wheel(struct shard *shard)
 {
@@ -340,7 +329,7 @@ static int shard_wait(const struct shard *shard, int fan_out_wait)
 	wait = drain_wait(shard, wait);
 	wait = queue_wait(shard, &shard->ending, ending_limit_ms(shard), wait);
 	wait = queue_wait(shard, &shard->lingering, SHARD_LINGER_MS, wait);
-	wait = queue_wait(shard, &shard->open, shard->settings.keepalive_ms, wait);
+	wait = keepalives_wait(shard, wait);
 	if (!TAILQ_EMPTY(&shard->open))
 		wait = wheel_wait(shard, wait);
 	if (wait == INT32_MAX)
@@ -370,7 +359,7 @@ int shard_step(struct shard *shard, bool wait)
 	shard->now_ms = shard->settings.clock_ms();
 	shard_dispatch(shard, events, n);
 	shard_read_mail(shard);
-	shard_keep_alive(shard);
+	keepalives_send(shard);
 	shard_turn_wheel(shard);
 	shard_reap(shard);
 	if (shard->draining)

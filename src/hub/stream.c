@@ -28,32 +28,36 @@ static enum encoding stream_encoding(const struct stream *stream)
 
 static struct stream_queue *stream_queue_of(struct shard *shard, const struct stream *stream)
 {
-	switch (stream->state) {
-	case STREAM_OPEN:
-		return &shard->open;
-	case STREAM_ENDING:
-		return &shard->ending;
-	default:
-		return &shard->lingering;
-	}
+	return stream->state == STREAM_ENDING ? &shard->ending : &shard->lingering;
+}
+
+static void stream_leave(struct shard *shard, struct stream *stream)
+{
+	if (stream->state == STREAM_OPEN)
+		keepalive_leave(shard, stream);
+	else
+		TAILQ_REMOVE(stream_queue_of(shard, stream), stream, of_state);
 }
 
 /* Puts it last in the queue of its (new) state, as of now. */
 static void stream_enter(struct shard *shard, struct stream *stream, enum stream_state state)
 {
-	TAILQ_REMOVE(stream_queue_of(shard, stream), stream, of_state);
+	stream_leave(shard, stream);
 	if (stream->state == STREAM_OPEN && state != STREAM_OPEN && stream->end_tick > 0)
 		LIST_REMOVE(stream, of_wheel);
 	stream->state = state;
 	stream->last_ms = shard->now_ms;
-	TAILQ_INSERT_TAIL(stream_queue_of(shard, stream), stream, of_state);
+	if (state == STREAM_OPEN)
+		keepalive_enter(shard, stream);
+	else
+		TAILQ_INSERT_TAIL(stream_queue_of(shard, stream), stream, of_state);
 }
 
 void stream_free(struct shard *shard, struct stream *stream)
 {
 	if (stream->state == STREAM_OPEN && stream->end_tick > 0)
 		LIST_REMOVE(stream, of_wheel);
-	TAILQ_REMOVE(stream_queue_of(shard, stream), stream, of_state);
+	stream_leave(shard, stream);
 	environment_detach(shard, stream);
 	frame_unref(stream->partial);
 	/* Closing alone would leave the watch on, as long as HTTP has not closed its own descriptor
@@ -376,7 +380,7 @@ static struct stream *stream_new(struct shard *shard, const struct hub_arrival *
 	environment_attach(environment, stream);
 	stream->state = STREAM_OPEN;
 	stream->last_ms = shard->now_ms;
-	TAILQ_INSERT_TAIL(&shard->open, stream, of_state);
+	keepalive_enter(shard, stream);
 	if (arrival->lifetime_ms > 0)
 		stream_set_end(shard, stream, shard->now_ms + arrival->lifetime_ms);
 	shard_add(&shard->opened, 1);

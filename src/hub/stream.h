@@ -36,6 +36,7 @@ struct stream {
 	bool chunked : 1;
 	bool blocked : 1;            /* waits for EPOLLOUT; the latest update follows then */
 	bool close_after_update : 1; /* a long poll */
+	bool aging : 1;              /* while open: its keep-alive may be sent */
 };
 
 TAILQ_HEAD(stream_queue, stream);
@@ -86,7 +87,9 @@ struct shard {
 	struct environment *environments;  /* uthash, by key */
 	struct environment_queue fan_outs; /* the next one first */
 	size_t n_fan_outs;
-	struct stream_queue open;
+	struct stream_queue open; /* for keepalive.c to put in and take out */
+	struct stream *young;     /* the first there that is not aging; all after it are not */
+	size_t n_aging;           /* those before it */
 	struct stream_queue ending;
 	struct stream_queue lingering;
 	struct stream_list wheel[WHEEL_SLOTS];
@@ -148,6 +151,20 @@ void stream_on_event(struct shard *shard, struct stream *stream, uint32_t events
 
 /* Closes the descriptor, at whatever state, and forgets the stream. */
 void stream_free(struct shard *shard, struct stream *stream);
+
+/* keepalive.c */
+
+/* Puts it at the end of shard.open; its last_ms is set. */
+void keepalive_enter(struct shard *shard, struct stream *stream);
+
+/* Takes it out. */
+void keepalive_leave(struct shard *shard, struct stream *stream);
+
+/* A slice of the keep-alives that are to be sent now. */
+void keepalives_send(struct shard *shard);
+
+/* Milliseconds until there are some, if that is before `limit`. */
+int64_t keepalives_wait(const struct shard *shard, int64_t limit);
 
 /* environment.c */
 

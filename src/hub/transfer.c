@@ -128,7 +128,7 @@ static void restore_open(
 	struct shard *shard, struct stream *stream, const struct handover_stream *saved)
 {
 	stream->state = STREAM_OPEN;
-	TAILQ_INSERT_TAIL(&shard->open, stream, of_state);
+	keepalive_enter(shard, stream);
 	if (saved->end_ms > 0)
 		stream_set_end(shard, stream, saved->end_ms);
 	if (saved->behind) {

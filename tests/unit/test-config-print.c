@@ -136,7 +136,8 @@ START_TEST(test_help)
 	_cleanup_(freep) char *text = print_to_string(config_print_help);
 	static const char keepalive[] =
 		"streams.keepalive\n"
-		"    A comment is sent so long after the last byte of a stream.\n"
+		"    A comment is sent so long after the last byte of a stream; up to a fifth\n"
+		"    sooner where very many are due at the same time.\n"
 		"    Default: 15 s. Allowed: 1 s to 3600 s. Environment: FLAGSSE_KEEPALIVE.\n\n";
 
 	ck_assert_ptr_nonnull(strstr(text, keepalive));

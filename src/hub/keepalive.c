@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Keep-alives, at the latest when they are due.  Streams that had an update at the same instant are
+ * due at the same instant, too: so that this does not become a spike, some are sent before their
+ * time. */
+#include "hub/stream.h"
+
+/* They are spread over this share of the interval at the most. */
+#define WINDOW_SHARE 5
+
+/* As fast as this they need no spreading: a millisecond for each. */
+#define STREAM_MS 1
+
+/* Between two turns of that, so that each has more than a few to send. */
+#define PAUSE_MS 10
+
+/* The time before it is due in which a keep-alive may be sent: as long as all streams need. */
+static int64_t window_ms(const struct shard *shard)
+{
+	int64_t most = shard->settings.keepalive_ms / WINDOW_SHARE,
+		enough = (int64_t)shard_streams(shard) * STREAM_MS;
+
+	return enough < most ? enough : most;
+}
+
+static int64_t time_left(const struct shard *shard, const struct stream *stream)
+{
+	return stream->last_ms + shard->settings.keepalive_ms - shard->now_ms;
+}
+
+/* How long before the first one's time it has to be sent for the others to be in time, if they
+ * follow evenly. */
+static int64_t lead_ms(const struct shard *shard)
+{
+	size_t n = shard_streams(shard);
+
+	if (shard->n_aging <= 1 || n == 0)
+		return 0;
+	return (int64_t)(shard->n_aging - 1) * window_ms(shard) / (int64_t)n;
+}
+
+void keepalive_enter(struct shard *shard, struct stream *stream)
+{
+	TAILQ_INSERT_TAIL(&shard->open, stream, of_state);
+	if (!shard->young)
+		shard->young = stream;
+}
+
+void keepalive_leave(struct shard *shard, struct stream *stream)
+{
+	if (stream->aging)
+		shard->n_aging--;
+	else if (stream == shard->young)
+		shard->young = TAILQ_NEXT(stream, of_state);
+	stream->aging = false;
+	TAILQ_REMOVE(&shard->open, stream, of_state);
+}
+
+/* Counts those whose window has begun. */
+static void age(struct shard *shard)
+{
+	int64_t window = window_ms(shard);
+
+	while (shard->young && time_left(shard, shard->young) <= window) {
+		shard->young->aging = true;
+		shard->n_aging++;
+		shard->young = TAILQ_NEXT(shard->young, of_state);
+	}
+}
+
+void keepalives_send(struct shard *shard)
+{
+	age(shard);
+	for (unsigned i = 0; i < SHARD_SLICE; i++) {
+		struct stream *oldest = TAILQ_FIRST(&shard->open);
+
+		if (!oldest || time_left(shard, oldest) > lead_ms(shard))
+			return;
+		stream_keep_alive(shard, oldest);
+	}
+}
+
+int64_t keepalives_wait(const struct shard *shard, int64_t limit)
+{
+	const struct stream *oldest = TAILQ_FIRST(&shard->open);
+	int64_t left, wait;
+
+	if (!oldest)
+		return limit;
+	left = time_left(shard, oldest);
+	wait = left - (oldest->aging ? lead_ms(shard) : window_ms(shard));
+	/* Behind by a pause at most, and never too late. */
+	if (wait > -PAUSE_MS && wait < PAUSE_MS)
+		wait = left < PAUSE_MS ? left : PAUSE_MS;
+	return wait < limit ? wait : limit;
+}
