@@ -2,6 +2,8 @@
 /* Accepting, on all listeners.  "Full" is decided by counting; beyond that, new connections wait in
  * the kernel's queue. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -9,6 +11,10 @@
 #include "http/http-internal.h"
 #include "log.h"
 #include "messages.h"
+
+/* Unsent bytes in the kernel above which a socket counts as full (TCP_NOTSENT_LOWAT): some four
+ * events of a stream, which a newer update can no longer replace. */
+#define NOTSENT_LOWAT 512
 
 #define ACCEPTS_PER_TURN 64 /* then others of the loop have theirs */
 #define PAUSE_US         (100 * US_PER_MS)
@@ -130,6 +136,16 @@ static int listener_readable(sd_event_source *source, int fd, uint32_t events, v
 	return 0;
 }
 
+/* What is accepted inherits it: cheaper than to set it on each of very many streams.  Failures are
+ * of no consequence: a unix socket has none of these. */
+static void listener_tune(int fd)
+{
+	int one = 1, lowat = NOTSENT_LOWAT;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
+}
+
 int http_add_listener(struct http *http, int fd)
 {
 	_cleanup_(listener_freep) struct listener *listener = calloc(1, sizeof(*listener));
@@ -141,6 +157,7 @@ int http_add_listener(struct http *http, int fd)
 	}
 	listener->http = http;
 	listener->fd = fd;
+	listener_tune(fd);
 	r = sd_event_add_io(
 		http->event, &listener->source, fd, EPOLLIN, listener_readable, listener);
 	if (r < 0)

@@ -16,7 +16,8 @@ struct http;
 
 /* A valid request for a stream. */
 struct http_subscription {
-	int fd; /* the connection, non-blocking; the receiver's if it accepts */
+	int fd; /* the connection, non-blocking, tuned for a stream (TCP_NODELAY,
+		   TCP_NOTSENT_LOWAT); the receiver's if it accepts */
 	struct key key;
 	enum encoding encoding; /* what the client's HTTP version needs */
 	struct span head;       /* the response head to send first; static */

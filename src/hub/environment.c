@@ -77,6 +77,7 @@ void environment_detach(struct shard *shard, struct stream *stream)
 	if (environment->cursor == stream)
 		environment->cursor = LIST_NEXT(stream, of_environment);
 	LIST_REMOVE(stream, of_environment);
+	shard_unsubscribe(shard, environment->hh.hashv);
 	environment->n_streams--;
 	stream->environment = NULL;
 	environment_release(shard, environment);

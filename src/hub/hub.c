@@ -9,7 +9,7 @@
 
 struct hub {
 	struct shard **shards;
-	struct shard_mail **mails; /* one a shard, while something for all is prepared */
+	struct shard_mail **mails; /* one a shard, while something for several is prepared */
 	unsigned n_shards;
 };
 
@@ -85,35 +85,44 @@ int hub_adopt(struct hub *hub, const struct hub_arrival *arrival)
 	return shard_adopt(emptiest, arrival);
 }
 
-/* Delivers hub->mails.  One of them NULL: out of memory, so no shard gets any. */
-static int deliver_all(struct hub *hub)
+/* Delivers hub->mails, of which some may be NULL; if they are not `complete` for want of memory, no
+ * shard gets any. */
+static int deliver(struct hub *hub, bool complete)
 {
-	bool complete = true;
-
 	for (unsigned i = 0; i < hub->n_shards; i++)
-		complete = complete && hub->mails[i];
-	for (unsigned i = 0; i < hub->n_shards; i++)
-		if (complete)
+		if (!hub->mails[i])
+			continue;
+		else if (complete)
 			shard_deliver(hub->shards[i], hub->mails[i]);
-		else if (hub->mails[i])
+		else
 			shard_discard(hub->mails[i]);
 	return complete ? 0 : -ENOMEM;
 }
 
 int hub_publish(struct hub *hub, const struct key *key, struct frame *frame)
 {
-	for (unsigned i = 0; i < hub->n_shards; i++)
+	bool complete = true;
+
+	for (unsigned i = 0; i < hub->n_shards; i++) {
+		hub->mails[i] = NULL;
+		if (!shard_is_subscribed(hub->shards[i], key))
+			continue;
 		hub->mails[i] = shard_prepare_update(key, frame);
-	return deliver_all(hub);
+		complete = complete && hub->mails[i];
+	}
+	return deliver(hub, complete);
 }
 
 int hub_configure(struct hub *hub, const struct hub_settings *settings)
 {
 	struct shard_settings shard_settings = settings_of_shard(settings);
+	bool complete = true;
 
-	for (unsigned i = 0; i < hub->n_shards; i++)
+	for (unsigned i = 0; i < hub->n_shards; i++) {
 		hub->mails[i] = shard_prepare_settings(&shard_settings);
-	return deliver_all(hub);
+		complete = complete && hub->mails[i];
+	}
+	return deliver(hub, complete);
 }
 
 void hub_drain(struct hub *hub, int64_t over_ms)

@@ -22,7 +22,8 @@ struct hub_settings {
 
 /* A connection on its way from HTTP to a shard. */
 struct hub_arrival {
-	int fd;         /* connected, non-blocking; nothing sent on it yet */
+	int fd;         /* connected, non-blocking; nothing sent on it yet; if it is TCP, with
+			   TCP_NODELAY, and TCP_NOTSENT_LOWAT so that little waits in the kernel */
 	struct key key; /* the environment */
 	enum encoding encoding;
 	struct span head;        /* the response head; static */

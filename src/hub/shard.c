@@ -67,15 +67,28 @@ static void shard_post(struct shard *shard, struct shard_mail *mail, enum shard_
 	mailbox_post(&shard->mailbox, &mail->mail);
 }
 
+bool shard_is_subscribed(const struct shard *shard, const struct key *key)
+{
+	unsigned hash;
+
+	HASH_VALUE(key->text, key->length, hash);
+	/* In order with shard_adopt(), as both are main's. */
+	return atomic_load_explicit(
+		       &shard->subscribed[hash % SUBSCRIBED_SLOTS], memory_order_relaxed) > 0;
+}
+
 int shard_adopt(struct shard *shard, const struct hub_arrival *arrival)
 {
 	struct arrival_mail *mail = malloc(sizeof(*mail));
+	unsigned hash;
 
 	if (!mail)
 		return -ENOMEM;
 	mail->arrival = *arrival;
 	if (arrival->snapshot)
 		frame_ref(arrival->snapshot);
+	HASH_VALUE(arrival->key.text, arrival->key.length, hash);
+	shard_subscribe(shard, hash);
 	atomic_fetch_add(&shard->n_streams, 1);
 	shard_post(shard, &mail->head, SHARD_ARRIVAL);
 	return 0;

@@ -52,6 +52,10 @@ int shard_step(struct shard *shard, bool wait);
 int shard_adopt(struct shard *shard, const struct hub_arrival *arrival);
 void shard_drain(struct shard *shard, int64_t over_ms);
 
+/* Whether an update of the environment concerns the shard: it has streams of it, or is about to. It
+ * may be true where there are none. */
+bool shard_is_subscribed(const struct shard *shard, const struct key *key);
+
 /* What goes to all shards or, out of memory, to none, goes in two steps: the first (NULL: out of
  * memory) makes mail of an update, whose frame it references, or of new settings; the second cannot
  * fail, and consumes the mail, as discarding does. */

@@ -11,10 +11,6 @@
 
 #include "hub/stream.h"
 
-/* Unsent bytes in the kernel above which a socket counts as full (TCP_NOTSENT_LOWAT): some four
- * events, which a newer update can no longer replace. */
-#define NOTSENT_LOWAT 512
-
 /* Input is of no interest; so much of it is thrown away at a time. */
 #define DISCARD_SIZE 4096
 
@@ -312,13 +308,11 @@ void stream_on_event(struct shard *shard, struct stream *stream, uint32_t events
 		stream_on_writable(shard, stream);
 }
 
-/* Failures are of no consequence: a unix socket has none of these. */
+/* A failure is of no consequence: a unix socket does not have it. */
 static void stream_tune(const struct shard *shard, int fd)
 {
-	int one = 1, lowat = NOTSENT_LOWAT, timeout = (int)shard->settings.user_timeout_ms;
+	int timeout = (int)shard->settings.user_timeout_ms;
 
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
 }
 
@@ -391,12 +385,15 @@ static struct stream *stream_new(struct shard *shard, const struct hub_arrival *
 static void refuse(struct shard *shard, const struct hub_arrival *arrival)
 {
 	struct span last = frame_last(arrival->encoding);
+	unsigned hash;
 
 	(void)send(arrival->fd, arrival->head.data, arrival->head.length,
 		MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE);
 	(void)send(arrival->fd, last.data, last.length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)shutdown(arrival->fd, SHUT_WR);
 	close(arrival->fd);
+	HASH_VALUE(arrival->key.text, arrival->key.length, hash);
+	shard_unsubscribe(shard, hash);
 	atomic_fetch_sub(&shard->n_streams, 1);
 }
 

@@ -71,6 +71,10 @@ TAILQ_HEAD(environment_queue, environment);
 #define WHEEL_TICK_MS 250
 #define WHEEL_SLOTS   4096
 
+/* Streams are counted by a hash of their environment's key, so that main can tell whether an update
+ * concerns the shard without asking it. */
+#define SUBSCRIBED_SLOTS 16384
+
 struct shard {
 	struct shard_settings settings;
 	struct mailbox mailbox; /* any thread posts */
@@ -105,6 +109,7 @@ struct shard {
 	_Atomic unsigned pings_answered;
 	_Atomic size_t n_environments;
 	_Atomic size_t n_streams; /* main adds, the shard's thread takes away */
+	_Atomic uint32_t subscribed[SUBSCRIBED_SLOTS]; /* likewise */
 	_Atomic uint64_t opened;
 	_Atomic uint64_t closed;
 	_Atomic uint64_t events;
@@ -118,6 +123,19 @@ static inline void shard_add(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
 		memory_order_relaxed);
+}
+
+/* Counts a stream of the environment whose key has this hash, by uthash; or one less. */
+static inline void shard_subscribe(struct shard *shard, unsigned hash)
+{
+	atomic_fetch_add_explicit(
+		&shard->subscribed[hash % SUBSCRIBED_SLOTS], 1, memory_order_relaxed);
+}
+
+static inline void shard_unsubscribe(struct shard *shard, unsigned hash)
+{
+	atomic_fetch_sub_explicit(
+		&shard->subscribed[hash % SUBSCRIBED_SLOTS], 1, memory_order_relaxed);
 }
 
 /* stream.c */
@@ -171,6 +189,7 @@ int64_t keepalives_wait(const struct shard *shard, int64_t limit);
 /* Finds the environment or makes it.  NULL: out of memory. */
 struct environment *environment_get(struct shard *shard, const struct key *key);
 
+/* The stream has been counted by shard_subscribe(), from when it was on its way to the shard. */
 void environment_attach(struct environment *environment, struct stream *stream);
 
 /* May free the environment. */

@@ -163,6 +163,7 @@ void shard_restore(struct shard *shard, const struct shard_restored *restored)
 		return;
 	}
 	if (environment) {
+		shard_subscribe(shard, environment->hh.hashv);
 		environment_attach(environment, stream);
 		restore_open(shard, stream, saved);
 	} else if (saved->phase == HANDOVER_ENDING) {

@@ -81,6 +81,15 @@ START_TEST(answers_head_without_a_body)
 }
 END_TEST
 
+static int option_of(int fd, int option)
+{
+	int value = -1;
+	socklen_t length = sizeof(value);
+
+	ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, option, &value, &length), 0);
+	return value;
+}
+
 START_TEST(hands_a_stream_over)
 {
 	char byte;
@@ -94,6 +103,9 @@ START_TEST(hands_a_stream_over)
 	ck_assert_uint_eq(fixture.subscription.head.length, strlen(HEAD_1_1));
 	ck_assert_int_eq(memcmp(fixture.subscription.head.data, HEAD_1_1, strlen(HEAD_1_1)), 0);
 	ck_assert_uint_eq(http_connections(fixture.http), 0);
+	/* Inherited from the listener. */
+	ck_assert_int_eq(option_of(fixture.subscription.fd, TCP_NODELAY), 1);
+	ck_assert_int_eq(option_of(fixture.subscription.fd, TCP_NOTSENT_LOWAT), 512);
 	/* No deadline has a hold on it any more. */
 	turn_ms(REQUEST_TIMEOUT_MS + IDLE_TIMEOUT_MS + 600);
 	ck_assert(is_open(fd));

@@ -53,7 +53,7 @@ static void connect_pair(int ret[2])
 {
 	struct sockaddr_in address = {.sin_family = AF_INET};
 	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM, 0), small = 2048;
+	int listener = socket(AF_INET, SOCK_STREAM, 0), small = 2048, lowat = 512;
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, length), 0);
@@ -65,6 +65,8 @@ static void connect_pair(int ret[2])
 	ret[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	ck_assert_int_ge(ret[0], 0);
 	ck_assert_int_eq(setsockopt(ret[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	ck_assert_int_eq(
+		setsockopt(ret[0], IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat)), 0);
 	close(listener);
 }
 
@@ -223,6 +225,34 @@ static int64_t fill(struct shard *shard, const char *environment, const struct s
 	ck_assert_msg(stream->blocked, "the socket takes everything");
 	return time_us;
 }
+
+/* From the moment it is given the stream to the one at which that is gone. */
+START_TEST(knows_whose_updates_concern_it)
+{
+	struct shard *shard = make_shard(0);
+	struct key a = make_key("a"), b = make_key("b");
+	struct hub_arrival arrival;
+	int first, second[2];
+
+	ck_assert(!shard_is_subscribed(shard, &a));
+	first = open_stream(shard, "a");
+	connect_pair(second);
+	arrival = make_arrival(second[0], "b");
+	ck_assert(!shard_is_subscribed(shard, &b));
+	ck_assert_int_eq(shard_adopt(shard, &arrival), 0);
+	ck_assert(shard_is_subscribed(shard, &b));
+	step(shard, 2);
+	ck_assert(shard_is_subscribed(shard, &a));
+	close(second[1]);
+	step(shard, 2);
+	ck_assert(!shard_is_subscribed(shard, &b));
+	ck_assert(shard_is_subscribed(shard, &a));
+	close(first);
+	step(shard, 2);
+	ck_assert(!shard_is_subscribed(shard, &a));
+	shard_free(shard);
+}
+END_TEST
 
 START_TEST(conflates_before_a_slow_client)
 {
@@ -795,6 +825,7 @@ int main(void)
 	tcase_set_timeout(tests, 120);
 	tcase_add_test(tests, greets_and_sends_the_snapshot_in_one);
 	tcase_add_test(tests, sends_an_update_to_its_environment_only);
+	tcase_add_test(tests, knows_whose_updates_concern_it);
 	tcase_add_test(tests, conflates_before_a_slow_client);
 	tcase_add_test(tests, finishes_what_is_half_written);
 	tcase_add_test(tests, ends_after_what_is_half_written);

@@ -94,6 +94,7 @@ static void publish(struct shard *shard, const char *environment, int64_t time_u
 	struct key key = make_key(environment);
 	struct frame *frame = frame_new_update(time_us);
 
+	ck_assert(shard_is_subscribed(shard, &key)); /* or hub_publish() would pass it over */
 	shard_deliver(shard, shard_prepare_update(&key, frame));
 	frame_unref(frame);
 }
