@@ -91,8 +91,9 @@ class Bench:
 
     def keep_alives(self, round_):
         if round_ < 3:  # it takes long, and hardly varies
-            self.run(round_, "keep_alives", "flagsse", self.most, measure.keep_alives, Flagsse, self.most,
-                     20 if self.options.quick else 35)
+            interval = 2 if self.options.quick else 15
+            self.run(round_, "keep_alives", "flagsse", self.most, measure.keep_alives, Flagsse, self.most, interval,
+                     2 * interval + 5)
 
     def queue_change(self, round_):
         self.run(round_, "queue_change", "flagsse-nats", 0, measure.queue_change, 128, 1000, self.seconds)

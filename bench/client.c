@@ -30,6 +30,7 @@
 #include "clock.h"
 
 #define EVENTS_PER_TURN 512
+#define DIALS_PER_TURN  64
 #define READ_SIZE       16384 /* more than is ever sent to a stream between two reads */
 #define LINE_SIZE       256
 #define REQUEST_SIZE    1024
@@ -37,6 +38,7 @@
 #define TIMEOUT_US      (60 * US_PER_S)
 #define BIN_US          (100 * US_PER_MS)
 #define BINS_MAX        1200
+#define LOST_TOLD_MAX   3
 
 /* Streams from one address, 127.0.0.2 and on: each has some 28,000 ports. */
 #define STREAMS_PER_ADDRESS 10000
@@ -139,8 +141,11 @@ static void send_all(const struct connection *connection, const char *data, size
 		fail("send");
 }
 
-static void lose(struct client *client, struct connection *connection)
+/* Says why; of many, the first ones. */
+static void lose(struct client *client, struct connection *connection, const char *why)
 {
+	if (client->n_lost < LOST_TOLD_MAX)
+		fprintf(stderr, "client: lost stream %td: %s\n", connection - client->streams, why);
 	if (connection->state == STATE_OPEN)
 		client->n_open--;
 	connection->state = STATE_LOST;
@@ -185,7 +190,7 @@ static void on_data(struct client *client, struct connection *connection, const 
 		on_answer(client, data, now_us);
 	} else if (connection->state == STATE_WAITING) {
 		if (strncmp(data, "HTTP/1.1 200 ", strlen("HTTP/1.1 200 ")) != 0) {
-			lose(client, connection);
+			lose(client, connection, data);
 			return;
 		}
 		connection->state = STATE_OPEN;
@@ -210,7 +215,7 @@ static void receive(struct client *client, struct connection *connection)
 		data[n] = '\0';
 		on_data(client, connection, data, (size_t)n, clock_monotonic_us());
 	} else if (connection != &client->publisher && (n == 0 || errno != EAGAIN)) {
-		lose(client, connection);
+		lose(client, connection, n == 0 ? "it has ended" : strerror(errno));
 	}
 }
 
@@ -240,6 +245,21 @@ static bool turn(struct client *client, int64_t deadline_us)
 
 /* ---- Commands ---- */
 
+/* Begins some more connections, if there may be more on their way.  True: and more could be. */
+static bool dial_some(struct client *client, size_t n, size_t at_once)
+{
+	for (int i = 0; i < DIALS_PER_TURN; i++) {
+		struct connection *stream = &client->streams[client->n_streams];
+
+		if (client->n_streams == n ||
+			client->n_streams - client->n_open - client->n_lost >= at_once)
+			return false;
+		stream->fd = dial(client, client->n_streams++);
+		watch(client, stream, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
+	}
+	return true;
+}
+
 static void do_open(struct client *client, size_t n, size_t at_once)
 {
 	int64_t begun_us = clock_monotonic_us(), deadline_us = begun_us + TIMEOUT_US;
@@ -250,14 +270,10 @@ static void do_open(struct client *client, size_t n, size_t at_once)
 	if (!client->streams || !client->latencies)
 		fail("calloc");
 	while (going_on && client->n_open + client->n_lost < n) {
-		while (client->n_streams < n &&
-			client->n_streams - client->n_open - client->n_lost < at_once) {
-			struct connection *stream = &client->streams[client->n_streams];
+		bool more = dial_some(client, n, at_once);
 
-			stream->fd = dial(client, client->n_streams++);
-			watch(client, stream, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
-		}
-		going_on = turn(client, deadline_us);
+		/* Those that are connected send their requests before the next ones are. */
+		going_on = turn(client, more ? 0 : deadline_us) || more;
 	}
 	printf("{\"open\": %zu, \"lost\": %zu, \"us\": %" PRId64 "}\n", client->n_open,
 		client->n_lost, clock_monotonic_us() - begun_us);

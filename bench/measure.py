@@ -120,9 +120,10 @@ def idle(kind, seconds):
                 "wakeups_per_s": (process.switches(server.pids) - before) / seconds}
 
 
-def keep_alives(kind, streams, seconds):
+def keep_alives(kind, streams, interval, seconds):
     """After an update to all streams: when their keep-alives come, in bins of 100 ms."""
-    with Directory() as directory, kind(directory) as server, Client(server.port, KEY) as client:
+    options = [f"streams.keepalive={interval}s"]
+    with Directory() as directory, kind(directory, options) as server, Client(server.port, KEY) as client:
         client.open(streams)
         client.update()
         switches, cpu = process.switches(server.pids), process.cpu_us(server.pids)
