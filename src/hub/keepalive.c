@@ -79,6 +79,20 @@ void keepalives_send(struct shard *shard)
 	}
 }
 
+/* Milliseconds until the next one is to be counted among those that may be sent, which may make the
+ * first one's lead longer. */
+static int64_t aging_wait(const struct shard *shard, int64_t limit)
+{
+	int64_t wait;
+
+	if (!shard->young)
+		return limit;
+	wait = time_left(shard, shard->young) - window_ms(shard);
+	if (wait < PAUSE_MS)
+		wait = PAUSE_MS;
+	return wait < limit ? wait : limit;
+}
+
 int64_t keepalives_wait(const struct shard *shard, int64_t limit)
 {
 	const struct stream *oldest = TAILQ_FIRST(&shard->open);
@@ -87,9 +101,14 @@ int64_t keepalives_wait(const struct shard *shard, int64_t limit)
 	if (!oldest)
 		return limit;
 	left = time_left(shard, oldest);
-	wait = left - (oldest->aging ? lead_ms(shard) : window_ms(shard));
+	if (!oldest->aging) {
+		wait = left - window_ms(shard);
+		return wait < limit ? wait : limit;
+	}
+	wait = left - lead_ms(shard);
 	/* Behind by a pause at most, and never too late. */
 	if (wait > -PAUSE_MS && wait < PAUSE_MS)
 		wait = left < PAUSE_MS ? left : PAUSE_MS;
+	wait = aging_wait(shard, wait);
 	return wait < limit ? wait : limit;
 }
