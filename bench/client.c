@@ -224,9 +224,8 @@ static bool turn(struct client *client, int64_t deadline_us)
 {
 	struct epoll_event events[EVENTS_PER_TURN];
 	int64_t wait_us = deadline_us - clock_monotonic_us();
-	int n = wait_us <= 0 ? 0
-			     : epoll_wait(client->epoll_fd, events, EVENTS_PER_TURN,
-				       (int)(wait_us / US_PER_MS) + 1);
+	int n = epoll_wait(client->epoll_fd, events, EVENTS_PER_TURN,
+		wait_us > 0 ? (int)(wait_us / US_PER_MS) + 1 : 0);
 
 	if (n < 0 && errno != EINTR)
 		fail("epoll_wait");
