@@ -19,11 +19,17 @@ static inline int64_t clock_wall_us(void)
 	return now.tv_sec * US_PER_S + now.tv_nsec / NS_PER_US;
 }
 
-/* Milliseconds since some time before the start (CLOCK_MONOTONIC). */
-static inline int64_t clock_monotonic_ms(void)
+/* Microseconds since some time before the start (CLOCK_MONOTONIC). */
+static inline int64_t clock_monotonic_us(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * MS_PER_S + now.tv_nsec / (NS_PER_US * US_PER_MS);
+	return now.tv_sec * US_PER_S + now.tv_nsec / NS_PER_US;
+}
+
+/* Likewise, in milliseconds. */
+static inline int64_t clock_monotonic_ms(void)
+{
+	return clock_monotonic_us() / US_PER_MS;
 }

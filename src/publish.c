@@ -164,11 +164,12 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 
 /* ---- Publishing ---- */
 
-/* The time of acceptance.  What is accepted after the latest was stored comes after it, whatever
- * the clocks of this node and of the bus say. */
-static int64_t acceptance_us(const struct update *latest)
+/* The time of acceptance, by the bus's clock: this node's own may be behind it, and then an update
+ * that the outbox keeps would count as older than one that the bus took before.  What is accepted
+ * after the latest was stored comes after it, whatever the clocks say. */
+static int64_t acceptance_us(const struct server *server, const struct update *latest)
 {
-	int64_t now_us = clock_wall_us();
+	int64_t now_us = bus_clock_us(&server->bus_clock, clock_wall_us(), clock_monotonic_us());
 
 	return latest && latest->stored_us >= now_us ? latest->stored_us + 1 : now_us;
 }
@@ -207,7 +208,7 @@ void publish_request(
 		answer_stale(server, publish);
 		return;
 	}
-	update.stored_us = acceptance_us(latest);
+	update.stored_us = acceptance_us(server, latest);
 	pending = pending_new(server, &update, time_us, publish);
 	if (!pending)
 		answer_unavailable(server, publish, "Out of memory. Try again.");

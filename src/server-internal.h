@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 #include <systemd/sd-event.h>
 
+#include "bus-clock.h"
 #include "bus/bus.h"
 #include "bus/outbox.h"
 #include "config.h"
@@ -112,6 +113,7 @@ struct server {
 	sd_event_source *backlog_source; /* on while there is bus_mail */
 	bool bus_up;
 	bool bus_was_up;
+	struct bus_clock bus_clock;
 	int64_t bus_down_since_ms;
 	char bus_problem[BUS_TEXT_SIZE];                      /* while it is down */
 	char problems_told[PROBLEMS_TOLD_MAX][BUS_TEXT_SIZE]; /* of this outage, in the log */

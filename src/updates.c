@@ -139,6 +139,10 @@ static int act_upon(struct server *server, const struct bus_event *event)
 {
 	switch (event->type) {
 	case BUS_UPDATE:
+		/* The last values, which are read before the bus is up, are old. */
+		if (server->bus_up)
+			bus_clock_note(
+				&server->bus_clock, event->update.stored_us, clock_monotonic_us());
 		return updates_offer(server, &event->update);
 	case BUS_SYNC_BEGIN:
 		registry_sync_begin(server->registry);

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the bus's messages tell of its clock. */
+#include <check.h>
+#include <stdlib.h>
+
+#include "bus-clock.h"
+#include "clock.h"
+
+#define WALL  (INT64_C(1700000000) * US_PER_S)
+#define AHEAD (WALL - 1000 * US_PER_S)
+#define S     US_PER_S
+
+static struct bus_clock bus;
+
+static void start(void)
+{
+	bus = (struct bus_clock){0};
+}
+
+START_TEST(nothing_told)
+{
+	ck_assert_int_eq(bus_clock_us(&bus, WALL, 1000 * S), WALL);
+}
+END_TEST
+
+START_TEST(wall_is_behind)
+{
+	bus_clock_note(&bus, AHEAD + 1000 * S, 1000 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL - 5 * S, 1000 * S), WALL);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL - 5 * S, 1010 * S), WALL + 10 * S);
+}
+END_TEST
+
+START_TEST(wall_is_ahead)
+{
+	bus_clock_note(&bus, AHEAD + 1000 * S, 1000 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL + 5 * S, 1000 * S), WALL + 5 * S);
+}
+END_TEST
+
+START_TEST(the_promptest_counts)
+{
+	bus_clock_note(&bus, AHEAD + 1000 * S, 1003 * S);
+	bus_clock_note(&bus, AHEAD + 1004 * S, 1004 * S);
+	bus_clock_note(&bus, AHEAD + 1005 * S, 1007 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, 0, 1010 * S), AHEAD + 1010 * S);
+}
+END_TEST
+
+/* The bus's clock is set back by an hour. */
+START_TEST(it_does_not_count_for_ever)
+{
+	int64_t back = AHEAD - 3600 * S;
+
+	bus_clock_note(&bus, AHEAD + 1000 * S, 1000 * S);
+	bus_clock_note(&bus, back + 1059 * S, 1059 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, 0, 1059 * S), AHEAD + 1059 * S);
+	bus_clock_note(&bus, back + 1060 * S, 1060 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, 0, 1060 * S), back + 1060 * S);
+}
+END_TEST
+
+int main(void)
+{
+	TCase *tests = tcase_create("bus-clock");
+	Suite *suite = suite_create("bus-clock");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tests, start, NULL);
+	tcase_add_test(tests, nothing_told);
+	tcase_add_test(tests, wall_is_behind);
+	tcase_add_test(tests, wall_is_ahead);
+	tcase_add_test(tests, the_promptest_counts);
+	tcase_add_test(tests, it_does_not_count_for_ever);
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
