@@ -14,7 +14,7 @@ PACKAGES_RPM=(rpm)
 PACKAGES_CHECK=(lintian blhc binutils rpm rpmlint ansible-core cloud-init python3-yaml python3 python3-pytest)
 PACKAGES_TRIXIE=(mmdebstrap systemd-container)
 PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl ca-certificates
-	ansible-core)
+	ansible-core apt-utils gnupg)
 # COMMAND:PACKAGE, where it does not matter whether the command is Debian's.
 COMMANDS_SYSTEM=(chromium:chromium node:nodejs npm:npm)
 COMMANDS_BENCH=(node:nodejs)

@@ -12,7 +12,7 @@ from service import Client, path_of
 from sse import Stream
 from wire import TIMEOUT, connect, parse_head, request
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+TOP = Path(__file__).resolve().parents[2]
 NAME = "realtime.example.org"  # as in README.md
 CERTIFICATE, KEY, BOTH = (f"/etc/ssl/private/{NAME}.{suffix}" for suffix in ("crt", "key", "pem"))
 UNITS = ("nginx.service", "haproxy.service", "varnish.service")
@@ -27,11 +27,12 @@ FRONTS = {
 }
 
 
-def example(language, mark):
-    """The block of README.md in this language that has the mark in it."""
-    blocks = [block for block in re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.S) if mark in block]
-    assert len(blocks) == 1, f"README.md has {len(blocks)} blocks of {language} with {mark}"
-    return blocks[0]
+def example(language, mark, document="README.md"):
+    """The block of a document in this language that has the mark in it."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", (TOP / document).read_text(), re.S)
+    marked = [block for block in blocks if mark in block]
+    assert len(marked) == 1, f"{document} has {len(marked)} blocks of {language} with {mark}"
+    return marked[0]
 
 
 def replace(text, *pairs):

@@ -42,6 +42,9 @@ class Client:
         assert response.status == 200 and response.json()["status"] == "published", response
         return time_us
 
+    def stream(self, key, **options):
+        return Stream(self.address, key, **options)
+
 
 class Service(Client):
     def __init__(self, machine):
@@ -55,9 +58,6 @@ class Service(Client):
 
     def set_bus(self, bus, rest=""):
         self.configure(f"[bus]\ntype = {bus}\n{rest}")
-
-    def stream(self, key, **options):
-        return Stream(ADDRESS, key, **options)
 
     def is_ready(self):
         return self.request("GET", "/readyz").status == 200

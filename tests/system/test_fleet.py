@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The Ansible role of contrib/, run against the system, as its administrators would by ssh."""
+"""doc/fleets.md: packages of an own repository; and the Ansible role of contrib/, run against the system, as its
+administrators would by ssh."""
 import json
 import os
 import shlex
-from pathlib import Path
+import shutil
 
 import pytest
 
 from daemon import fresh_key
 from machine import PORT, execute
+from proxies import TOP, example, replace
 from service import TOKEN, Service
 from wire import wait_until
 
-ANSIBLE = Path(__file__).resolve().parents[2] / "contrib" / "ansible"
+ANSIBLE = TOP / "contrib" / "ansible"
 SETTINGS = {"bus": {"type": "local"}, "streams": {"keepalive": "20 s"}}
 
 
@@ -96,3 +98,51 @@ def test_other_addresses(fleet):
     wait_until(lambda: machine.shell("curl -sS http://127.0.0.1:8099/readyz", check=False).returncode == 7,
                "the address is still there")
     Service(machine).wait_ready()
+
+
+class Keyring:
+    """A key of gpg's, and what it signs."""
+
+    def __init__(self, directory):
+        directory.mkdir(mode=0o700)
+        self.environment = {**os.environ, "GNUPGHOME": str(directory), "LC_ALL": "C.UTF-8"}
+        execute("gpg", "--batch", "--passphrase", "", "--quick-generate-key", "owner@example.org",
+                env=self.environment)
+        self.public = execute("gpg", "--armor", "--export", env=self.environment).stdout
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        execute("gpgconf", "--kill", "all", env=self.environment)
+
+
+def make_repository(directory, package, keyring):
+    """By the commands of doc/fleets.md.  Where it is."""
+    packages = directory / "build/packages"
+    packages.mkdir(parents=True)
+    shutil.copy(package, packages)
+    execute("sh", "-euc", example("sh", "apt-ftparchive", "doc/fleets.md"), cwd=directory, env=keyring.environment)
+    return directory / "repository"
+
+
+def test_signed_repository(machine, tmp_path):
+    """apt takes the package from it, if it is the node's key that has signed it."""
+    machine.remove("purge")
+    with Keyring(tmp_path / "ours") as ours, Keyring(tmp_path / "theirs") as theirs:
+        shutil.copytree(make_repository(tmp_path, machine.package, ours), machine.root / "srv/repository")
+        keys = {theirs.public: False, ours.public: True}
+    machine.write("/etc/apt/sources.list.d/flagsse.list", replace(
+        example("text", "signed-by", "doc/fleets.md"), ("https://packages.example.org/", "file:/srv/")))
+    try:
+        for key, is_ours in keys.items():
+            machine.write("/usr/share/keyrings/flagsse.asc", key)
+            result = machine.run(
+                "apt-get", "update", "-o", "APT::Update::Error-Mode=any", "-o", "Dir::Etc::SourceParts=-",
+                "-o", "Dir::Etc::SourceList=sources.list.d/flagsse.list", check=False)
+            assert (result.returncode == 0) == is_ours, result.stdout + result.stderr
+        machine.run("apt-get", "install", "--yes", "--quiet", "flagsse", timeout=120)
+        assert machine.run("flagsse", "--version").stdout.startswith("flagsse ")
+    finally:
+        machine.shell("rm -rf /etc/apt/sources.list.d/flagsse.list /usr/share/keyrings/flagsse.asc /srv/repository"
+                      " /var/lib/apt/lists/*flagsse* /var/lib/apt/lists/*srv_repository*")
