@@ -163,9 +163,9 @@ class Subscribers:
     def on_block(self, subscriber, block):
         if isinstance(block, Event):
             self.counts["events"] += 1
-            # On a new connection the same one may come again: its client sends no id (a long poll), or the
-            # service, just started, has not known it when the client came.
-            again = block.id == subscriber.last and subscriber.connections > 1 and not subscriber.events
+            # On a new connection the same one comes again to those that do not say that they have it.
+            again = (block.id == subscriber.last and subscriber.connections > 1 and not subscriber.events
+                     and subscriber.kind != "browser")
             if block.id <= subscriber.last and not again:
                 self.problem(subscriber, f"{block.id} after {subscriber.last}")
             subscriber.events += 1
