@@ -77,14 +77,6 @@ struct client {
 	size_t n_bins; /* 0: nothing */
 };
 
-static int64_t clock_monotonic_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * US_PER_S + now.tv_nsec / NS_PER_US;
-}
-
 static void fail(const char *what)
 {
 	fprintf(stderr, "client: %s: %s\n", what, strerror(errno));
