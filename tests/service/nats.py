@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from daemon import free_port
 from wire import TIMEOUT, wait_until
@@ -299,6 +300,11 @@ class NatsServer:
     def freeze(self):
         """It holds its connections and says nothing any more."""
         self.process.send_signal(signal.SIGSTOP)
+        wait_until(self._is_stopped, "nats-server does not stop")  # its threads do so one by one
+
+    def _is_stopped(self):
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return all((task / "stat").read_text().rpartition(") ")[2][0] == "T" for task in tasks)
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)
