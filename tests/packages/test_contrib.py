@@ -3,11 +3,12 @@
 import os
 import re
 import shlex
+import shutil
 
 import yaml
 
-from daemon import run
-from tools import TOP, execute
+from daemon import Daemon, fresh_key, run
+from tools import TOP, execute, hardening
 
 CONTRIB = TOP / "contrib"
 
@@ -32,6 +33,9 @@ def test_cloud_init_settings(tmp_path, monkeypatch):
     (tmp_path / "settings.conf").write_text(settings["content"])
     result = run("--check-file", tmp_path / "settings.conf")
     assert (result.returncode, result.stderr) == (0, "")
+    (source,) = document["apt"]["sources"].values()
+    (line,) = re.findall(r"^deb .*$", (TOP / "doc/fleets.md").read_text(), re.M)
+    assert re.sub(r"\[.*?\]", "", source["source"]).lower() == re.sub(r"\[.*?\]", "", line)
     token = next(file for file in document["write_files"] if file["path"] == "/etc/flagsse/token")
     assert token["permissions"] == "0600" and settings["permissions"] == "0640"
 
@@ -40,6 +44,40 @@ def instructions(text):
     """[(keyword, rest)] of a Containerfile, continued lines joined."""
     lines = re.sub(r"\\\n", " ", re.sub(r"(?m)^#.*\n", "", text)).splitlines()
     return [tuple(line.split(None, 1)) for line in lines if line.strip()]
+
+
+def test_containerfile_build(tmp_path, monkeypatch):
+    """Its commands that build, in directories of the test's, and the program that the image gets.  Without `make check`,
+    which test_debian.py has."""
+    shutil.copytree(TOP, tmp_path / "source", ignore=shutil.ignore_patterns("build", ".git", "autom4te.cache"))
+    (tmp_path / "build").mkdir()
+    found = instructions((CONTRIB / "Containerfile").read_text())
+    end = next(i for i, line in enumerate(found) if i > 0 and line[0] == "FROM")
+    for keyword, command in found[2:end]:
+        assert keyword in ("RUN", "COPY", "WORKDIR")
+        if keyword != "RUN":
+            continue
+        assert "make check" not in command or " make check && " in command
+        for directory in ("source", "build", "install"):
+            command = re.sub(rf"(?<=[ =])/{directory}\b|^/{directory}\b", str(tmp_path / directory), command)
+        execute("sh", "-euc", command.replace(" make check && ", " "), cwd=tmp_path / "build", timeout=900)
+    copied = [line.split()[1] for keyword, line in found[end:] if keyword == "COPY"]
+    assert copied == ["/install/usr/bin/flagsse", "/install/etc/flagsse"]
+    for path in copied:
+        assert (tmp_path / path.lstrip("/")).exists(), path
+    assert not list((tmp_path / "install").rglob("*.service"))
+    program = tmp_path / "install/usr/bin/flagsse"
+    assert hardening(program) == {"PIE", "RELRO", "BIND_NOW", "no executable stack", "stack protector", "fortify"}
+    monkeypatch.setenv("FLAGSSE", str(program))
+    monkeypatch.setenv("FLAGSSE_SANITIZER", "")
+    daemon = Daemon(tmp_path / "daemon").start()
+    try:
+        key = fresh_key()
+        with daemon.stream(key) as stream:
+            time_us = daemon.publish(key)
+            assert stream.event() == time_us
+    finally:
+        daemon.stop()
 
 
 def test_containerfile():
