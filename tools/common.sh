@@ -11,7 +11,8 @@ PACKAGES_FUZZ=(clang libclang-rt-dev)
 PACKAGES_DEBIAN=(build-essential debhelper dpkg-dev)
 PACKAGES_BENCH=(nats-server python3 nginx libnginx-mod-nchan wrk)
 PACKAGES_RPM=(rpm)
-PACKAGES_CHECK=(lintian blhc binutils rpm rpmlint ansible-core cloud-init python3-yaml python3 python3-pytest)
+PACKAGES_CHECK=(lintian blhc binutils rpm rpmlint createrepo-c gnupg ansible-core cloud-init python3-yaml python3
+	python3-pytest)
 PACKAGES_TRIXIE=(mmdebstrap systemd-container)
 PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl ca-certificates
 	ansible-core apt-utils gnupg)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The RPM packages, as far as a Debian machine can judge: no dnf, no SELinux, no systemd of Fedora's."""
+import gzip
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -80,7 +82,8 @@ def test_scriptlets(package, tmp_path):
     assert run_scriptlet(package, "POSTIN", 2, tmp_path) == []
     assert run_scriptlet(package, "PREUN", 1, tmp_path) == []
     assert run_scriptlet(package, "PREUN", 0, tmp_path) == [
-        "--no-reload disable --now flagsse.service flagsse.socket", "stop flagsse@*.service flagsse@*.socket"]
+        "--no-reload disable --now flagsse.service flagsse.socket",
+        "--no-reload disable flagsse@.service flagsse@.socket", "stop flagsse@*.service flagsse@*.socket"]
     assert run_scriptlet(package, "POSTUN", 1, tmp_path) == [
         "try-restart flagsse.service", "daemon-reload", "try-restart flagsse@*.service"]
     assert run_scriptlet(package, "POSTUN", 0, tmp_path) == []
@@ -110,6 +113,46 @@ def test_daemon_of_the_package_runs(root, tmp_path, monkeypatch):
         daemon.stop()
     text = subprocess.run([root / "usr/bin/flagsse", "--version"], capture_output=True, text=True, check=True).stdout
     assert text.startswith("flagsse ")
+
+
+@pytest.fixture(name="keyring")
+def fixture_keyring(tmp_path):
+    """gpg's, with a key that has the name in doc/fleets.md."""
+    directory = tmp_path / "keyring"
+    directory.mkdir(mode=0o700)
+    environment = {**os.environ, "GNUPGHOME": str(directory), "HOME": str(directory), "LC_ALL": "C.UTF-8"}
+    # Debian's rpm looks for gpg2.
+    (directory / ".rpmmacros").write_text("%__gpg /usr/bin/gpg\n")
+    execute("gpg", "--batch", "--passphrase", "", "--quick-generate-key", "owner@example.org", "rsa3072",
+            env=environment)
+    yield environment
+    execute("gpgconf", "--kill", "all", env=environment)
+
+
+def test_signed_repository(packages, tmp_path, keyring):
+    """By the commands of doc/fleets.md, from where the packages are there: the index names them, and of both the
+    signature is good, until a byte is changed."""
+    text = (TOP / "doc/fleets.md").read_text()
+    commands = re.search(r"^rpm --define .*?(?=^```)", text, re.M | re.S)[0]
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    for file in (packages / "rpm").glob("*.rpm"):
+        shutil.copy(file, repository)
+    execute("sh", "-euc", commands, cwd=tmp_path, env=keyring)
+    execute("gpg", "--verify", repository / "repodata/repomd.xml.asc", repository / "repodata/repomd.xml", env=keyring)
+    with gzip.open(only((repository / "repodata").glob("*primary.xml.gz"))) as index:
+        assert b"<name>flagsse</name>" in index.read()
+    public = tmp_path / "key.asc"
+    public.write_text(execute("gpg", "--armor", "--export", env=keyring).stdout)
+    check = ("rpmkeys", "--dbpath", tmp_path / "keys")
+    package = only(repository.glob("flagsse-*.x86_64.rpm"))
+    assert "SIGNATURES NOT OK" in execute(*check, "--checksig", package, check=False).stdout
+    execute(*check, "--import", public)
+    assert execute(*check, "--checksig", package).stdout.endswith(": digests signatures OK\n")
+    with open(package, "r+b") as file:
+        file.seek(-100, os.SEEK_END)
+        file.write(b"changed")
+    assert execute(*check, "--checksig", package, check=False).returncode != 0
 
 
 def test_libnats_spec():
