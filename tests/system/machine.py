@@ -220,15 +220,18 @@ class Machine:
             "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "--quiet",
             "-o", "Dpkg::Use-Pty=0", *options, package, timeout=120)
 
-    def install_next_version(self):
-        """The same package under a higher version; install("--allow-downgrades") undoes it."""
+    def install_next_version(self, *options, settings=""):
+        """The same package under a higher version, with these settings added to its flagsse.conf;
+        install("--allow-downgrades") undoes it."""
         unpacked = self.directory / "next"
         execute("rm", "-rf", unpacked)
         execute("dpkg-deb", "-R", self.package, unpacked)
         control = unpacked / "DEBIAN/control"
         control.write_text(re.sub(r"(?m)^(Version: .*)$", r"\1+next", control.read_text()))
+        with open(unpacked / "etc/flagsse/flagsse.conf", "a") as conffile:
+            conffile.write(settings)
         execute("dpkg-deb", "-b", unpacked, self.root / "root/flagsse-next.deb")
-        return self.install(package="/root/flagsse-next.deb")
+        return self.install(*options, package="/root/flagsse-next.deb")
 
     def remove(self, how):
         return self.run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", how, "--yes", "--quiet", "flagsse",

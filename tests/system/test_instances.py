@@ -117,6 +117,35 @@ def test_an_instance_without_configuration_does_not_start(machine):
     machine.systemctl("stop", "flagsse@typo.service", "flagsse@typo.socket")
 
 
+@pytest.mark.parametrize("name", ["blue-green", "a.b_c", r"eu\x2f1"])
+def test_names(machine, name):
+    """Dashes, dots, and what systemd-escape makes of others."""
+    directory = f"/etc/flagsse/{name}"
+    machine.write(f"{directory}/token", "token-of-this-one\n", 0o600)
+    machine.write(f"{directory}/flagsse.conf", "[bus]\ntype = local\n")
+    try:
+        machine.systemctl("start", f"flagsse@{name}.socket")
+        curl = ("curl", "-sS", "--fail", "--unix-socket", f"/run/flagsse-{name}.sock", "http://localhost/readyz")
+        wait_until(lambda: machine.run(*curl, check=False).returncode == 0, "it is never ready")
+        machine.run("test", "-e", f"/var/lib/flagsse/{name}/flagsse.db")
+        machine.systemctl("reload", f"flagsse@{name}.service")
+    finally:
+        machine.systemctl("stop", f"flagsse@{name}.socket", check=False)
+        machine.run("rm", "-rf", directory)
+
+
+def test_settings_removed_below_a_running_instance(instances, machine):
+    """It goes on with what it has read, and says so when it is to read again."""
+    blue, green = instances
+    key = fresh_key()
+    with blue.stream(key) as stream:
+        machine.shell("rm -rf /etc/flagsse/blue")
+        assert machine.systemctl("reload", blue.unit, check=False).returncode != 0
+        status, time_us = blue.publish(key)
+        assert status == 200 and stream.event() == time_us
+    assert green.is_ready()
+
+
 def test_removal(instances, machine):
     """Of the package, while they run and are enabled: they are stopped, and nothing of them is left."""
     machine.remove("purge")

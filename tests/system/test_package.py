@@ -15,11 +15,13 @@ TOP = Path(__file__).resolve().parents[2]
 
 
 def files_of(machine):
-    """All files of the system but those that apt, dpkg, the journal and the user database write for themselves."""
+    """All files of the system but those that apt, dpkg, the journal and the user database write for themselves.  Of
+    what is systemd's, those that debhelper's scripts put there."""
     text = machine.shell(
         "find / -xdev \\( -path /proc -o -path /sys -o -path /var/lib/dpkg -o -path /var/log -o -path /root"
         " -o -path /var/cache -o -path /var/lib/apt -o -path /tmp -o -path /var/tmp"
-        " -o -path '/etc/*-' -o -path /etc/.pwd.lock -o -path /var/lib/systemd \\) -prune -o -print").stdout
+        " -o -path '/etc/*-' -o -path /etc/.pwd.lock -o -path /var/lib/systemd \\) -prune -o -print;"
+        "find /var/lib/systemd -path '*/deb-systemd-*' -name '*flagsse*'").stdout
     return set(text.splitlines())
 
 

@@ -238,25 +238,27 @@ def test_kill(service):
 
 
 def test_upgrade(service):
-    """To a package of a higher version, by apt: no stream is lost, and the sockets are left alone."""
+    """To a package of a higher version, by apt, and back: no stream is lost, and the sockets are left alone."""
     machine = service.machine
     keys = make_keys(10)
     service.wait_ready()
     socket = machine.property("InvocationID", "flagsse.socket")
     with Subscribers() as subscribers, Publisher(service, keys) as publisher:
         assert subscribers.tell("open", streams=[["plain", key, 100] for key in keys])["open"] == 1000
-        pid = machine.property("MainPID")
-        machine.install_next_version()
-        published = publisher.published
-        wait_until(lambda: publisher.published > published + 20, "updates are not taken any more")
+        for is_next, step in ((True, machine.install_next_version),
+                              (False, lambda: machine.install("--allow-downgrades"))):
+            pid = machine.property("MainPID")
+            step()
+            assert machine.property("MainPID") != pid
+            installed = machine.run("dpkg-query", "-W", "-f", "${Version}", "flagsse").stdout
+            assert installed.endswith("+next") == is_next
+            published = publisher.published
+            wait_until(lambda n=published: publisher.published > n + 20, "updates are not taken any more")
         publisher.stop()
         answer = subscribers.tell("expect", latest=publisher.latest)
         assert (answer["missing"], answer["open"], publisher.refused) == (0, 1000, [])
-    assert machine.property("MainPID") != pid
     assert machine.property("InvocationID", "flagsse.socket") == socket
-    assert machine.run("dpkg-query", "-W", "-f", "${Version}", "flagsse").stdout.endswith("+next")
-    check_journal(machine, 1)
-    machine.install("--allow-downgrades")
+    check_journal(machine, 2)
 
 
 def test_changed_settings_are_honoured(service):
