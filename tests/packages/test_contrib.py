@@ -7,8 +7,8 @@ import shutil
 
 import yaml
 
-from daemon import Daemon, fresh_key, run
-from tools import TOP, execute, hardening
+from daemon import run
+from tools import TOP, execute, hardening, publish_and_receive
 
 CONTRIB = TOP / "contrib"
 
@@ -68,16 +68,7 @@ def test_containerfile_build(tmp_path, monkeypatch):
     assert not list((tmp_path / "install").rglob("*.service"))
     program = tmp_path / "install/usr/bin/flagsse"
     assert hardening(program) == {"PIE", "RELRO", "BIND_NOW", "no executable stack", "stack protector", "fortify"}
-    monkeypatch.setenv("FLAGSSE", str(program))
-    monkeypatch.setenv("FLAGSSE_SANITIZER", "")
-    daemon = Daemon(tmp_path / "daemon").start()
-    try:
-        key = fresh_key()
-        with daemon.stream(key) as stream:
-            time_us = daemon.publish(key)
-            assert stream.event() == time_us
-    finally:
-        daemon.stop()
+    publish_and_receive(program, tmp_path, monkeypatch)
 
 
 def test_containerfile():

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import Daemon, fresh_key
-from tools import TOP, execute, only
+from tools import TOP, execute, only, publish_and_receive
 
 RPMLINT = Path(__file__).with_name("rpmlint.toml")
 FILES = {
@@ -101,16 +100,7 @@ def test_installation(root, package):
 
 
 def test_daemon_of_the_package_runs(root, tmp_path, monkeypatch):
-    monkeypatch.setenv("FLAGSSE", str(root / "usr/bin/flagsse"))
-    monkeypatch.setenv("FLAGSSE_SANITIZER", "")
-    daemon = Daemon(tmp_path / "daemon").start()
-    try:
-        key = fresh_key()
-        with daemon.stream(key) as stream:
-            time_us = daemon.publish(key)
-            assert stream.event() == time_us
-    finally:
-        daemon.stop()
+    publish_and_receive(root / "usr/bin/flagsse", tmp_path, monkeypatch)
     text = subprocess.run([root / "usr/bin/flagsse", "--version"], capture_output=True, text=True, check=True).stdout
     assert text.startswith("flagsse ")
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Commands, and what is inside of a program."""
+"""Commands, what is inside of a program, and whether it works."""
 import re
 import subprocess
 from pathlib import Path
+
+from daemon import Daemon, fresh_key
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -39,3 +41,17 @@ def hardening(program):
     if re.search(r"__\w+_chk@", symbols.replace("__stack_chk", "")):
         found.add("fortify")
     return found
+
+
+def publish_and_receive(program, directory, monkeypatch):
+    """Runs this flagsse and sends it an update, which a stream must get."""
+    monkeypatch.setenv("FLAGSSE", str(program))
+    monkeypatch.setenv("FLAGSSE_SANITIZER", "")
+    daemon = Daemon(directory / "daemon").start()
+    try:
+        key = fresh_key()
+        with daemon.stream(key) as stream:
+            time_us = daemon.publish(key)
+            assert stream.event() == time_us
+    finally:
+        daemon.stop()
