@@ -59,6 +59,8 @@ struct subject {
 	int64_t stored_us;
 	struct publication *flying; /* sent, waits for its acknowledgement; NULL: none */
 	natsMsg *flying_message;    /* to be compared, never used */
+	int64_t flying_until_ms;    /* CLOCK_MONOTONIC: then it is given up */
+	TAILQ_ENTRY(subject) link;  /* in bus.flying while there is a `flying_message` */
 	struct mail_list
 		flying_with;         /* publications that `flying` replaces: they fare as it does */
 	struct publication *waiting; /* the next to be sent; NULL: none */
@@ -71,6 +73,8 @@ struct subject {
 	unsigned conflicts;     /* of `flying`, in a row */
 	unsigned checks;        /* bus.checks when `flying` was sent */
 };
+
+TAILQ_HEAD(subject_queue, subject);
 
 /* What callbacks about a connection get: it outlives the connection, whose address may be that of
  * the next one.  So many sessions later nothing of the old one is under way any more. */
@@ -119,8 +123,9 @@ struct nats_bus {
 	unsigned attempts; /* to connect */
 	unsigned failures; /* rounds of attempts in a row */
 
-	struct mail_list held;    /* publications that came before the last values were read */
-	struct subject *subjects; /* uthash, by key */
+	struct mail_list held;       /* publications that came before the last values were read */
+	struct subject *subjects;    /* uthash, by key */
+	struct subject_queue flying; /* those that wait for JetStream, in the order of sending */
 };
 
 /* nats-session.c: the connection, the stream, the consumer.  Bus thread. */
@@ -156,6 +161,12 @@ void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail);
 /* For the publish options of the JetStream context: posts NATS_MAIL_ACK. */
 void nats_publish_ack_handler(
 	jsCtx *js, natsMsg *message, jsPubAck *ack, jsPubAckErr *error, void *closure);
+
+/* Gives up what JetStream has not answered in time. */
+void nats_publish_expire(struct nats_bus *bus, int64_t now_ms);
+
+/* When that is due again; INT64_MAX: nothing is in flight. */
+int64_t nats_publish_deadline_ms(const struct nats_bus *bus);
 
 /* The last values have been read: publishes what was held until then. */
 void nats_publish_held(struct nats_bus *bus);

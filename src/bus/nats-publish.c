@@ -8,7 +8,8 @@
 #include "bus/nats-internal.h"
 #include "clock.h"
 
-/* JetStream's acknowledgement of a publish. */
+/* JetStream's acknowledgement of a publish.  Not left to nats.c, which keeps a record of each
+ * publish for as long and then posts to itself that it is late, whether it was answered or not. */
 #define ACK_TIMEOUT_MS 1500
 
 /* So many conflicts in a row are no race any more. */
@@ -188,13 +189,21 @@ static void answer_all(struct nats_bus *bus, struct mail_list *list, enum publis
 	}
 }
 
+/* An answer that comes from now on is of no interest. */
+static void subject_stop_waiting(struct nats_bus *bus, struct subject *subject)
+{
+	if (subject->flying_message)
+		TAILQ_REMOVE(&bus->flying, subject, link);
+	subject->flying_message = NULL;
+}
+
 /* What flew has landed.  The one that waits flies next. */
 static void subject_land(struct nats_bus *bus, struct subject *subject,
 	enum publish_outcome outcome, uint64_t sequence, const char *problem)
 {
 	answer(bus, TAKE_PTR(subject->flying), outcome, sequence, problem);
 	answer_all(bus, &subject->flying_with, outcome, problem);
-	subject->flying_message = NULL;
+	subject_stop_waiting(bus, subject);
 	if (!subject->waiting)
 		return;
 	subject->flying = TAKE_PTR(subject->waiting);
@@ -217,13 +226,15 @@ static natsStatus subject_publish(struct nats_bus *bus, struct subject *subject)
 	snprintf(name, sizeof(name), NATS_SUBJECT_PREFIX "%s", subject->key.text);
 	length = update_format_payload(subject->flying->update.time_us, payload);
 	jsPubOptions_Init(&options);
-	options.MaxWait = ACK_TIMEOUT_MS;
 	options.ExpectLastSubjectSeq = subject->last_sequence;
 	options.ExpectNoMessage = subject->last_sequence == 0;
 	status = natsMsg_Create(&message, name, NULL, payload, (int)length);
 	if (status != NATS_OK)
 		return status;
+	subject_stop_waiting(bus, subject);
 	subject->flying_message = message;
+	subject->flying_until_ms = clock_monotonic_ms() + ACK_TIMEOUT_MS;
+	TAILQ_INSERT_TAIL(&bus->flying, subject, link);
 	subject->checks = bus->checks;
 	bus->published = true;
 	status = js_PublishMsgAsync(bus->jetstream, &message, &options);
@@ -399,6 +410,22 @@ void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail)
 	}
 }
 
+void nats_publish_expire(struct nats_bus *bus, int64_t now_ms)
+{
+	struct subject *first;
+
+	while ((first = TAILQ_FIRST(&bus->flying)) && first->flying_until_ms <= now_ms)
+		subject_land(bus, first, PUBLISH_UNAVAILABLE, 0,
+			"JetStream has not acknowledged the update in time. Try again.");
+}
+
+int64_t nats_publish_deadline_ms(const struct nats_bus *bus)
+{
+	const struct subject *first = TAILQ_FIRST(&bus->flying);
+
+	return first ? first->flying_until_ms : INT64_MAX;
+}
+
 void nats_publish_held(struct nats_bus *bus)
 {
 	struct mail *mail;
@@ -415,7 +442,7 @@ void nats_publish_fail_all(struct nats_bus *bus, const char *why)
 
 	answer_all(bus, &bus->held, PUBLISH_UNAVAILABLE, why);
 	HASH_ITER (hh, bus->subjects, subject, next) {
-		subject->flying_message = NULL;
+		subject_stop_waiting(bus, subject);
 		if (subject->flying)
 			answer(bus, TAKE_PTR(subject->flying), PUBLISH_UNAVAILABLE, 0, why);
 		if (subject->waiting)

@@ -152,6 +152,8 @@ static int do_what_is_due(struct nats_bus *bus)
 				     (bus->syncing ? CHECK_SYNC_INTERVAL_MS : CHECK_INTERVAL_MS);
 	}
 	due = bus->connection ? bus->next_check_ms : bus->next_attempt_ms;
+	if (nats_publish_deadline_ms(bus) < due)
+		due = nats_publish_deadline_ms(bus);
 	now = clock_monotonic_ms();
 	return due > now ? (int)(due - now) : 0;
 }
@@ -174,6 +176,7 @@ static void *run(void *userdata)
 		}
 		/* Messages first: they say what a publication would overwrite. */
 		read_mail(bus);
+		nats_publish_expire(bus, clock_monotonic_ms());
 		read_publications(bus);
 	}
 	nats_session_end(bus, "The service is stopping.");
@@ -261,6 +264,7 @@ int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, st
 		return -ENOMEM;
 	bus->bus.operations = &operations;
 	STAILQ_INIT(&bus->held);
+	TAILQ_INIT(&bus->flying);
 	bus->inbox = inbox;
 	bus->connect_timeout_ms = settings->connect_timeout_ms;
 	bus->replicas = settings->replicas;
