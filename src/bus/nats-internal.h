@@ -116,6 +116,7 @@ struct nats_bus {
 	bool standard_shape; /* the stream is configured as we would */
 	bool shape_warned;
 	int64_t stream_created;
+	int64_t consumers; /* that the stream had when last looked; INT64_MAX: not looked yet */
 	int64_t clock_offset_ms; /* from the monotonic to the wall clock, when last looked */
 	int64_t next_attempt_ms; /* while not connected */
 	int64_t next_check_ms;

@@ -11,15 +11,12 @@
 #include "clock.h"
 #include "log.h"
 
-/* The server is pinged so often; two unanswered end the connection. */
-#define PING_INTERVAL_MS 2000
-#define PINGS_OUT_MAX    2
-
 /* A write that the server does not take in this time ends the connection. */
 #define WRITE_DEADLINE_MS 500
 
-/* The consumer shows itself so often; nats.c tells when two have been missed. */
-#define HEARTBEAT_NS INT64_C(1000000000)
+/* The consumer shows itself so often, and says what it has sent; nats.c tells when two have been
+ * missed. */
+#define HEARTBEAT_NS INT64_C(5000000000)
 
 static void begin_down(struct nats_bus *bus, const char *text)
 {
@@ -103,10 +100,6 @@ static natsStatus set_options(struct nats_bus *bus, natsOptions *options)
 		s = natsOptions_SetAllowReconnect(options, false);
 	if (s == NATS_OK)
 		s = natsOptions_SetTimeout(options, bus->connect_timeout_ms);
-	if (s == NATS_OK)
-		s = natsOptions_SetPingInterval(options, PING_INTERVAL_MS);
-	if (s == NATS_OK)
-		s = natsOptions_SetMaxPingsOut(options, PINGS_OUT_MAX);
 	if (s == NATS_OK)
 		s = natsOptions_SetWriteDeadline(options, WRITE_DEADLINE_MS);
 	if (s == NATS_OK)
@@ -303,6 +296,7 @@ bool nats_session_sync(struct nats_bus *bus)
 		return false;
 	bus_post_event(bus->inbox, BUS_SYNC_BEGIN);
 	bus->syncing = true;
+	bus->consumers = INT64_MAX;
 	if (!open_consumer(bus))
 		return false;
 	end_sync_if_complete(bus);
@@ -360,12 +354,28 @@ static void check_sync(struct nats_bus *bus)
 	end_sync_if_complete(bus);
 }
 
+/* The stream has so many consumers.  If there were more, that may be ours which is gone: sooner
+ * known than by its missing heartbeats. */
+static bool consumer_is_there(struct nats_bus *bus, int64_t consumers)
+{
+	jsConsumerInfo *info = NULL;
+	bool fewer = consumers < bus->consumers, there;
+
+	bus->consumers = consumers;
+	if (!fewer)
+		return true;
+	there = natsSubscription_GetConsumerInfo(&info, bus->subscription, NULL, NULL) == NATS_OK;
+	jsConsumerInfo_Destroy(info);
+	return there;
+}
+
+/* A server that is silent is noticed by this, too. */
 void nats_session_check(struct nats_bus *bus)
 {
 	jsStreamInfo *info = NULL;
 	jsErrCode error = 0;
 	natsStatus s;
-	bool same;
+	bool same, there;
 
 	bus->checks++;
 	if (bus->syncing) {
@@ -381,12 +391,15 @@ void nats_session_check(struct nats_bus *bus)
 	same = s == NATS_OK && info->Created == bus->stream_created &&
 	       (!bus->standard_shape || info->State.Msgs >= nats_subjects_alive(bus)) &&
 	       !nats_subjects_unseen(bus);
+	there = !same || consumer_is_there(bus, info->State.Consumers);
 	jsStreamInfo_Destroy(info);
 	nats_subjects_forget(bus, clock_wall_us() - UPDATE_LIFETIME_US);
-	if (same)
+	if (same && there)
 		return;
-	log_notice(
-		"The stream " NATS_STREAM " on NATS was deleted or purged, or does not tell what "
-		"it has acknowledged. What it has lost is written back.");
+	if (same)
+		log_info("NATS: the consumer is gone. All last values are read again.");
+	else
+		log_notice("The stream " NATS_STREAM " on NATS was deleted or purged, or does not "
+			   "tell what it has acknowledged. What it has lost is written back.");
 	nats_session_sync(bus);
 }
