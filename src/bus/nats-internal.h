@@ -22,32 +22,47 @@
 #define NATS_SUBJECTS       NATS_SUBJECT_PREFIX ">"
 #define NATS_SUBJECT_SIZE   (sizeof(NATS_SUBJECT_PREFIX) + KEY_MAX_LENGTH)
 
+/* Of a reply subject: nats.c's inbox, a number, a key. */
+#define NATS_INBOX_SIZE 64
+#define NATS_REPLY_SIZE (NATS_INBOX_SIZE + sizeof(".18446744073709551615.") + KEY_MAX_LENGTH)
+
 /* JetStream's answers to requests of ours, other than publishes. */
 #define NATS_REQUEST_TIMEOUT_MS 1000
 
 /* From nats.c's threads to the bus thread. */
 enum nats_mail_type {
 	NATS_MAIL_MESSAGE, /* the consumer has delivered a message */
-	NATS_MAIL_ACK,     /* JetStream has answered a publish, or has not in time */
+	NATS_MAIL_ACK,     /* JetStream has answered a publish */
 	NATS_MAIL_DOUBT,   /* messages may be missing */
 	NATS_MAIL_CLOSED,  /* the connection is gone */
 	NATS_MAIL_STOP,
+};
+
+/* JetStream's answer to a publish. */
+enum nats_ack_outcome {
+	NATS_ACK_STORED,
+	NATS_ACK_CONFLICT,  /* the subject's last message is another one */
+	NATS_ACK_NO_STREAM, /* nobody takes the subject */
+	NATS_ACK_REFUSED,
+};
+
+struct nats_ack {
+	enum nats_ack_outcome outcome;
+	uint64_t sequence; /* STORED: in the stream */
+	char text[160];    /* CONFLICT, REFUSED: why */
 };
 
 struct nats_mail {
 	struct mail mail;
 	enum nats_mail_type type;
 	struct update update; /* MESSAGE: all of it, if `problem` is NULL; else key (maybe empty)
-				 and sequence */
+				 and sequence.  ACK: the key */
 	const char *problem;  /* MESSAGE: why it is no update; static */
-	uint64_t number;   /* MESSAGE: in the consumer's count; ACK: the sequence, 0 if there is an
-			      error */
-	char consumer[64]; /* MESSAGE */
-	unsigned session;  /* DOUBT, CLOSED: which one it is about */
-	natsMsg *message;  /* ACK: what was published; ours */
-	jsErrCode error_code; /* ACK */
-	natsStatus status;    /* ACK */
-	char text[160];       /* ACK, DOUBT: what nats.c says */
+	uint64_t number;      /* MESSAGE: in the consumer's count; ACK: of the flight */
+	char consumer[64];    /* MESSAGE */
+	unsigned session;     /* DOUBT, CLOSED: which one it is about */
+	struct nats_ack ack;  /* ACK */
+	char text[160];       /* DOUBT: what nats.c says */
 };
 
 /* What the bus thread knows of a subject, so that a publish can be a compare-and-set. */
@@ -58,9 +73,9 @@ struct subject {
 	int64_t order_us;       /* of that message, as update_order(); INT64_MIN: none */
 	int64_t stored_us;
 	struct publication *flying; /* sent, waits for its acknowledgement; NULL: none */
-	natsMsg *flying_message;    /* to be compared, never used */
+	uint64_t flight;            /* what the acknowledgement will name; 0: none is awaited */
 	int64_t flying_until_ms;    /* CLOCK_MONOTONIC: then it is given up */
-	TAILQ_ENTRY(subject) link;  /* in bus.flying while there is a `flying_message` */
+	TAILQ_ENTRY(subject) link;  /* in bus.flying while there is a `flight` */
 	struct mail_list
 		flying_with;         /* publications that `flying` replaces: they fare as it does */
 	struct publication *waiting; /* the next to be sent; NULL: none */
@@ -106,7 +121,8 @@ struct nats_bus {
 	int server;                 /* the next to be tried */
 	natsConnection *connection; /* NULL: not connected */
 	jsCtx *jetstream;
-	bool published; /* by this JetStream context */
+	natsInbox *ack_inbox;
+	natsSubscription *ack_subscription;
 	natsSubscription *subscription;
 	char consumer[64];
 	uint64_t delivered;  /* the consumer's count of the last message */
@@ -127,6 +143,7 @@ struct nats_bus {
 	struct mail_list held;       /* publications that came before the last values were read */
 	struct subject *subjects;    /* uthash, by key */
 	struct subject_queue flying; /* those that wait for JetStream, in the order of sending */
+	uint64_t flights;            /* counts the publishes */
 };
 
 /* nats-session.c: the connection, the stream, the consumer.  Bus thread. */
@@ -150,6 +167,26 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 /* A request has failed: says why and what to do about it, and ends the session.  Returns false. */
 bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error);
 
+/* What the callbacks of this session's connection get. */
+struct nats_origin *nats_session_origin(struct nats_bus *bus);
+
+/* nats-ack.c.  Bus thread, but for the parsing, which is of any. */
+
+/* Subscribes to an inbox for the session's acknowledgements, and the reverse.  nats.c's error; then
+ * and otherwise to be closed. */
+natsStatus nats_ack_open(struct nats_bus *bus);
+void nats_ack_close(struct nats_bus *bus);
+
+/* The reply subject of a publish; `text` has NATS_REPLY_SIZE bytes. */
+void nats_ack_format_reply(
+	const struct nats_bus *bus, const struct key *key, uint64_t flight, char *text);
+
+/* False: it is none. */
+bool nats_ack_parse_reply(const char *subject, struct key *ret_key, uint64_t *ret_flight);
+
+/* Whatever it is, it is an answer: what cannot be read counts as refused.  0 or -ENOMEM. */
+int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret);
+
 /* nats-stream.c.  Bus thread. */
 
 /* Finds the stream, or makes it.  False: neither; the session is at its end. */
@@ -158,10 +195,6 @@ bool nats_stream_open(struct nats_bus *bus);
 /* nats-publish.c: compare-and-set.  Bus thread. */
 void nats_publish(struct nats_bus *bus, struct publication *publication);
 void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail);
-
-/* For the publish options of the JetStream context: posts NATS_MAIL_ACK. */
-void nats_publish_ack_handler(
-	jsCtx *js, natsMsg *message, jsPubAck *ack, jsPubAckErr *error, void *closure);
 
 /* Gives up what JetStream has not answered in time. */
 void nats_publish_expire(struct nats_bus *bus, int64_t now_ms);
@@ -196,8 +229,10 @@ void nats_subjects_free(struct nats_bus *bus);
 /* How many messages the stream has at least, if it has kept them for an hour. */
 uint64_t nats_subjects_alive(const struct nats_bus *bus);
 
-/* nats.c: for the callbacks.  Never NULL: waits for memory. */
-struct nats_mail *nats_mail_new(enum nats_mail_type type);
+/* nats.c: for the callbacks.  What the bus has told must not be lost: where memory is short, it is
+ * waited for. */
+void nats_wait_for_memory(void);
+struct nats_mail *nats_mail_new(enum nats_mail_type type); /* never NULL */
 
 /* Reads key and updated_at of a message of the stream.  NULL, or why it is no update; static text.
  */

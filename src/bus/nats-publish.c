@@ -2,15 +2,18 @@
 /* Publishing to JetStream as compare-and-set: a message is stored only if the subject's last one is
  * the one it was compared with.  One is in flight for each environment; while it is, newer ones
  * replace those that wait. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "bus/nats-internal.h"
 #include "clock.h"
 
-/* JetStream's acknowledgement of a publish.  Not left to nats.c, which keeps a record of each
- * publish for as long and then posts to itself that it is late, whether it was answered or not. */
+/* JetStream's acknowledgement of a publish. */
 #define ACK_TIMEOUT_MS 1500
+
+/* The sequence number of the message that must be the subject's last; 0: there must be none. */
+#define LAST_SEQUENCE_HEADER "Nats-Expected-Last-Subject-Sequence"
 
 /* So many conflicts in a row are no race any more. */
 #define CONFLICTS_MAX 100
@@ -192,9 +195,9 @@ static void answer_all(struct nats_bus *bus, struct mail_list *list, enum publis
 /* An answer that comes from now on is of no interest. */
 static void subject_stop_waiting(struct nats_bus *bus, struct subject *subject)
 {
-	if (subject->flying_message)
+	if (subject->flight > 0)
 		TAILQ_REMOVE(&bus->flying, subject, link);
-	subject->flying_message = NULL;
+	subject->flight = 0;
 }
 
 /* What flew has landed.  The one that waits flies next. */
@@ -214,31 +217,37 @@ static void subject_land(struct nats_bus *bus, struct subject *subject,
 
 /* ---- Sending ---- */
 
-/* Publishes what is in `flying`.  nats.c's error, NATS_OK, or NATS_NO_MEMORY. */
+/* An answer that names the flight is awaited from now on. */
+static void subject_wait(struct nats_bus *bus, struct subject *subject, uint64_t flight)
+{
+	subject_stop_waiting(bus, subject);
+	subject->flight = flight;
+	subject->flying_until_ms = clock_monotonic_ms() + ACK_TIMEOUT_MS;
+	subject->checks = bus->checks;
+	TAILQ_INSERT_TAIL(&bus->flying, subject, link);
+}
+
+/* Publishes what is in `flying`.  nats.c's error, or NATS_OK. */
 static natsStatus subject_publish(struct nats_bus *bus, struct subject *subject)
 {
-	char name[NATS_SUBJECT_SIZE], payload[UPDATE_PAYLOAD_SIZE];
-	jsPubOptions options;
+	char name[NATS_SUBJECT_SIZE], reply[NATS_REPLY_SIZE], payload[UPDATE_PAYLOAD_SIZE];
+	char sequence[sizeof("18446744073709551615")];
 	natsMsg *message = NULL;
 	natsStatus status;
 	size_t length;
 
 	snprintf(name, sizeof(name), NATS_SUBJECT_PREFIX "%s", subject->key.text);
+	nats_ack_format_reply(bus, &subject->key, ++bus->flights, reply);
+	snprintf(sequence, sizeof(sequence), "%" PRIu64, subject->last_sequence);
 	length = update_format_payload(subject->flying->update.time_us, payload);
-	jsPubOptions_Init(&options);
-	options.ExpectLastSubjectSeq = subject->last_sequence;
-	options.ExpectNoMessage = subject->last_sequence == 0;
-	status = natsMsg_Create(&message, name, NULL, payload, (int)length);
-	if (status != NATS_OK)
-		return status;
-	subject_stop_waiting(bus, subject);
-	subject->flying_message = message;
-	subject->flying_until_ms = clock_monotonic_ms() + ACK_TIMEOUT_MS;
-	TAILQ_INSERT_TAIL(&bus->flying, subject, link);
-	subject->checks = bus->checks;
-	bus->published = true;
-	status = js_PublishMsgAsync(bus->jetstream, &message, &options);
-	natsMsg_Destroy(message); /* NULL if it was sent */
+	status = natsMsg_Create(&message, name, reply, payload, (int)length);
+	if (status == NATS_OK)
+		status = natsMsgHeader_Set(message, LAST_SEQUENCE_HEADER, sequence);
+	if (status == NATS_OK)
+		status = natsConnection_PublishMsg(bus->connection, message);
+	natsMsg_Destroy(message);
+	if (status == NATS_OK)
+		subject_wait(bus, subject, bus->flights);
 	return status;
 }
 
@@ -301,25 +310,6 @@ void nats_publish(struct nats_bus *bus, struct publication *publication)
 }
 
 /* ---- JetStream's answers ---- */
-
-void nats_publish_ack_handler(
-	jsCtx *js, natsMsg *message, jsPubAck *ack, jsPubAckErr *error, void *closure)
-{
-	struct nats_bus *bus = closure;
-	struct nats_mail *mail = nats_mail_new(NATS_MAIL_ACK);
-
-	(void)js;
-	mail->message = message;
-	if (ack)
-		mail->number = ack->Sequence;
-	if (error) {
-		mail->error_code = error->ErrCode;
-		mail->status = error->Err;
-		snprintf(mail->text, sizeof(mail->text), "%s",
-			error->ErrText ? error->ErrText : natsStatus_GetText(error->Err));
-	}
-	mailbox_post(&bus->mailbox, &mail->mail);
-}
 
 /* Another node was faster, or the message has expired.  What is last now?  False: no answer. */
 static bool subject_read_last(struct nats_bus *bus, struct subject *subject)
@@ -387,26 +377,26 @@ static void subject_on_stored(struct nats_bus *bus, struct subject *subject, uin
 
 void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail)
 {
+	struct subject *subject = subject_find(bus, &mail->update.key);
 	char text[256];
-	struct key key;
-	struct subject *subject;
-	const char *name = natsMsg_GetSubject(mail->message) + strlen(NATS_SUBJECT_PREFIX);
 
-	if (key_parse(name, strlen(name), &key) < 0)
-		return;
-	subject = subject_find(bus, &key);
-	if (!subject || !subject->flying || subject->flying_message != mail->message)
+	if (!subject || subject->flight == 0 || subject->flight != mail->number)
 		return; /* was given up */
-	if (mail->number > 0)
-		subject_on_stored(bus, subject, mail->number);
-	else if (mail->error_code == JSStreamWrongLastSequenceErr)
+	switch (mail->ack.outcome) {
+	case NATS_ACK_STORED:
+		subject_on_stored(bus, subject, mail->ack.sequence);
+		break;
+	case NATS_ACK_CONFLICT:
 		subject_on_conflict(bus, subject);
-	else if (mail->status == NATS_NO_RESPONDERS)
+		break;
+	case NATS_ACK_NO_STREAM:
 		subject_on_no_stream(bus, subject);
-	else {
+		break;
+	case NATS_ACK_REFUSED:
 		snprintf(text, sizeof(text), "JetStream has not stored the update: %s. Try again.",
-			mail->text);
+			mail->ack.text);
 		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0, text);
+		break;
 	}
 }
 

@@ -78,7 +78,7 @@ static void on_error(natsConnection *connection, natsSubscription *subscription,
 	post_about_session(closure, NATS_MAIL_DOUBT, natsStatus_GetText(status));
 }
 
-static struct nats_origin *current_origin(struct nats_bus *bus)
+struct nats_origin *nats_session_origin(struct nats_bus *bus)
 {
 	return &bus->origins[bus->session % NATS_ORIGINS];
 }
@@ -88,7 +88,7 @@ static struct nats_origin *current_origin(struct nats_bus *bus)
 static natsStatus set_options(struct nats_bus *bus, natsOptions *options)
 {
 	const char *server = bus->servers[bus->server];
-	struct nats_origin *origin = current_origin(bus);
+	struct nats_origin *origin = nats_session_origin(bus);
 	natsStatus s;
 
 	s = natsOptions_SetURL(options, server);
@@ -114,7 +114,7 @@ static void begin_session(struct nats_bus *bus)
 	struct nats_origin *origin;
 
 	bus->session++;
-	origin = current_origin(bus);
+	origin = nats_session_origin(bus);
 	origin->bus = bus;
 	atomic_store(&origin->session, bus->session);
 }
@@ -165,17 +165,14 @@ static bool connect_to_nats(struct nats_bus *bus)
 static bool open_jetstream(struct nats_bus *bus)
 {
 	jsOptions options;
+	natsStatus s;
 
 	jsOptions_Init(&options);
 	options.Wait = NATS_REQUEST_TIMEOUT_MS;
-	options.PublishAsync.MaxPending = INT32_MAX;
-	options.PublishAsync.AckHandler = nats_publish_ack_handler;
-	options.PublishAsync.AckHandlerClosure = bus;
-	if (natsConnection_JetStream(&bus->jetstream, bus->connection, &options) != NATS_OK) {
-		nats_session_end(bus, "out of memory for JetStream.");
-		return false;
-	}
-	return true;
+	s = natsConnection_JetStream(&bus->jetstream, bus->connection, &options);
+	if (s == NATS_OK)
+		s = nats_ack_open(bus);
+	return s == NATS_OK || nats_session_fail(bus, "opening JetStream", s, 0);
 }
 
 static void drop_consumer(struct nats_bus *bus)
@@ -183,21 +180,6 @@ static void drop_consumer(struct nats_bus *bus)
 	natsSubscription_Destroy(bus->subscription);
 	bus->subscription = NULL;
 	bus->consumer[0] = '\0';
-}
-
-/* nats.c leaves the unanswered messages to us.  Its list of them does not exist before the first
- * publish, which 3.4 does not check. */
-static void drop_jetstream(struct nats_bus *bus)
-{
-	natsMsgList unanswered = {0};
-
-	if (!bus->jetstream)
-		return;
-	if (bus->published && js_PublishAsyncGetPendingList(&unanswered, bus->jetstream) == NATS_OK)
-		natsMsgList_Destroy(&unanswered);
-	jsCtx_Destroy(bus->jetstream);
-	bus->jetstream = NULL;
-	bus->published = false;
 }
 
 void nats_session_end(struct nats_bus *bus, const char *why)
@@ -211,7 +193,9 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 	bus->connection = NULL;
 	natsConnection_Close(connection);
 	drop_consumer(bus);
-	drop_jetstream(bus);
+	nats_ack_close(bus);
+	jsCtx_Destroy(bus->jetstream);
+	bus->jetstream = NULL;
 	natsConnection_Destroy(connection);
 	begin_down(bus, why);
 	nats_publish_fail_all(bus, why);
@@ -260,7 +244,7 @@ static bool open_consumer(struct nats_bus *bus)
 	options.Config.MemoryStorage = true;
 	options.Config.Replicas = 1;
 	s = js_Subscribe(&bus->subscription, bus->jetstream, NATS_SUBJECTS, on_message,
-		current_origin(bus), NULL, &options, &error);
+		nats_session_origin(bus), NULL, &options, &error);
 	if (s == NATS_OK)
 		s = natsSubscription_SetPendingLimits(bus->subscription, -1, -1);
 	if (s == NATS_OK)

@@ -20,18 +20,22 @@
 #define RECONNECT_MIN_MS 100
 #define RECONNECT_MAX_MS 2000
 
-/* What the bus has told must not be lost: where memory is short, it is waited for. */
 #define MEMORY_RETRY_MS 10
 
 /* A clock that is set changes by more than this between two looks; one that is slewed does not. */
 #define CLOCK_JUMP_MS 2000
+
+void nats_wait_for_memory(void)
+{
+	nats_Sleep(MEMORY_RETRY_MS);
+}
 
 struct nats_mail *nats_mail_new(enum nats_mail_type type)
 {
 	struct nats_mail *mail;
 
 	while (!(mail = calloc(1, sizeof(*mail))))
-		nats_Sleep(MEMORY_RETRY_MS);
+		nats_wait_for_memory();
 	mail->type = type;
 	return mail;
 }
@@ -48,7 +52,7 @@ const char *nats_read_message(natsMsg *message, struct update *ret)
 	while ((r = update_parse_message(natsMsg_GetData(message),
 			(size_t)natsMsg_GetDataLength(message), &ret->time_us, &problem)) ==
 		-ENOMEM)
-		nats_Sleep(MEMORY_RETRY_MS);
+		nats_wait_for_memory();
 	return r < 0 ? problem : NULL;
 }
 
@@ -60,7 +64,6 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 		break;
 	case NATS_MAIL_ACK:
 		nats_publish_on_ack(bus, mail);
-		natsMsg_Destroy(mail->message);
 		break;
 	case NATS_MAIL_DOUBT:
 		if (bus->connection && bus->session == mail->session) {

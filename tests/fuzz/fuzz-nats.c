@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A message on NATS, of which anybody there can be the author: the first line is what follows
- * "flagsmith.environment." in its subject, all else is its payload. */
+ * "flagsmith.environment." in its subject, or the inbox for acknowledgements; all else is its
+ * payload. */
 #include "bus/nats-internal.h"
 #include "fuzz.h"
 #include "update/timestamp.h"
@@ -23,6 +24,19 @@ static void open_nats_once(void)
 	is_open = true;
 }
 
+static void read_as_ack(const char *token, const char *body, size_t length)
+{
+	struct nats_ack ack;
+	struct key key;
+	uint64_t flight;
+
+	FUZZ_REQUIRE(nats_ack_parse(body, length, &ack) == 0);
+	FUZZ_REQUIRE((ack.outcome == NATS_ACK_STORED) == (ack.sequence > 0));
+	FUZZ_REQUIRE(ack.outcome != NATS_ACK_STORED || ack.text[0] == '\0');
+	if (nats_ack_parse_reply(token, &key, &flight))
+		FUZZ_REQUIRE(flight > 0 && key_parse(key.text, key.length, &key) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uint8_t *end = memchr(data, '\n', size);
@@ -37,6 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	data += end ? length + 1 : length;
 	size -= end ? length + 1 : length;
+	read_as_ack(token, (const char *)data, size);
 	/* nats.c itself refuses some. */
 	if (natsMsg_Create(&message, subject, NULL, (const char *)data, (int)size) != NATS_OK)
 		return 0;

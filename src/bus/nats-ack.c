@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* JetStream's acknowledgements: each publish names a reply subject of its own, below one inbox that
+ * the session subscribes to.
+ *
+ * Not js_PublishMsgAsync(): with its first publish it subscribes to an inbox, too, and if the
+ * connection ends in that moment, nats.c (3.4 to 3.9) leaks context and connection, and
+ * nats_CloseAndWait() waits for them for ever. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bus/nats-internal.h"
+#include "cleanup.h"
+#include "json.h"
+
+/* ---- What JetStream answers ---- */
+
+static void copy_text(json_object *object, const char *name, char *ret_text, size_t size)
+{
+	json_object *value;
+
+	if (json_object_object_get_ex(object, name, &value) &&
+		json_object_is_type(value, json_type_string))
+		snprintf(ret_text, size, "%s", json_object_get_string(value));
+}
+
+static int64_t number_of(json_object *object, const char *name)
+{
+	json_object *value;
+
+	if (!json_object_object_get_ex(object, name, &value) ||
+		!json_object_is_type(value, json_type_int))
+		return 0;
+	return json_object_get_int64(value);
+}
+
+static void refuse(struct nats_ack *ack, const char *text)
+{
+	ack->outcome = NATS_ACK_REFUSED;
+	snprintf(ack->text, sizeof(ack->text), "%s", text);
+}
+
+static void read_error(json_object *error, struct nats_ack *ret)
+{
+	refuse(ret, "an error without a description");
+	if (number_of(error, "err_code") == JSStreamWrongLastSequenceErr)
+		ret->outcome = NATS_ACK_CONFLICT;
+	copy_text(error, "description", ret->text, sizeof(ret->text));
+}
+
+int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret)
+{
+	json_object *object, *error;
+	int64_t sequence;
+	int r;
+
+	*ret = (struct nats_ack){0};
+	r = json_parse(body, length, &object);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		refuse(ret, "an answer that is not JSON");
+		return 0;
+	}
+	sequence = number_of(object, "seq");
+	if (json_object_object_get_ex(object, "error", &error))
+		read_error(error, ret);
+	else if (sequence <= 0)
+		refuse(ret, "an answer without a sequence number");
+	else
+		ret->sequence = (uint64_t)sequence;
+	json_object_put(object);
+	return 0;
+}
+
+/* ---- The inbox ---- */
+
+void nats_ack_format_reply(
+	const struct nats_bus *bus, const struct key *key, uint64_t flight, char *text)
+{
+	snprintf(text, NATS_REPLY_SIZE, "%s.%" PRIu64 ".%s", bus->ack_inbox, flight, key->text);
+}
+
+bool nats_ack_parse_reply(const char *subject, struct key *ret_key, uint64_t *ret_flight)
+{
+	const char *key = strrchr(subject, '.'), *flight;
+	char *end;
+
+	if (!key || key_parse(key + 1, strlen(key + 1), ret_key) < 0)
+		return false;
+	flight = memrchr(subject, '.', (size_t)(key - subject));
+	if (!flight)
+		return false;
+	*ret_flight = strtoull(flight + 1, &end, 10);
+	return end == key && *ret_flight > 0;
+}
+
+/* In a thread of nats.c. */
+static void on_ack(
+	natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *closure)
+{
+	const struct nats_origin *origin = closure;
+	struct nats_mail *mail = nats_mail_new(NATS_MAIL_ACK);
+
+	(void)connection;
+	(void)subscription;
+	if (nats_ack_parse_reply(natsMsg_GetSubject(message), &mail->update.key, &mail->number)) {
+		if (natsMsg_IsNoResponders(message))
+			mail->ack.outcome = NATS_ACK_NO_STREAM;
+		else
+			while (nats_ack_parse(natsMsg_GetData(message),
+				       (size_t)natsMsg_GetDataLength(message),
+				       &mail->ack) == -ENOMEM)
+				nats_wait_for_memory();
+		mailbox_post(&origin->bus->mailbox, &mail->mail);
+	} else
+		free(mail);
+	natsMsg_Destroy(message);
+}
+
+natsStatus nats_ack_open(struct nats_bus *bus)
+{
+	char subjects[sizeof("_INBOX..>") + 64];
+	natsStatus s;
+
+	s = natsInbox_Create(&bus->ack_inbox);
+	if (s != NATS_OK)
+		return s;
+	snprintf(subjects, sizeof(subjects), "%s.>", bus->ack_inbox);
+	s = natsConnection_Subscribe(&bus->ack_subscription, bus->connection, subjects, on_ack,
+		nats_session_origin(bus));
+	if (s == NATS_OK)
+		s = natsSubscription_SetPendingLimits(bus->ack_subscription, -1, -1);
+	return s;
+}
+
+void nats_ack_close(struct nats_bus *bus)
+{
+	natsSubscription_Destroy(bus->ack_subscription);
+	bus->ack_subscription = NULL;
+	natsInbox_Destroy(bus->ack_inbox);
+	bus->ack_inbox = NULL;
+}

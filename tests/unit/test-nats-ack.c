@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* JetStream's answers to publishes, and the reply subjects that they come by. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bus/nats-internal.h"
+
+static struct nats_ack parse(const char *body)
+{
+	struct nats_ack ack;
+
+	ck_assert_int_eq(nats_ack_parse(body, strlen(body), &ack), 0);
+	return ack;
+}
+
+START_TEST(stored)
+{
+	struct nats_ack ack = parse("{\"stream\":\"environments-stream\", \"seq\":17}");
+
+	ck_assert_int_eq(ack.outcome, NATS_ACK_STORED);
+	ck_assert_uint_eq(ack.sequence, 17);
+	ack = parse("{\"stream\":\"s\",\"domain\":\"hub\",\"seq\":9223372036854775807,"
+		    "\"duplicate\":true}");
+	ck_assert_int_eq(ack.outcome, NATS_ACK_STORED);
+	ck_assert_uint_eq(ack.sequence, INT64_MAX);
+}
+END_TEST
+
+START_TEST(conflict)
+{
+	struct nats_ack ack = parse("{\"error\":{\"code\":400,\"err_code\":10071,\"description\":"
+				    "\"wrong last sequence: 3\"},\"stream\":\"s\",\"seq\":0}");
+
+	ck_assert_int_eq(ack.outcome, NATS_ACK_CONFLICT);
+	ck_assert_str_eq(ack.text, "wrong last sequence: 3");
+}
+END_TEST
+
+START_TEST(refused)
+{
+	struct nats_ack ack = parse("{\"error\":{\"code\":503,\"err_code\":10077,\"description\":"
+				    "\"insufficient resources\"},\"stream\":\"s\",\"seq\":7}");
+
+	ck_assert_int_eq(ack.outcome, NATS_ACK_REFUSED);
+	ck_assert_str_eq(ack.text, "insufficient resources");
+	ck_assert_uint_eq(ack.sequence, 0);
+}
+END_TEST
+
+static const char *const unreadable[] = {
+	"",
+	"null",
+	"7",
+	"[]",
+	"{",
+	"{}",
+	"+OK",
+	"{\"stream\":\"s\"}",
+	"{\"stream\":\"s\",\"seq\":0}",
+	"{\"stream\":\"s\",\"seq\":-1}",
+	"{\"stream\":\"s\",\"seq\":1.5}",
+	"{\"stream\":\"s\",\"seq\":\"1\"}",
+	"{\"seq\":1,\"error\":null}",
+	"{\"seq\":1,\"error\":[]}",
+	"{\"seq\":1,\"error\":{\"err_code\":\"10071\",\"description\":7}}",
+};
+
+START_TEST(unreadable_counts_as_refused)
+{
+	struct nats_ack ack = parse(unreadable[_i]);
+
+	ck_assert_int_eq(ack.outcome, NATS_ACK_REFUSED);
+	ck_assert_uint_eq(ack.sequence, 0);
+	ck_assert_uint_gt(strlen(ack.text), 0);
+}
+END_TEST
+
+START_TEST(long_description)
+{
+	char body[600] = "{\"error\":{\"description\":\"";
+	struct nats_ack ack;
+
+	memset(body + strlen(body), 'x', 500);
+	strcat(body, "\"}}");
+	ack = parse(body);
+	ck_assert_int_eq(ack.outcome, NATS_ACK_REFUSED);
+	ck_assert_uint_eq(strlen(ack.text), sizeof(ack.text) - 1);
+}
+END_TEST
+
+START_TEST(reply_subject)
+{
+	char inbox[] = "_INBOX.abc", text[NATS_REPLY_SIZE];
+	struct nats_bus bus = {.ack_inbox = inbox};
+	struct key key, again;
+	uint64_t flight;
+
+	ck_assert_int_eq(key_parse("env-1", 5, &key), 0);
+	nats_ack_format_reply(&bus, &key, UINT64_MAX, text);
+	ck_assert_str_eq(text, "_INBOX.abc.18446744073709551615.env-1");
+	ck_assert(nats_ack_parse_reply(text, &again, &flight));
+	ck_assert_str_eq(again.text, "env-1");
+	ck_assert_uint_eq(flight, UINT64_MAX);
+}
+END_TEST
+
+START_TEST(longest_reply_subject)
+{
+	char inbox[NATS_INBOX_SIZE], name[KEY_MAX_LENGTH], text[NATS_REPLY_SIZE];
+	struct nats_bus bus = {.ack_inbox = inbox};
+	struct key key, again;
+	uint64_t flight;
+
+	memset(inbox, 'i', sizeof(inbox) - 1);
+	inbox[sizeof(inbox) - 1] = '\0';
+	memset(name, 'k', sizeof(name));
+	ck_assert_int_eq(key_parse(name, sizeof(name), &key), 0);
+	nats_ack_format_reply(&bus, &key, UINT64_MAX, text);
+	ck_assert(nats_ack_parse_reply(text, &again, &flight));
+	ck_assert_uint_eq(again.length, KEY_MAX_LENGTH);
+	ck_assert_uint_eq(flight, UINT64_MAX);
+}
+END_TEST
+
+static const char *const no_replies[] = {
+	"",
+	".",
+	"env",
+	"1.env",
+	"_INBOX.abc.1.",
+	"_INBOX.abc.1.*",
+	"_INBOX.abc..env",
+	"_INBOX.abc.0.env",
+	"_INBOX.abc.x.env",
+	"_INBOX.abc.1x.env",
+};
+
+START_TEST(no_reply_subject)
+{
+	struct key key;
+	uint64_t flight;
+
+	ck_assert(!nats_ack_parse_reply(no_replies[_i], &key, &flight));
+}
+END_TEST
+
+#define N(array) ((int)(sizeof(array) / sizeof((array)[0])))
+
+int main(void)
+{
+	TCase *tests = tcase_create("nats-ack");
+	Suite *suite = suite_create("nats-ack");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_test(tests, stored);
+	tcase_add_test(tests, conflict);
+	tcase_add_test(tests, refused);
+	tcase_add_loop_test(tests, unreadable_counts_as_refused, 0, N(unreadable));
+	tcase_add_test(tests, long_description);
+	tcase_add_test(tests, reply_subject);
+	tcase_add_test(tests, longest_reply_subject);
+	tcase_add_loop_test(tests, no_reply_subject, 0, N(no_replies));
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
