@@ -22,6 +22,9 @@
 
 #define MEMORY_RETRY_MS 10
 
+/* For nats.c to end in, its connections being closed. */
+#define CLOSE_TIMEOUT_MS 2000
+
 /* A clock that is set changes by more than this between two looks; one that is slewed does not. */
 #define CLOCK_JUMP_MS 2000
 
@@ -212,10 +215,14 @@ static void operation_free(struct bus *base)
 	bus->stop.type = NATS_MAIL_STOP;
 	mailbox_post(&bus->mailbox, &bus->stop.mail);
 	pthread_join(bus->thread, NULL);
-	/* Waits for nats.c's own threads: no callback comes after this. */
-	nats_CloseAndWait(0);
-	read_mail(bus);
 	read_publications(bus);
+	/* Waits for nats.c's own threads: no callback comes after this.  But a reference that it
+	 * has lost must not keep the streams from being handed over; then there may be one yet. */
+	if (nats_CloseAndWait(CLOSE_TIMEOUT_MS) == NATS_TIMEOUT) {
+		log_warning("The NATS library does not end; it is left behind.");
+		return;
+	}
+	read_mail(bus);
 	nats_subjects_free(bus);
 	mailbox_deinit(&bus->mailbox);
 	mailbox_deinit(&bus->publications);

@@ -396,6 +396,16 @@ def test_disk_stalls(start, shim, key, bus):
         daemon.check_snapshot(key, last)
 
 
+def test_nats_library_does_not_end(start, shim, key):
+    """A connection that nats.c has lost track of keeps the daemon from its end no longer than a moment."""
+    server = start.nats()
+    daemon = start.daemon(bus="nats", nats_url=server.url, env=shim.env)
+    shim.nats_leaks = 1
+    daemon.publish(key)
+    daemon.stop()
+    assert daemon.log_lines("The NATS library does not end")
+
+
 @pytest.mark.parametrize("bus", ["local", "nats"])
 def test_clock_jumps(start, shim, key, bus):
     """A day ahead and back: streams go on, and updates that are published are delivered each time."""
