@@ -6,6 +6,7 @@
 #include "fuzz.h"
 #include "update/frame.h"
 #include "update/timestamp.h"
+#include "update/update-internal.h"
 #include "update/update.h"
 
 static void require_event(int64_t time_us)
@@ -35,12 +36,28 @@ static void require_same_on_bus(int64_t time_us)
 	FUZZ_REQUIRE(again == time_us);
 }
 
+/* What is read without json-c is what json-c would have read. */
+static void require_same_by_json(const char *body, size_t size, update_read_number *from_number)
+{
+	const char *problem = NULL;
+	int64_t plain = -1, json = -1;
+
+	if (!update_parse_plain(body, size, from_number, &plain)) {
+		FUZZ_REQUIRE(plain == -1);
+		return;
+	}
+	FUZZ_REQUIRE(update_parse_json(body, size, from_number, &json, &problem) == 0);
+	FUZZ_REQUIRE(plain == json);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *problem = NULL;
 	int64_t time_us = -1;
 	int r = update_parse_payload((const char *)data, size, &time_us, &problem);
 
+	require_same_by_json((const char *)data, size, update_number_of_payload);
+	require_same_by_json((const char *)data, size, update_number_of_message);
 	if (r < 0) {
 		FUZZ_REQUIRE(r == -EBADMSG && problem && *problem && time_us == -1);
 		return 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "update/timestamp.h"
+#include "update/update-internal.h"
 #include "update/update.h"
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
@@ -45,6 +46,11 @@ static const struct good good[] = {
 	{"{\"updated\\u005fat\":1673546802}", INT64_C(1673546802000000)},
 	{"{\"updated_at\":1673546802}", INT64_C(1673546802000000)},
 	{"{\"updated_at\": 1673546928.028060}", INT64_C(1673546928028060)},
+	{"{\"updated_at\": 1673546802028.06}", INT64_C(1673546802028060)},
+	{"{\"updated_at\": 1673546928.028060 }", INT64_C(1673546928028060)},
+	{"{\"updated_at\": \"2023-01-12T18:06:42\\u005a\"}", INT64_C(1673546802000000)},
+	{"{\"updated_at\": \"now\", \"updated_at\": \"2023-01-12T18:06:42Z\"}",
+		INT64_C(1673546802000000)},
 	{"{\"updated_at\":1673546802028}", INT64_C(1673546802028000)},
 	{"{\"updated_at\":1673546802028.06}", INT64_C(1673546802028060)},
 	{"{\"updated_at\":1.673546802e9}", INT64_C(1673546802000000)},
@@ -111,6 +117,15 @@ static const struct bad bad[] = {
 	{"{\"updated_at\":1673546802,\"a\":\"\\\"}", BODY},
 	{"{\"updated_at\":1673546802,\"a\":'\"'}", BODY},
 	{"{\"updated_at\":undefined}", BODY},
+	{"{\"updated_at\": 1673546802.}", BODY},
+	{"{\"updated_at\": 1673546802.5.5}", BODY},
+	{"{\"updated_at\": \"}", BODY},
+	{"{\"updated_at\": }", BODY},
+	{"{\"updated_at\": \"\"}", TIME},
+	{"{\"updated_at\": \"2023-02-29T18:06:42Z\"}", TIME},
+	{"{\"updated_at\": 1.5}", YEAR},
+	{"{\"updated_at\": \"1999-12-31T23:59:59Z\"}", YEAR},
+	{"{\"updated_at\": 999999999999999999999999999999999999999999999999999999999.5}", YEAR},
 	{"{/**/\"updated_at\":1673546802}", BODY},
 	{"\xef\xbb\xbf{\"updated_at\":1673546802}", BODY},
 	{"{\"updated_at\":1673546802,\"a\":\"\xff\"}", BODY},
@@ -241,9 +256,13 @@ START_TEST(test_nul)
 	static const char after[] = "{\"updated_at\":1673546802}";
 	static const char within[] = "{\"updated_at\":1673546802,\"a\":\"b\0c\"}";
 	static const char escaped[] = "{\"updated_at\":1673546802,\"a\":\"\\\0\"}";
+	static const char number[] = "{\"updated_at\": 1673546802.5\0}";
+	static const char text[] = "{\"updated_at\": \"2023-01-12T18:06:42\0\"}";
 	const char *problem;
 	int64_t us;
 
+	ck_assert_int_lt(parse(number, sizeof(number) - 1, &us, &problem), 0);
+	ck_assert_int_lt(parse(text, sizeof(text) - 1, &us, &problem), 0);
 	ck_assert_int_lt(parse(escaped, sizeof(escaped) - 1, &us, &problem), 0);
 	ck_assert_int_lt(parse(after, sizeof(after), &us, &problem), 0);
 	ck_assert_int_lt(parse(within, sizeof(within) - 1, &us, &problem), 0);
@@ -306,6 +325,130 @@ START_TEST(test_extremes)
 }
 END_TEST
 
+/* ---- Plainly, and by json-c ---- */
+
+/* What the bodies are made of. */
+static const char *const usual[] = {
+	"{\"updated_at\": \"2023-01-12T18:06:42.028060+00:00\"}",
+	"{\"updated_at\": \"2024-02-29T23:59:60.999999Z\"}",
+	"{\"updated_at\": \"2023-01-12T18:06:42-05:30\"}",
+	"{\"updated_at\": \"2999-12-31 23:59:59,5\"}",
+	"{\"updated_at\": 1673546928.028060}",
+	"{\"updated_at\": 1673546928028.060}",
+	"{\"updated_at\": 32503679999.999999}",
+	"{\"updated_at\": 946684800.0}",
+};
+
+static const char alphabet[] = "0123456789999-+.:,TtZz eE\"\"{}[]\\/'nu_aN\t\n\x7f\x80\xc3\xff";
+
+struct body {
+	char text[128];
+	size_t length;
+};
+
+static size_t below(size_t n)
+{
+	return (size_t)random() % n;
+}
+
+static char any_character(void)
+{
+	return alphabet[below(sizeof(alphabet))]; /* its NUL, too */
+}
+
+/* One character is replaced, taken out, put in, or copied from elsewhere; or the rest is cut off.
+ */
+static void mutate(struct body *body)
+{
+	size_t at = below(body->length), rest = body->length - at - 1;
+
+	switch (below(5)) {
+	case 0:
+		body->text[at] = any_character();
+		break;
+	case 1:
+		memmove(body->text + at, body->text + at + 1, rest);
+		body->length--;
+		break;
+	case 2:
+		memmove(body->text + at + 1, body->text + at, rest + 1);
+		body->text[at] = any_character();
+		body->length++;
+		break;
+	case 3:
+		body->text[at] = body->text[below(body->length)];
+		break;
+	default:
+		if (below(8) == 0)
+			body->length = at;
+	}
+}
+
+/* Other digits in the same form; then, at times, some mutations. */
+static void make_body(struct body *ret)
+{
+	const char *text = usual[below(N_OF(usual))];
+
+	ret->length = strlen(text);
+	memcpy(ret->text, text, ret->length);
+	for (size_t i = 0; i < ret->length; i++)
+		if (text[i] >= '0' && text[i] <= '9' && below(4) == 0)
+			ret->text[i] = (char)('0' + below(10));
+	for (size_t n = below(5); n > 0 && ret->length > 0; n--)
+		mutate(ret);
+}
+
+/* Returns whether it was read plainly. */
+static bool compare(const char *body, size_t length, update_read_number *from_number)
+{
+	int64_t plain = UNTOUCHED, json = UNTOUCHED;
+	const char *problem = NULL;
+	char *copy = malloc(length > 0 ? length : 1);
+	bool is_plain;
+	int r;
+
+	ck_assert_ptr_nonnull(copy);
+	memcpy(copy, body, length);
+	is_plain = update_parse_plain(copy, length, from_number, &plain);
+	r = is_plain ? update_parse_json(copy, length, from_number, &json, &problem) : 0;
+	ck_assert_msg(r == 0 && plain == json, "%.*s: read as %lld without json-c, by it %d, %lld",
+		(int)length, body, (long long)plain, r, (long long)json);
+	free(copy);
+	return is_plain;
+}
+
+/* Whatever is read without json-c is what json-c reads. */
+START_TEST(test_plain_is_json)
+{
+	int n_plain = 0;
+
+	srandom(1);
+	for (int i = 0; i < 300000; i++) {
+		struct body body;
+
+		make_body(&body);
+		n_plain += compare(body.text, body.length, update_number_of_payload);
+		n_plain += compare(body.text, body.length, update_number_of_message);
+	}
+	/* Both kinds were tried. */
+	ck_assert_int_gt(n_plain, 60000);
+	ck_assert_int_lt(n_plain, 540000);
+	for (int i = 0; i < N_OF(good); i++)
+		compare(good[i].body, strlen(good[i].body), update_number_of_payload);
+	for (int i = 0; i < N_OF(bad); i++)
+		ck_assert(!compare(bad[i].body, strlen(bad[i].body), update_number_of_payload));
+}
+END_TEST
+
+/* And what Flagsmith and the bus send is read that way. */
+START_TEST(test_usual_is_plain)
+{
+	const char *body = usual[_i];
+
+	ck_assert(compare(body, strlen(body), update_number_of_message));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *all = suite_create("update");
@@ -321,6 +464,7 @@ int main(void)
 	tcase_add_test(cases, test_truncated);
 	tcase_add_test(cases, test_message);
 	tcase_add_test(cases, test_extremes);
+	tcase_add_loop_test(cases, test_usual_is_plain, 0, N_OF(usual));
 	suite_add_tcase(all, cases);
 
 	cases = tcase_create("precise");
@@ -329,6 +473,7 @@ int main(void)
 	tcase_add_loop_test(cases, test_precise, 0, N_OF(precise));
 	tcase_add_loop_test(cases, test_huge, 0, N_OF(huge));
 	tcase_add_test(cases, test_round_trip);
+	tcase_add_test(cases, test_plain_is_json);
 	suite_add_tcase(all, cases);
 	runner = srunner_create(all);
 	srunner_run_all(runner, CK_ENV);
