@@ -352,6 +352,24 @@ def test_consumer_deleted(on_nats, key):
         works_again(on_nats, key, stream)
 
 
+@pytest.mark.parametrize("another, told", [(False, "the consumer is gone"), (True, "Missed")])
+def test_consumer_deleted_in_silence(on_nats, key, another, told):
+    """While nobody publishes: by the stream, which has one less; if another has come meanwhile, by its heartbeats."""
+    daemon, server, client = on_nats
+    with daemon.stream(key) as stream, server.client() as watcher:
+        watcher.subscribe(f"$JS.API.STREAM.INFO.{STREAM}")
+        for _ in range(2):  # the consumers have been counted; the next time is seconds away
+            watcher.next_message()
+        for name in client.api(f"CONSUMER.NAMES.{STREAM}")["consumers"]:
+            client.api(f"CONSUMER.DELETE.{STREAM}.{name}")
+        if another:
+            client.api(f"CONSUMER.CREATE.{STREAM}", {"stream_name": STREAM, "config": {
+                "deliver_subject": "nobody", "ack_policy": "none", "inactive_threshold": 60 * 10**9}})
+        daemon.wait_log("All last values are read again", timeout=40)
+        assert daemon.log_lines(f"NATS: {told}"), daemon.log_lines("NATS")
+        works_again(on_nats, key, stream)
+
+
 def test_consumers_do_not_pile_up(start, key):
     server = start.nats()
     daemon = start.daemon(bus="nats", nats_url=server.url)
