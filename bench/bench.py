@@ -20,6 +20,9 @@ import report  # noqa: E402
 from servers import ALL, BUILD, HERE, Flagsse, Floor  # noqa: E402
 
 NAMES = ("fan_out", "storm", "single", "beside", "idle", "keep_alives", "queue_change")
+# Of wrk.  The more there are, the more gathers on the way to the bus; of 20,000 open files flagsse keeps some 900 for
+# requests.
+CONNECTIONS = 512
 
 
 def parse():
@@ -96,7 +99,7 @@ class Bench:
                      2 * interval + 5)
 
     def queue_change(self, round_):
-        self.run(round_, "queue_change", "flagsse-nats", 0, measure.queue_change, 128, 1000, self.seconds)
+        self.run(round_, "queue_change", "flagsse-nats", 0, measure.queue_change, CONNECTIONS, 1000, self.seconds)
         self.run(round_, "js_publish", "floor", 0, measure.js_publish, 1000, 20000 if self.options.quick else 200000)
 
 

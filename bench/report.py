@@ -98,8 +98,9 @@ def targets(results, streams):
             ("beside", "flagsse", streams, "ratio"), 0.1, "{:.2f} x")
     ratio(f"CPU of a connect, {streams} at once, to the bare loop's",
           ("storm", "flagsse", streams, "cpu_per_connect_us"), ("storm", "floor", streams, "cpu_per_connect_us"), 2)
-    at_most("idle: memory (PSS)", ("idle", "flagsse", 0, "memory_bytes"), 8, "{:.1f} MiB", 2**20)
-    at_most("idle: wake-ups a second", ("idle", "flagsse", 0, "wakeups_per_s"), 2, "{:.1f}")
+    for server, title in (("flagsse", "idle"), ("flagsse-nats", "idle on NATS")):
+        at_most(f"{title}: memory (PSS)", ("idle", server, 0, "memory_bytes"), 8, "{:.1f} MiB", 2**20)
+        at_most(f"{title}: wake-ups a second", ("idle", server, 0, "wakeups_per_s"), 2, "{:.1f}")
     at_most(f"keep-alives of {streams} streams: most in 100 ms, of all",
             ("keep_alives", "flagsse", streams, "peak_share"), 0.1, "{:.2f}")
     key = ("queue_change", "flagsse-nats", 0, "rate")
