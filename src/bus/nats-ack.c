@@ -15,6 +15,9 @@
 #include "cleanup.h"
 #include "json.h"
 
+/* int64_t holds each number of so many. */
+#define PLAIN_DIGITS_MAX 18
+
 /* ---- What JetStream answers ---- */
 
 static void copy_text(json_object *object, const char *name, char *ret_text, size_t size)
@@ -50,7 +53,7 @@ static void read_error(json_object *error, struct nats_ack *ret)
 	copy_text(error, "description", ret->text, sizeof(ret->text));
 }
 
-int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret)
+int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret)
 {
 	json_object *object, *error;
 	int64_t sequence;
@@ -73,6 +76,30 @@ int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret)
 		ret->sequence = (uint64_t)sequence;
 	json_object_put(object);
 	return 0;
+}
+
+bool nats_ack_parse_plain(const char *body, size_t length, struct nats_ack *ret)
+{
+	static const char begin[] = "{\"stream\":\"" NATS_STREAM "\", \"seq\":";
+	const size_t n_begin = sizeof(begin) - 1;
+	uint64_t sequence = 0;
+
+	if (length <= n_begin + 1 || length - n_begin - 1 > PLAIN_DIGITS_MAX ||
+		memcmp(body, begin, n_begin) != 0 || body[n_begin] == '0' ||
+		body[length - 1] != '}')
+		return false;
+	for (size_t i = n_begin; i < length - 1; i++) {
+		if (body[i] < '0' || body[i] > '9')
+			return false;
+		sequence = sequence * 10 + (uint64_t)(body[i] - '0');
+	}
+	*ret = (struct nats_ack){.sequence = sequence};
+	return true;
+}
+
+int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret)
+{
+	return nats_ack_parse_plain(body, length, ret) ? 0 : nats_ack_parse_json(body, length, ret);
 }
 
 /* ---- The inbox ---- */

@@ -187,6 +187,11 @@ bool nats_ack_parse_reply(const char *subject, struct key *ret_key, uint64_t *re
 /* Whatever it is, it is an answer: what cannot be read counts as refused.  0 or -ENOMEM. */
 int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret);
 
+/* The two ways in which it does that; tests compare them.  Plainly, without json-c, what
+ * nats-server writes where the update was stored, byte for byte; false: it is something else. */
+bool nats_ack_parse_plain(const char *body, size_t length, struct nats_ack *ret);
+int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret);
+
 /* nats-stream.c.  Bus thread. */
 
 /* Finds the stream, or makes it.  False: neither; the session is at its end. */

@@ -89,6 +89,58 @@ START_TEST(long_description)
 }
 END_TEST
 
+/* As nats-server writes it, with a number, and with one character of it replaced. */
+#define PLAIN "{\"stream\":\"environments-stream\", \"seq\":%s}"
+
+static const char *const plain_numbers[] = {"1", "17", "90", "1234567890", "999999999999999999"};
+
+static const char *const no_plain_numbers[] = {"", "0", "01", "-1", "1.5", "1e3",
+	"1000000000000000000", "9223372036854775808", " 1", "1 "};
+
+static bool compare(const char *body, size_t length)
+{
+	struct nats_ack plain, json;
+
+	if (!nats_ack_parse_plain(body, length, &plain))
+		return false;
+	ck_assert_int_eq(nats_ack_parse_json(body, length, &json), 0);
+	ck_assert_int_eq(plain.outcome, NATS_ACK_STORED);
+	ck_assert_msg(json.outcome == NATS_ACK_STORED && json.sequence == plain.sequence,
+		"%.*s is %llu without json-c, by it %d, %llu", (int)length, body,
+		(unsigned long long)plain.sequence, json.outcome,
+		(unsigned long long)json.sequence);
+	return true;
+}
+
+/* Whatever is read without json-c is what json-c reads. */
+START_TEST(plain_is_json)
+{
+	char body[100];
+	int n = snprintf(body, sizeof(body), PLAIN, plain_numbers[_i]);
+
+	ck_assert(compare(body, (size_t)n));
+	for (int at = 0; at < n; at++) {
+		char as_it_was = body[at];
+
+		ck_assert(!compare(body, (size_t)at));
+		for (int c = 0; c < 256; c++) {
+			body[at] = (char)c;
+			compare(body, (size_t)n);
+		}
+		body[at] = as_it_was;
+	}
+}
+END_TEST
+
+START_TEST(not_plain)
+{
+	char body[100];
+	int n = snprintf(body, sizeof(body), PLAIN, no_plain_numbers[_i]);
+
+	ck_assert(!compare(body, (size_t)n));
+}
+END_TEST
+
 START_TEST(reply_subject)
 {
 	char inbox[] = "_INBOX.abc", text[NATS_REPLY_SIZE];
@@ -159,6 +211,8 @@ int main(void)
 	tcase_add_test(tests, refused);
 	tcase_add_loop_test(tests, unreadable_counts_as_refused, 0, N(unreadable));
 	tcase_add_test(tests, long_description);
+	tcase_add_loop_test(tests, plain_is_json, 0, N(plain_numbers));
+	tcase_add_loop_test(tests, not_plain, 0, N(no_plain_numbers));
 	tcase_add_test(tests, reply_subject);
 	tcase_add_test(tests, longest_reply_subject);
 	tcase_add_loop_test(tests, no_reply_subject, 0, N(no_replies));
