@@ -22,7 +22,7 @@ from servers import ALL, BUILD, HERE, Flagsse, Floor  # noqa: E402
 NAMES = ("fan_out", "storm", "single", "beside", "idle", "keep_alives", "queue_change")
 # Of wrk.  The more there are, the more gathers on the way to the bus; of 20,000 open files flagsse keeps some 900 for
 # requests.
-CONNECTIONS = 512
+CONNECTIONS = 768
 
 
 def parse():
