@@ -165,19 +165,6 @@ static int do_what_is_due(struct nats_bus *bus)
 	return due > now ? (int)(due - now) : 0;
 }
 
-/* For this thread and those that nats.c starts from it, which it gets by inheritance.  Where all
- * cores are busy, each that is woken up would push aside the one that has more to give it, for the
- * sake of one message; as a batch process it waits for its turn, some milliseconds at most, and
- * takes all that has gathered.  Where a core is free nothing changes.  Who has given the service
- * another policy keeps it; the filter of flagsse.service does not permit this. */
-static void take_turns(void)
-{
-	static const struct sched_param none;
-
-	if (sched_getscheduler(0) == SCHED_OTHER)
-		(void)sched_setscheduler(0, SCHED_BATCH, &none);
-}
-
 static void *run(void *userdata)
 {
 	struct nats_bus *bus = userdata;
@@ -186,7 +173,6 @@ static void *run(void *userdata)
 		{.fd = mailbox_fd(&bus->publications), .events = POLLIN},
 	};
 
-	take_turns();
 	while (!bus->stopping) {
 		int timeout = do_what_is_due(bus);
 
