@@ -149,7 +149,7 @@ static void on_ack(
 
 natsStatus nats_ack_open(struct nats_bus *bus)
 {
-	char subjects[sizeof("_INBOX..>") + 64];
+	char subjects[NATS_INBOX_SIZE + sizeof(".>")];
 	natsStatus s;
 
 	s = natsInbox_Create(&bus->ack_inbox);

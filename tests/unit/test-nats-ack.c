@@ -197,7 +197,7 @@ START_TEST(no_reply_subject)
 }
 END_TEST
 
-#define N(array) ((int)(sizeof(array) / sizeof((array)[0])))
+#define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
 int main(void)
 {
@@ -209,13 +209,13 @@ int main(void)
 	tcase_add_test(tests, stored);
 	tcase_add_test(tests, conflict);
 	tcase_add_test(tests, refused);
-	tcase_add_loop_test(tests, unreadable_counts_as_refused, 0, N(unreadable));
+	tcase_add_loop_test(tests, unreadable_counts_as_refused, 0, N_OF(unreadable));
 	tcase_add_test(tests, long_description);
-	tcase_add_loop_test(tests, plain_is_json, 0, N(plain_numbers));
-	tcase_add_loop_test(tests, not_plain, 0, N(no_plain_numbers));
+	tcase_add_loop_test(tests, plain_is_json, 0, N_OF(plain_numbers));
+	tcase_add_loop_test(tests, not_plain, 0, N_OF(no_plain_numbers));
 	tcase_add_test(tests, reply_subject);
 	tcase_add_test(tests, longest_reply_subject);
-	tcase_add_loop_test(tests, no_reply_subject, 0, N(no_replies));
+	tcase_add_loop_test(tests, no_reply_subject, 0, N_OF(no_replies));
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
