@@ -23,6 +23,7 @@ NAMES = ("fan_out", "storm", "single", "beside", "idle", "keep_alives", "queue_c
 # Of wrk.  The more there are, the more gathers on the way to the bus; of 20,000 open files flagsse keeps some 900 for
 # requests.
 CONNECTIONS = 768
+FEW_ROUNDS = 3  # of what takes long, and hardly varies
 
 
 def parse():
@@ -76,8 +77,9 @@ class Bench:
                 self.run(round_, "fan_out", kind.name, streams, measure.fan_out, kind, streams, self.events)
 
     def storm(self, round_):
-        for kind in turned(ALL, round_):
-            self.run(round_, "storm", kind.name, self.most, measure.storm, kind, self.most)
+        for streams in self.options.streams:
+            for kind in turned(ALL, round_):
+                self.run(round_, "storm", kind.name, streams, measure.storm, kind, streams)
 
     def single(self, round_):
         for streams in (1, self.most):
@@ -89,11 +91,12 @@ class Bench:
             self.run(round_, "beside", kind.name, self.most, measure.beside, kind, self.most, self.events)
 
     def idle(self, round_):
-        for kind in turned(ALL, round_):
-            self.run(round_, "idle", kind.name, 0, measure.idle, kind, self.seconds)
+        if round_ < FEW_ROUNDS:
+            for kind in turned(ALL, round_):
+                self.run(round_, "idle", kind.name, 0, measure.idle, kind, 2 * self.seconds)
 
     def keep_alives(self, round_):
-        if round_ < 3:  # it takes long, and hardly varies
+        if round_ < FEW_ROUNDS:
             interval = 2 if self.options.quick else 15
             self.run(round_, "keep_alives", "flagsse", self.most, measure.keep_alives, Flagsse, self.most, interval,
                      2 * interval + 5)

@@ -66,25 +66,32 @@ def storm(kind, streams):
     with Directory() as directory, kind(directory) as server, Client(server.port, KEY) as client:
         warm_up(server)
         before = process.cpu_us(server.pids)
-        opened = client.open(streams, at_once=streams)
+        opened = client.try_to_open(streams, at_once=streams)
         time.sleep(SETTLE_S)
-        return {"cpu_per_connect_us": (process.cpu_us(server.pids) - before) / streams,
+        return {"lost": opened["lost"], "cpu_per_connect_us": (process.cpu_us(server.pids) - before) / streams,
                 "open_ms": opened["us"] / 1000}
 
 
 def single(kind, streams, events):
     """Updates of one environment with one stream, among so many of that kind."""
     with Directory() as directory, kind(directory) as server, Client(server.port, f"{KEY}-#") as client:
+        warm_up(server)
+        memory, connect_cpu = process.pss(server.pids), process.cpu_us(server.pids)
         client.open(streams)
+        time.sleep(2 * SETTLE_S)
+        connect_cpu = process.cpu_us(server.pids) - connect_cpu
         client.update()
-        time.sleep(SETTLE_S)
+        memory = process.pss(server.pids) - memory
         cpu, answers = [], []
         for i in range(events):
             before = process.cpu_us(server.pids)
             answers.append(client.update(i * 7 % streams))
             cpu.append(process.cpu_us(server.pids) - before)
-        return {"cpu_per_update_us": median(cpu),
-                "last_ms": median(answer["last_us"] for answer in answers) / 1000}
+        numbers = {"cpu_per_update_us": median(cpu),
+                   "last_ms": median(answer["last_us"] for answer in answers) / 1000}
+        if streams > 1:  # of one these would say nothing
+            numbers |= {"memory_per_stream_bytes": memory / streams, "cpu_per_connect_us": connect_cpu / streams}
+        return numbers
 
 
 def beside(kind, streams, events):
@@ -116,7 +123,7 @@ def idle(kind, seconds):
         time.sleep(2)
         before = process.switches(server.pids)
         time.sleep(seconds)
-        return {"memory_bytes": process.pss(server.pids),
+        return {"memory_bytes": process.pss(server.pids), "anonymous_bytes": process.anonymous(server.pids),
                 "wakeups_per_s": (process.switches(server.pids) - before) / seconds}
 
 

@@ -23,14 +23,23 @@ def switches(pids):
     return total
 
 
-def pss(pids):
-    """Bytes of memory that are the processes' own, and their shares of what they share."""
+def _rolled_up(pids, name):
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(f"{name}:"):
                 total += int(line.split()[1]) * 1024
     return total
+
+
+def pss(pids):
+    """Bytes of memory that are the processes' own, and their shares of what they share."""
+    return _rolled_up(pids, "Pss")
+
+
+def anonymous(pids):
+    """Bytes of the same that are in no file.  The rest are pages of files: the kernel can drop them."""
+    return _rolled_up(pids, "Pss_Anon")
 
 
 def kernel_memory():

@@ -21,6 +21,11 @@ def version_of(package):
     return result.stdout or "?"
 
 
+def node_version():
+    """Of the one that is first in PATH, whoever packaged it."""
+    return subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def machine():
     """Where and when this was."""
     model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -28,7 +33,7 @@ def machine():
     return {"date": time.strftime("%Y-%m-%d"), "cpu": model, "cores": os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
             "kernel": platform.release(), "nginx": version_of("nginx"),
-            "nchan": version_of("libnginx-mod-nchan"), "node": version_of("nodejs"),
+            "nchan": version_of("libnginx-mod-nchan"), "node": node_version(),
             "nats-server": version_of("nats-server")}
 
 
@@ -53,6 +58,9 @@ class Results:
         """Of the two in the same round, the median of all rounds."""
         ours, theirs = self.values[of], self.values[to]
         return median(ours[round_] / theirs[round_] for round_ in ours if round_ in theirs)
+
+    def worst(self, *key):
+        return max(self.values[key].values())
 
     def streams(self, measurement):
         return sorted({key[2] for key in self.values if key[0] == measurement})
@@ -98,6 +106,12 @@ def targets(results, streams):
             ("beside", "flagsse", streams, "ratio"), 0.1, "{:.2f} x")
     ratio(f"CPU of a connect, {streams} at once, to the bare loop's",
           ("storm", "flagsse", streams, "cpu_per_connect_us"), ("storm", "floor", streams, "cpu_per_connect_us"), 2)
+    for server in ("flagsse", "flagsse-nats"):
+        key = ("storm", server, streams, "lost")
+        if results.has(*key):
+            lost = results.worst(*key)
+            rows.append((f"streams that {TITLES[server]} did not serve, {streams} at once, of all rounds", f"{lost}",
+                         "0", lost == 0))
     for server, title in (("flagsse", "idle"), ("flagsse-nats", "idle on NATS")):
         at_most(f"{title}: memory (PSS)", ("idle", server, 0, "memory_bytes"), 8, "{:.1f} MiB", 2**20)
         at_most(f"{title}: wake-ups a second", ("idle", server, 0, "wakeups_per_s"), 2, "{:.1f}")
@@ -124,14 +138,18 @@ METRICS = (("fan_out", "cpu_per_delivery_us", "CPU of a delivery, us", "{:.2f}")
            ("fan_out", "kernel_per_stream_bytes", "kernel memory of a stream, both ends, bytes", "{:.0f}"),
            ("storm", "cpu_per_connect_us", "CPU of a connect, us", "{:.1f}"),
            ("storm", "open_ms", "all are connected after, ms", "{:.0f}"),
+           ("storm", "lost", "of them never connected", "{:.0f}"),
            ("single", "last_ms", "an update to one stream, as many environments, ms", "{:.2f}"),
            ("single", "cpu_per_update_us", "CPU of that, us", "{:.0f}"),
+           ("single", "memory_per_stream_bytes", "user memory of a stream and its environment, bytes", "{:.0f}"),
+           ("single", "cpu_per_connect_us", "CPU of a connect, some at a time, us", "{:.1f}"),
            ("beside", "broadcast_ms", "a broadcast beside which another is made, ms", "{:.1f}"),
            ("beside", "other_ms", "the other, ms", "{:.1f}"),
            ("keep_alives", "peak_share", "keep-alives: most in 100 ms, of all", "{:.2f}"),
            ("keep_alives", "cpu_per_keepalive_us", "CPU of a keep-alive, all else included, us", "{:.2f}"),
            ("keep_alives", "wakeups_per_s", "wake-ups a second meanwhile", "{:.1f}"),
            ("idle", "memory_bytes", "idle: memory, bytes", "{:.0f}"),
+           ("idle", "anonymous_bytes", "idle: of it in no file, bytes", "{:.0f}"),
            ("idle", "wakeups_per_s", "idle: wake-ups a second", "{:.1f}"),
            ("queue_change", "rate", "queue-change, a second", "{:.0f}"),
            ("queue_change", "p50_ms", "queue-change p50, ms", "{:.1f}"),
