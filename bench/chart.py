@@ -42,12 +42,14 @@ def number(value):
 
 
 def spread(ends):
-    """Moves the names of the curves apart: {name: y}."""
+    """Moves the names of the curves apart, down and where there is no room up again: {name: y}."""
     placed, last = {}, -1e9
     for name, y in sorted(ends.items(), key=lambda item: item[1]):
         last = placed[name] = max(y, last + NAME_HEIGHT)
-    below = max(0, last - BOTTOM)
-    return {name: y - below for name, y in placed.items()}
+    last = BOTTOM + NAME_HEIGHT
+    for name, y in reversed(placed.items()):
+        last = placed[name] = min(y, last - NAME_HEIGHT)
+    return placed
 
 
 def grid(most, step, place_y):

@@ -175,16 +175,19 @@ def print_targets(rows):
                 [(*row[:3], "" if row[3] else "MISSED") for row in rows])
 
 
+CURVES = (("fan_out", "last_ms", "last", "Time until the last stream has an update (ms)", 1),
+          ("fan_out", "cpu_per_delivery_us", "cpu", "CPU of the server for each delivery (µs)", 1),
+          ("fan_out", "memory_per_stream_bytes", "memory", "User memory of each stream (KB)", 1000),
+          ("storm", "cpu_per_connect_us", "connect", "CPU of the server for each connect, all at once (µs)", 1))
+
+
 def draw(results, directory, where):
     note = f"{where['cores']} cores of {where['cpu']}, client included; {where['date']}"
-    for metric, name, title, scale in (
-            ("last_ms", "last", "Time until the last stream has an update (ms)", 1),
-            ("cpu_per_delivery_us", "cpu", "CPU of the server for each delivery (µs)", 1),
-            ("memory_per_stream_bytes", "memory", "User memory of each stream (KB)", 1000)):
+    for measurement, metric, name, title, scale in CURVES:
         curves = {}
         for server, label in TITLES.items():
-            points = [(streams, results.median("fan_out", server, streams, metric) / scale)
-                      for streams in results.streams("fan_out") if results.has("fan_out", server, streams, metric)]
+            points = [(streams, results.median(measurement, server, streams, metric) / scale)
+                      for streams in results.streams(measurement) if results.has(measurement, server, streams, metric)]
             if points:
                 curves[label] = points
         if curves:
