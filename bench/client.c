@@ -35,7 +35,7 @@
 #define LINE_SIZE       256
 #define REQUEST_SIZE    1024
 #define MARK_SIZE       32
-#define TIMEOUT_US      (60 * US_PER_S)
+#define TIMEOUT_US      (60 * US_PER_S) /* after which nothing will come any more */
 #define BIN_US          (100 * US_PER_MS)
 #define BINS_MAX        1200
 #define LOST_TOLD_MAX   3
@@ -211,11 +211,10 @@ static void receive(struct client *client, struct connection *connection)
 	}
 }
 
-/* Sleeps until something has come, and takes it.  False: nothing has until `deadline_us`. */
-static bool turn(struct client *client, int64_t deadline_us)
+/* Sleeps until something has come, and takes it.  False: nothing has in `wait_us`. */
+static bool turn(struct client *client, int64_t wait_us)
 {
 	struct epoll_event events[EVENTS_PER_TURN];
-	int64_t wait_us = deadline_us - clock_monotonic_us();
 	int n = epoll_wait(client->epoll_fd, events, EVENTS_PER_TURN,
 		wait_us > 0 ? (int)(wait_us / US_PER_MS) + 1 : 0);
 
@@ -253,7 +252,7 @@ static bool dial_some(struct client *client, size_t n, size_t at_once)
 
 static void do_open(struct client *client, size_t n, size_t at_once)
 {
-	int64_t begun_us = clock_monotonic_us(), deadline_us = begun_us + TIMEOUT_US;
+	int64_t begun_us = clock_monotonic_us();
 	bool going_on = true;
 
 	client->streams = calloc(n, sizeof(client->streams[0]));
@@ -264,7 +263,7 @@ static void do_open(struct client *client, size_t n, size_t at_once)
 		bool more = dial_some(client, n, at_once);
 
 		/* Those that are connected send their requests before the next ones are. */
-		going_on = turn(client, more ? 0 : deadline_us) || more;
+		going_on = turn(client, more ? 0 : TIMEOUT_US) || more;
 	}
 	printf("{\"open\": %zu, \"lost\": %zu, \"us\": %" PRId64 "}\n", client->n_open,
 		client->n_lost, clock_monotonic_us() - begun_us);
@@ -335,7 +334,7 @@ static void do_update(struct client *client, size_t i)
 	connect_publisher(client);
 	publish(client, i);
 	while (going_on && (client->n_latencies < expected || client->answered_us == 0))
-		going_on = turn(client, client->begun_us + TIMEOUT_US);
+		going_on = turn(client, TIMEOUT_US);
 	close(client->publisher.fd);
 	client->mark[0] = '\0';
 	report_update(client, expected);
@@ -343,13 +342,14 @@ static void do_update(struct client *client, size_t i)
 
 static void do_watch(struct client *client, int64_t seconds)
 {
-	int64_t bins = seconds * US_PER_S / BIN_US;
+	int64_t bins = seconds * US_PER_S / BIN_US, left_us;
 
 	client->n_bins = bins < BINS_MAX ? (size_t)bins : BINS_MAX;
 	memset(client->bins, 0, sizeof(client->bins));
 	client->begun_us = clock_monotonic_us();
-	while (clock_monotonic_us() < client->begun_us + (int64_t)client->n_bins * BIN_US)
-		(void)turn(client, client->begun_us + (int64_t)client->n_bins * BIN_US);
+	while ((left_us = client->begun_us + (int64_t)client->n_bins * BIN_US -
+			  clock_monotonic_us()) > 0)
+		(void)turn(client, left_us);
 	printf("{\"open\": %zu, \"bins\": [", client->n_open);
 	for (size_t i = 0; i < client->n_bins; i++)
 		printf("%s%u", i > 0 ? ", " : "", client->bins[i]);

@@ -10,6 +10,7 @@ PACKAGES_LINT=(clang-format clang-tidy shellcheck)
 PACKAGES_FUZZ=(clang libclang-rt-dev)
 PACKAGES_DEBIAN=(build-essential debhelper dpkg-dev)
 PACKAGES_BENCH=(nats-server python3 nginx libnginx-mod-nchan wrk)
+PACKAGES_SCALE=(qemu-system-x86 busybox-static cpio python3)
 PACKAGES_RPM=(rpm)
 PACKAGES_CHECK=(lintian blhc binutils rpm rpmlint createrepo-c gnupg ansible-core cloud-init python3-yaml python3
 	python3-pytest)
