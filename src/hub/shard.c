@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The shard's loop: epoll, mail, and in slices what is due: fan-outs, keep-alives, ends. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,6 +12,11 @@
 #include "thread.h"
 
 #define EVENTS_PER_TURN 256
+
+/* Of so many streams or more at most one in TRIM_FALL is left: what they had goes back to the
+ * system. */
+#define TRIM_PEAK 4096
+#define TRIM_FALL 8
 
 /* Between two turns of a drain that has time. */
 #define DRAIN_PAUSE_MS 5
@@ -277,6 +283,19 @@ static void shard_reap(struct shard *shard)
 	reap(shard, &shard->lingering, SHARD_LINGER_MS);
 }
 
+/* malloc would keep what was freed, as it keeps small pieces apart from each other. */
+static void shard_trim(struct shard *shard)
+{
+	size_t n = atomic_load_explicit(&shard->n_streams, memory_order_relaxed);
+
+	if (n > shard->peak)
+		shard->peak = n;
+	if (shard->peak < TRIM_PEAK || n > shard->peak / TRIM_FALL)
+		return;
+	malloc_trim(0);
+	shard->peak = n;
+}
+
 /* How many streams the drain may have ended by now: in proportion to the time; then all, those that
  * came meanwhile too. */
 static size_t drain_allowance(const struct shard *shard)
@@ -377,6 +396,7 @@ int shard_step(struct shard *shard, bool wait)
 	shard_reap(shard);
 	if (shard->draining)
 		shard_end_some(shard);
+	shard_trim(shard);
 	return 0;
 }
 
