@@ -8,15 +8,15 @@
 #include "clock.h"
 #include "http/http-internal.h"
 #include "log.h"
+#include "trim.h"
 
 /* Deadlines this close together make one wake-up. */
 #define ACCURACY_US (250 * US_PER_MS)
 
-/* A storm is over when its most connections have fallen to one in TRIM_FALL.  What they had of
- * memory then goes back to the system, after a moment: streams outlast it by hours. */
-#define TRIM_PEAK 64
-#define TRIM_FALL 8
-#define TRIM_US   (200 * US_PER_MS)
+/* So many connections are a storm.  Once it is over, what they had of memory goes back to the
+ * system after a moment: streams outlast it by hours. */
+#define STORM   64
+#define TRIM_US (200 * US_PER_MS)
 
 /* Where all places are taken a request has only so long to arrive. */
 #define REQUEST_TIME_MS 1000
@@ -171,11 +171,8 @@ static void count_connections(struct http *http, int change)
 		sd_event_source_set_time_relative(http->hang_up_timer, HANG_UP_INTERVAL_US);
 		sd_event_source_set_enabled(http->hang_up_timer, SD_EVENT_ONESHOT);
 	}
-	if (http->n_connections > http->peak)
-		http->peak = http->n_connections;
-	if (http->peak < TRIM_PEAK || http->n_connections > http->peak / TRIM_FALL)
+	if (!trim_is_due(&http->peak, http->n_connections, STORM))
 		return;
-	http->peak = 0;
 	sd_event_source_set_time_relative(http->trim_timer, TRIM_US);
 	sd_event_source_set_enabled(http->trim_timer, SD_EVENT_ONESHOT);
 }

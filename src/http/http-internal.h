@@ -82,7 +82,7 @@ struct http {
 	sd_event_source *pause_timer;
 
 	unsigned n_connections;
-	unsigned peak; /* the most of them since memory was given back */
+	size_t peak; /* trim_is_due()'s */
 	sd_event_source *trim_timer;
 	sd_event_source *hang_up_timer;             /* on while there are connections */
 	struct connection_queue waiting[N_WAITING]; /* earliest deadline first */

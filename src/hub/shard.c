@@ -10,13 +10,12 @@
 #include "hub/stream.h"
 #include "log.h"
 #include "thread.h"
+#include "trim.h"
 
 #define EVENTS_PER_TURN 256
 
-/* Of so many streams or more at most one in TRIM_FALL is left: what they had goes back to the
- * system. */
-#define TRIM_PEAK 4096
-#define TRIM_FALL 8
+/* So many streams leave memory behind that is worth giving back. */
+#define CROWD 4096
 
 /* Between two turns of a drain that has time. */
 #define DRAIN_PAUSE_MS 5
@@ -283,17 +282,10 @@ static void shard_reap(struct shard *shard)
 	reap(shard, &shard->lingering, SHARD_LINGER_MS);
 }
 
-/* malloc would keep what was freed, as it keeps small pieces apart from each other. */
 static void shard_trim(struct shard *shard)
 {
-	size_t n = atomic_load_explicit(&shard->n_streams, memory_order_relaxed);
-
-	if (n > shard->peak)
-		shard->peak = n;
-	if (shard->peak < TRIM_PEAK || n > shard->peak / TRIM_FALL)
-		return;
-	malloc_trim(0);
-	shard->peak = n;
+	if (trim_is_due(&shard->peak, shard_streams(shard), CROWD))
+		malloc_trim(0);
 }
 
 /* How many streams the drain may have ended by now: in proportion to the time; then all, those that

@@ -98,7 +98,7 @@ struct shard {
 	struct stream_queue lingering;
 	struct stream_list wheel[WHEEL_SLOTS];
 	uint32_t tick; /* the wheel's slots up to this one have been seen to */
-	size_t peak;   /* the most streams since memory was given back */
+	size_t peak;   /* trim_is_due()'s */
 
 	/* Main thread only: */
 	pthread_t thread;

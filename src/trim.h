@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* When malloc_trim(3) is worth its while.  malloc keeps what a crowd has freed, small pieces apart
+ * from each other, for a next crowd that may never come. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A crowd is gone when at most one in so many of it is left. */
+#define TRIM_FALL 8
+
+/* Is given how many there are each time that may have changed.  True, once: there were `crowd` or
+ * more, and they are gone.  `peak` is the caller's: the most since then, 0 to begin with. */
+static inline bool trim_is_due(size_t *peak, size_t n, size_t crowd)
+{
+	if (n > *peak)
+		*peak = n;
+	if (*peak < crowd || n > *peak / TRIM_FALL)
+		return false;
+	*peak = n;
+	return true;
+}
