@@ -46,7 +46,8 @@ void descriptors_share(size_t configured, struct descriptor_shares *ret)
 			configured, limit, most);
 	rest = limit > ret->streams + 2 * RESERVE_OWN ? limit - ret->streams - RESERVE_OWN
 						      : RESERVE_OWN;
-	ret->http = (unsigned)(rest > HTTP_MAX ? HTTP_MAX : rest);
-	log_info("%zu files may be open: %zu for streams, %u for requests.", limit, ret->streams,
-		ret->http);
+	ret->clients = ret->streams + rest;
+	ret->http = (unsigned)(ret->clients > HTTP_MAX ? HTTP_MAX : ret->clients);
+	log_info("%zu files may be open: %zu for streams, at least %zu for requests.", limit,
+		ret->streams, rest);
 }

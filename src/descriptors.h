@@ -7,7 +7,8 @@
 
 struct descriptor_shares {
 	size_t streams; /* at most so many */
-	unsigned http;  /* connections that HTTP may have in hand besides */
+	unsigned http;  /* connections that HTTP may have in hand, as long as `clients` allows it */
+	size_t clients; /* of all these together, and what else has a client at its other end */
 };
 
 /* Raises the limit as far as it goes, and shares it out.  `configured` is the most streams that are

@@ -71,7 +71,7 @@ static int apply(struct server *server, const struct config *config)
 	server_set_streams(server, config, TAKE_PTR(profiles));
 	if (config->streams_max_streams != server->config->streams_max_streams)
 		descriptors_share((size_t)config->streams_max_streams, &server->shares);
-	http = server_http_settings(config, server->shares.http);
+	http = server_http_settings(config, &server->shares);
 	http_configure(server->http, &http);
 	log_set_level(CONFIG_LOG_LEVEL(config));
 	return 0;

@@ -157,7 +157,8 @@ struct server {
 
 /* server.c: the configuration, as the parts have it. */
 struct hub_settings server_hub_settings(const struct config *config);
-struct http_settings server_http_settings(const struct config *config, unsigned max_connections);
+struct http_settings server_http_settings(
+	const struct config *config, const struct descriptor_shares *shares);
 
 /* The table of profiles, which lives no longer than the configuration.  NULL: out of memory. */
 struct profile *server_make_profiles(const struct config *config);

@@ -20,6 +20,14 @@
 
 #define EXPIRY_INTERVAL_US (60 * US_PER_S)
 
+/* Of a client that reads nothing of its answer. */
+#define ANSWER_TIMEOUT_MS (5 * MS_PER_S)
+
+/* A subscriber that is refused has its answer after a random time between these: several SDKs come
+ * back at once, hundreds of times a second. */
+#define HOLD_MIN_MS (1 * MS_PER_S)
+#define HOLD_MAX_MS (5 * MS_PER_S)
+
 /* ---- Timers and signals ---- */
 
 static int on_ready_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -141,14 +149,19 @@ struct hub_settings server_hub_settings(const struct config *config)
 	return settings;
 }
 
-struct http_settings server_http_settings(const struct config *config, unsigned max_connections)
+struct http_settings server_http_settings(
+	const struct config *config, const struct descriptor_shares *shares)
 {
 	return (struct http_settings){
 		.token = config->token,
 		.request_timeout_ms = config->http_request_timeout_ms,
 		.idle_timeout_ms = config->http_idle_timeout_ms,
+		.answer_timeout_ms = ANSWER_TIMEOUT_MS,
+		.hold_min_ms = HOLD_MIN_MS,
+		.hold_max_ms = HOLD_MAX_MS,
 		.max_header_size = (size_t)config->http_max_header_size,
-		.max_connections = max_connections,
+		.max_connections = shares->http,
+		.max_descriptors = shares->clients,
 	};
 }
 
@@ -184,7 +197,14 @@ static int start_bus(struct server *server, const struct config *config)
 	return r < 0 ? r : bus_new_nats(&nats, &server->inbox, &server->bus);
 }
 
-static int start_http(struct server *server, const struct config *config, unsigned max_connections)
+static size_t count_streams(void *userdata)
+{
+	const struct server *server = userdata;
+
+	return hub_streams(server->hub) + server->n_early;
+}
+
+static int start_http(struct server *server, const struct config *config)
 {
 	static const struct http_operations operations = {
 		.subscribe = subscribe,
@@ -192,8 +212,9 @@ static int start_http(struct server *server, const struct config *config, unsign
 		.not_ready = status_not_ready,
 		.write_metrics = status_write_metrics,
 		.warning = status_warning,
+		.streams = count_streams,
 	};
-	struct http_settings settings = server_http_settings(config, max_connections);
+	struct http_settings settings = server_http_settings(config, &server->shares);
 
 	return http_new(server->event, &settings, &operations, server, &server->http);
 }
@@ -281,8 +302,7 @@ static int server_start(struct server *server, const struct config *config)
 	if ((r = registry_new(&server->registry)) < 0 || (r = add_sources(server)) < 0 ||
 		(r = updates_init(server)) < 0 || (r = publish_init(server)) < 0 ||
 		(r = queue_init(server)) < 0 || (r = start_hub(server, config, &inherited)) < 0 ||
-		(r = start_http(server, config, server->shares.http)) < 0 ||
-		(r = start_notify(server)) < 0 ||
+		(r = start_http(server, config)) < 0 || (r = start_notify(server)) < 0 ||
 		(r = start_listening(server, config, &inherited)) < 0)
 		return r;
 	return start_bus(server, config);

@@ -84,6 +84,11 @@ static void write_http_metrics(FILE *file, const struct server *server)
 		http_connections(server->http));
 	write_metric(file, "flagsse_http_accepted_total", "counter", "Connections accepted.",
 		http.accepted);
+	write_metric(file, "flagsse_http_ended_for_others_total", "counter",
+		"Connections without progress that were ended, as places for requests ran out.",
+		http.ended_for_others);
+	write_metric(file, "flagsse_refusals_held", "gauge",
+		"Subscribers that are refused, and wait for that answer.", http_held(server->http));
 	fputs("# HELP flagsse_http_responses_total Responses by class of status.\n"
 	      "# TYPE flagsse_http_responses_total counter\n",
 		file);

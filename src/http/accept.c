@@ -16,6 +16,10 @@
  * events of a stream, which a newer update can no longer replace. */
 #define NOTSENT_LOWAT 512
 
+/* A connection is accepted once it has sent something, or after so long (TCP_DEFER_ACCEPT): who
+ * only connects takes no place. */
+#define DEFER_S 1
+
 #define ACCEPTS_PER_TURN 64 /* then others of the loop have theirs */
 #define PAUSE_US         (100 * US_PER_MS)
 
@@ -33,17 +37,16 @@ DEFINE_CLEANUP(struct listener *, listener_free)
 
 static bool may_accept(const struct http *http)
 {
-	return !http->stopping && !http->paused &&
-	       http->n_connections < http->settings.max_connections;
+	return !http->stopping && !http->paused && room_is_there(http);
 }
 
 void accept_update(struct http *http)
 {
-	bool accepting = may_accept(http);
+	bool accepting;
 	struct listener *listener;
 
-	if (http->n_connections >= http->settings.max_connections)
-		connection_make_room(http);
+	room_update(http);
+	accepting = may_accept(http);
 	if (accepting == http->accepting)
 		return;
 	http->accepting = accepting;
@@ -140,10 +143,11 @@ static int listener_readable(sd_event_source *source, int fd, uint32_t events, v
  * of no consequence: a unix socket has none of these. */
 static void listener_tune(int fd)
 {
-	int one = 1, lowat = NOTSENT_LOWAT;
+	int one = 1, lowat = NOTSENT_LOWAT, defer = DEFER_S;
 
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer, sizeof(defer));
 }
 
 int http_add_listener(struct http *http, int fd)

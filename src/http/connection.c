@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Connections and their deadlines.  libmicrohttpd's own time-out is for inactivity only, so that a
- * client could trickle a request for ever. */
+/* Connections in libmicrohttpd's hands, and their deadlines.  Its own time-out is for inactivity
+ * only, so that a client could trickle a request for ever. */
 #include <malloc.h>
 #include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+
+#include <linux/sockios.h>
 
 #include "clock.h"
 #include "http/http-internal.h"
@@ -18,23 +22,41 @@
 #define STORM   64
 #define TRIM_US (200 * US_PER_MS)
 
-/* Where all places are taken a request has only so long to arrive. */
-#define REQUEST_TIME_MS 1000
+/* An answer is looked at so often before its time is over: has the client read any of it? */
+#define LOOKS_AT_ANSWER 2
+
+/* After shutdown(2) libmicrohttpd closes a connection at once, unless it hangs. */
+#define CLOSING_MS        1000
+#define LIBRARY_TIMEOUT_S 1
 
 /* How soon a client's hanging up is noticed at the latest. */
 #define HANG_UP_INTERVAL_US (500 * US_PER_MS)
 
+#define NO_DEADLINE INT64_MAX
+
+/* ---- Queues and deadlines ---- */
+
 static int64_t waiting_time_ms(const struct http *http, enum waiting waiting)
 {
-	return waiting == WAITING_REQUEST ? http->settings.request_timeout_ms
-					  : http->settings.idle_timeout_ms;
+	switch (waiting) {
+	case WAITING_REQUEST:
+		return http->settings.request_timeout_ms;
+	case WAITING_ANSWER:
+		return http->settings.answer_timeout_ms / LOOKS_AT_ANSWER;
+	case WAITING_IDLE:
+		return http->settings.idle_timeout_ms;
+	case WAITING_END:
+		return CLOSING_MS;
+	default:
+		return NO_DEADLINE;
+	}
 }
 
 /* Sets the timer where it would fire too late.  One that fires too early sets itself anew: cheaper
  * than to move it with every request. */
 static void deadlines_arm(struct http *http)
 {
-	int64_t earliest_ms = INT64_MAX;
+	int64_t earliest_ms = NO_DEADLINE;
 
 	for (int i = 0; i < N_WAITING; i++) {
 		const struct connection *first = TAILQ_FIRST(&http->waiting[i]);
@@ -42,9 +64,9 @@ static void deadlines_arm(struct http *http)
 		if (first && first->deadline_ms < earliest_ms)
 			earliest_ms = first->deadline_ms;
 	}
-	if (earliest_ms == INT64_MAX) {
+	if (earliest_ms == NO_DEADLINE) {
 		sd_event_source_set_enabled(http->deadline_timer, SD_EVENT_OFF);
-		http->deadline_armed_ms = INT64_MAX;
+		http->deadline_armed_ms = NO_DEADLINE;
 	} else if (earliest_ms < http->deadline_armed_ms) {
 		sd_event_source_set_time(http->deadline_timer, (uint64_t)(earliest_ms * US_PER_MS));
 		sd_event_source_set_enabled(http->deadline_timer, SD_EVENT_ONESHOT);
@@ -54,22 +76,79 @@ static void deadlines_arm(struct http *http)
 
 static void connection_unlink(struct connection *connection)
 {
-	if (connection->waiting != WAITING_NONE)
-		TAILQ_REMOVE(&connection->http->waiting[connection->waiting], connection, link);
-	connection->waiting = WAITING_NONE;
+	struct http *http = connection->http;
+
+	TAILQ_REMOVE(&http->waiting[connection->waiting], connection, link);
+	if (connection->waiting == WAITING_END)
+		http->n_ending--;
+}
+
+static void connection_link(struct connection *connection, enum waiting waiting)
+{
+	struct http *http = connection->http;
+	int64_t time_ms = waiting_time_ms(http, waiting);
+
+	connection->waiting = waiting;
+	connection->since_ms = clock_monotonic_ms();
+	connection->deadline_ms =
+		time_ms == NO_DEADLINE ? NO_DEADLINE : connection->since_ms + time_ms;
+	TAILQ_INSERT_TAIL(&http->waiting[waiting], connection, link);
+	if (waiting == WAITING_END)
+		http->n_ending++;
+	deadlines_arm(http);
 }
 
 void connection_wait(struct connection *connection, enum waiting waiting)
 {
-	struct http *http = connection->http;
-
+	/* Once it is ended it is not asked for more. */
+	if (connection->waiting == WAITING_END)
+		return;
 	connection_unlink(connection);
-	if (waiting != WAITING_NONE) {
-		connection->waiting = waiting;
-		connection->deadline_ms = clock_monotonic_ms() + waiting_time_ms(http, waiting);
-		TAILQ_INSERT_TAIL(&http->waiting[waiting], connection, link);
+	if (waiting == WAITING_ANSWER) {
+		connection->unsent = -1;
+		connection->answer_until_ms =
+			clock_monotonic_ms() + connection->http->settings.idle_timeout_ms;
 	}
-	deadlines_arm(http);
+	connection_link(connection, waiting);
+}
+
+/* Bytes that the client has not received yet. */
+static int connection_unsent(const struct connection *connection)
+{
+	int unsent;
+
+	return ioctl(connection_fd(connection), SIOCOUTQ, &unsent) == 0 ? unsent : 0;
+}
+
+void connection_answered(struct connection *connection)
+{
+	connection_wait(
+		connection, connection_unsent(connection) > 0 ? WAITING_ANSWER : WAITING_IDLE);
+}
+
+void connections_sift(struct http *http)
+{
+	struct connection *connection, *next;
+
+	for (connection = TAILQ_FIRST(&http->waiting[WAITING_ANSWER]); connection;
+		connection = next) {
+		next = TAILQ_NEXT(connection, link);
+		if (!connection->request.begun && connection_unsent(connection) == 0)
+			connection_wait(connection, WAITING_IDLE);
+	}
+}
+
+void connection_end(struct connection *connection)
+{
+	/* What has not been read by now need not be kept by the kernel, either. */
+	static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+	int fd = connection_fd(connection);
+
+	if (connection->waiting == WAITING_ANSWER)
+		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	/* libmicrohttpd sees the end of the input, and closes it. */
+	shutdown(fd, SHUT_RDWR);
+	connection_wait(connection, WAITING_END);
 }
 
 void connections_extend(struct http *http, enum waiting waiting, int64_t ms)
@@ -86,8 +165,53 @@ void connections_end_idle(struct http *http)
 	struct connection *connection;
 
 	/* An answer that is still on its way out goes out; then libmicrohttpd sees the end. */
+	TAILQ_FOREACH (connection, &http->waiting[WAITING_ANSWER], link)
+		shutdown(connection_fd(connection), SHUT_RD);
 	TAILQ_FOREACH (connection, &http->waiting[WAITING_IDLE], link)
 		shutdown(connection_fd(connection), SHUT_RD);
+}
+
+/* ---- Deadlines that have passed ---- */
+
+/* Its client has read some of it, or all, or it has had time enough. */
+static void answer_is_due(struct connection *connection, int64_t now_ms)
+{
+	int unsent = connection_unsent(connection);
+	bool read = unsent != connection->unsent && now_ms < connection->answer_until_ms;
+
+	connection->unsent = unsent;
+	if (unsent == 0 && !connection->request.begun)
+		connection_wait(connection, WAITING_IDLE);
+	else if (read) {
+		connection_unlink(connection);
+		connection_link(connection, WAITING_ANSWER);
+	} else
+		connection_end(connection);
+}
+
+/* libmicrohttpd has not closed it in spite of shutdown(2): its own time-out does. */
+static void end_is_due(struct connection *connection)
+{
+	log_debug("libmicrohttpd does not let a connection go; it is told to again.");
+	(void)MHD_set_connection_option(
+		connection->mhd, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)LIBRARY_TIMEOUT_S);
+	connection_unlink(connection);
+	connection_link(connection, WAITING_END);
+	http_kick(connection->http);
+}
+
+static void connection_is_due(struct connection *connection, int64_t now_ms)
+{
+	switch (connection->waiting) {
+	case WAITING_ANSWER:
+		answer_is_due(connection, now_ms);
+		break;
+	case WAITING_END:
+		end_is_due(connection);
+		break;
+	default:
+		connection_end(connection);
+	}
 }
 
 static int deadlines_passed(sd_event_source *source, uint64_t usec, void *userdata)
@@ -98,35 +222,19 @@ static int deadlines_passed(sd_event_source *source, uint64_t usec, void *userda
 
 	(void)source;
 	(void)usec;
+	http->deadline_armed_ms = NO_DEADLINE;
 	for (int i = 0; i < N_WAITING; i++)
 		while ((connection = TAILQ_FIRST(&http->waiting[i])) &&
-			connection->deadline_ms <= now_ms) {
-			connection_unlink(connection);
-			/* libmicrohttpd sees the end of the input, and closes it. */
-			shutdown(connection_fd(connection), SHUT_RDWR);
-		}
-	http->deadline_armed_ms = INT64_MAX;
+			connection->deadline_ms <= now_ms)
+			connection_is_due(connection, now_ms);
 	deadlines_arm(http);
 	return 0;
 }
 
-void connection_make_room(struct http *http)
-{
-	struct connection *idle = TAILQ_FIRST(&http->waiting[WAITING_IDLE]);
-	struct connection *slow = TAILQ_FIRST(&http->waiting[WAITING_REQUEST]);
-	int64_t slow_since_ms = slow ? slow->deadline_ms - http->settings.request_timeout_ms : 0;
+/* ---- Clients that hang up ---- */
 
-	if (idle) {
-		connection_unlink(idle);
-		shutdown(connection_fd(idle), SHUT_RD);
-	} else if (slow && clock_monotonic_ms() - slow_since_ms >= REQUEST_TIME_MS) {
-		connection_unlink(slow);
-		shutdown(connection_fd(slow), SHUT_RDWR);
-	}
-}
-
-/* Whose clients have closed.  libmicrohttpd, which watches for edges, does not see an end that
- * arrives together with the last bytes; to shut down our side too makes another edge. */
+/* libmicrohttpd, which watches for edges, does not see an end that arrives together with the last
+ * bytes; to shut down our side too makes another edge. */
 static void end_hung_up(struct connection_queue *queue)
 {
 	struct connection *connection;
@@ -144,14 +252,17 @@ static int look_for_hang_ups(sd_event_source *source, uint64_t usec, void *userd
 	struct http *http = userdata;
 
 	(void)usec;
-	for (int i = 0; i < N_WAITING; i++)
-		end_hung_up(&http->waiting[i]);
+	end_hung_up(&http->waiting[WAITING_REQUEST]);
+	end_hung_up(&http->waiting[WAITING_ANSWER]);
+	end_hung_up(&http->waiting[WAITING_IDLE]);
 	accept_update(http);
 	if (http->n_connections == 0)
 		return 0;
 	sd_event_source_set_time_relative(source, HANG_UP_INTERVAL_US);
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
+
+/* ---- How many there are ---- */
 
 static int trim_memory(sd_event_source *source, uint64_t usec, void *userdata)
 {
@@ -191,7 +302,7 @@ int connection_timers_init(struct http *http)
 
 	for (int i = 0; i < N_WAITING; i++)
 		TAILQ_INIT(&http->waiting[i]);
-	http->deadline_armed_ms = INT64_MAX;
+	http->deadline_armed_ms = NO_DEADLINE;
 	r = add_timer(http, ACCURACY_US, deadlines_passed, &http->deadline_timer);
 	if (r >= 0)
 		r = add_timer(http, ACCURACY_US, trim_memory, &http->trim_timer);
@@ -200,43 +311,58 @@ int connection_timers_init(struct http *http)
 	return r;
 }
 
+/* ---- Their life ---- */
+
+static int library_fd(struct MHD_Connection *mhd)
+{
+	return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+}
+
 int connection_fd(const struct connection *connection)
 {
-	return MHD_get_connection_info(connection->mhd, MHD_CONNECTION_INFO_CONNECTION_FD)
-		->connect_fd;
+	return library_fd(connection->mhd);
 }
 
 static struct connection *connection_new(struct http *http, struct MHD_Connection *mhd)
 {
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	struct connection *connection = calloc(1, sizeof(*connection));
 
 	if (!connection) {
-		/* Its first request will be dropped. */
 		log_error("Out of memory: a new connection cannot be served.");
+		shutdown(library_fd(mhd), SHUT_RDWR);
 		return NULL;
 	}
 	connection->http = http;
 	connection->mhd = mhd;
-	connection->waiting = WAITING_NONE;
-	connection_wait(connection, WAITING_REQUEST);
+	connection->peer = room_peer(http, info ? info->client_addr : NULL);
+	http->n_of_peers[connection->peer]++;
+	connection_link(connection, WAITING_REQUEST);
 	return connection;
+}
+
+static void connection_free(struct connection *connection)
+{
+	connection->http->n_of_peers[connection->peer]--;
+	connection_unlink(connection);
+	deadlines_arm(connection->http);
+	free(connection);
 }
 
 void connection_notify(void *userdata, struct MHD_Connection *mhd, void **socket_context,
 	enum MHD_ConnectionNotificationCode what)
 {
 	struct http *http = userdata;
-	struct connection *connection = *socket_context;
 
+	http->n_calls++;
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
 		count_connections(http, 1);
 		*socket_context = connection_new(http, mhd);
 		return;
 	}
 	count_connections(http, -1);
-	if (connection) {
-		connection_wait(connection, WAITING_NONE);
-		free(connection);
-	}
+	if (*socket_context)
+		connection_free(*socket_context);
 	*socket_context = NULL;
 }

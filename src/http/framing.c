@@ -1,16 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The check of a request's header fields that say where the request ends and whom it is for.
  * libmicrohttpd takes the first of several, and knows nothing of some ambiguities. */
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "http/http-internal.h"
 
+/* What stands at the end of a line, CR and LF, is NULs by now; behind the header that is twice. */
+#define LINE_END   2
+#define HEADER_END (2 * LINE_END)
+
 struct framing {
-	const char *host, *length, *encoding; /* the first of each; NULL: none */
+	const char *host, *length; /* the first of each; NULL: none */
+	bool has_encoding;
 	const char *problem;
+	const char *end; /* of what has been looked at, in libmicrohttpd's memory; NULL: unknown */
 };
+
+static const char problem_nul[] =
+	"a NUL in the header, or a field that goes on in a second line; neither is allowed";
 
 /* RFC 9110, section 5.6.2. */
 static bool is_token(const char *name)
@@ -35,11 +46,36 @@ static bool is_folded(const char *name)
 	       (begins_with(name, "Content-Length") && strcasecmp(name, "Content-Length") != 0);
 }
 
+/* libmicrohttpd before 1.0 takes a NUL for the end of a text, and so does not see what is behind
+ * it, which somebody else may have seen.  But it leaves all where it came, so that a gap tells:
+ * `next` follows at the end of a line. */
+static void check_gap(struct framing *framing, const char *next, ptrdiff_t most)
+{
+	if (framing->end && (next <= framing->end || next - framing->end > most))
+		framing->problem = problem_nul;
+}
+
+static bool library_minds_nul(void)
+{
+	return strncmp(MHD_get_version(), "0.", 2) != 0;
+}
+
+/* Of the request line: METHOD TARGET VERSION, each followed by a NUL by now. */
+static void check_request_line(
+	struct framing *framing, const struct request *request, const char *version)
+{
+	if (library_minds_nul())
+		return;
+	if (version != request->target + request->target_length + 1)
+		framing->problem = "a NUL in the request line, which is not allowed";
+	framing->end = version + strlen(version);
+}
+
 static void note_single(struct framing *framing, const char **slot, const char *value)
 {
 	if (*slot && strcmp(*slot, value) != 0)
-		framing->problem = "two different Host, Content-Length or Transfer-Encoding "
-				   "fields; expected one of each";
+		framing->problem = "two different Host or Content-Length fields; expected one of "
+				   "each";
 	else
 		*slot = value;
 }
@@ -50,6 +86,9 @@ static enum MHD_Result note_field(
 	struct framing *framing = userdata;
 
 	(void)kind;
+	check_gap(framing, name, LINE_END);
+	if (framing->end && value)
+		framing->end = value + strlen(value);
 	if (!value)
 		value = "";
 	if (!is_token(name))
@@ -62,31 +101,39 @@ static enum MHD_Result note_field(
 	else if (strcasecmp(name, "Content-Length") == 0)
 		note_single(framing, &framing->length, value);
 	else if (strcasecmp(name, "Transfer-Encoding") == 0)
-		note_single(framing, &framing->encoding, value);
+		framing->has_encoding = true;
 	return MHD_YES;
 }
 
-unsigned framing_check(
-	const struct connection *connection, uint64_t *ret_content_length, const char **ret_problem)
+static void check_header_end(
+	struct framing *framing, const struct connection *connection, const char *method)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+
+	if (framing->end && info)
+		check_gap(framing, method + info->header_size, HEADER_END);
+}
+
+unsigned framing_check(const struct connection *connection, const char *method, const char *version,
+	uint64_t *ret_content_length, const char **ret_problem)
 {
 	struct framing framing = {0};
 	bool is_1_0 = connection->request.is_1_0;
-	unsigned status = MHD_HTTP_BAD_REQUEST;
 
+	check_request_line(&framing, &connection->request, version);
 	MHD_get_connection_values(connection->mhd, MHD_HEADER_KIND, note_field, &framing);
+	check_header_end(&framing, connection, method);
 	if (!framing.problem && !framing.host && !is_1_0)
 		framing.problem = "no Host field, which HTTP/1.1 demands";
-	if (!framing.problem && framing.length && framing.encoding)
-		framing.problem = "both Content-Length and Transfer-Encoding; expected one of them";
-	if (!framing.problem && framing.encoding && is_1_0)
-		framing.problem = "Transfer-Encoding, which HTTP/1.0 does not have";
-	if (!framing.problem && framing.encoding && strcasecmp(framing.encoding, "chunked") != 0) {
-		framing.problem = "an unknown Transfer-Encoding; expected chunked";
-		status = MHD_HTTP_NOT_IMPLEMENTED;
-	}
 	if (framing.problem) {
 		*ret_problem = framing.problem;
-		return status;
+		return MHD_HTTP_BAD_REQUEST;
+	}
+	if (framing.has_encoding) {
+		*ret_problem = "a body in chunks, or another Transfer-Encoding, is not taken; "
+			       "expected a Content-Length";
+		return MHD_HTTP_LENGTH_REQUIRED;
 	}
 	/* libmicrohttpd has refused what is no number. */
 	*ret_content_length = framing.length ? strtoull(framing.length, NULL, 10) : 0;

@@ -8,20 +8,26 @@
 #include <sys/queue.h>
 #include <systemd/sd-event.h>
 
+#include "http/farewell.h"
 #include "http/http.h"
 #include "http/routes.h"
 
 #define BODY_MAX 4096 /* of a queue-change */
-#define BODY_LENGTH                                                                                \
-	(BODY_MAX + 64 * 1024) /* read (and beyond BODY_MAX discarded) before the answer */
 
-/* What a connection waits for, and so which deadline it has.  The same time for all of one kind, so
- * that each kind's queue is in order of its deadlines. */
+/* Counters of connections by their clients' addresses. */
+#define ROOM_PEERS 1024
+
+/* What a connection waits for, and so which deadline it has: the same time for all of one kind, so
+ * that each kind's queue is in order of its deadlines.  A connection is in just one queue, from its
+ * beginning until libmicrohttpd has closed it. */
 enum waiting {
 	WAITING_REQUEST, /* a request to be whole: settings.request_timeout_ms */
-	WAITING_IDLE,    /* an answer to be sent, the next request: settings.idle_timeout_ms */
+	WAITING_BUS,     /* an answer of the bus: no deadline of ours */
+	WAITING_ANSWER,  /* its client to read the answer: settings.answer_timeout_ms without any */
+	WAITING_IDLE,    /* the next request: settings.idle_timeout_ms */
+	WAITING_END,     /* libmicrohttpd to close it: we have shut it down */
+	WAITING_GONE,    /* likewise: its socket has left, and is somebody else's */
 	N_WAITING,
-	WAITING_NONE = N_WAITING, /* the bus, or the end: no deadline */
 };
 
 struct http_publish {
@@ -33,13 +39,18 @@ struct http_publish {
 };
 
 struct request {
-	bool begun;  /* its header has been looked at */
-	bool is_1_0; /* HTTP/1.0; anything else is taken as HTTP/1.1 */
+	bool begun;           /* its header is whole, and has been looked at */
+	bool is_1_0;          /* HTTP/1.0; anything else is taken as HTTP/1.1 */
+	bool close;           /* the connection ends with the answer */
+	bool answered;        /* there is one */
+	const char *target;   /* as it came, in libmicrohttpd's memory; without its query from
+				 request_start() on */
+	size_t target_length; /* with its query */
 	enum method method;
 	struct route_match match;
-	char *body;         /* BODY_MAX of it at most */
-	size_t body_length; /* as received; more than BODY_MAX is not in `body` */
-	bool close;         /* the connection ends with the answer */
+	int64_t last_event_id; /* of the query; -1: none that could be one of ours */
+	char *body;            /* BODY_MAX at most */
+	size_t body_length;    /* as received */
 	struct http_publish publish;
 };
 
@@ -48,7 +59,11 @@ struct connection {
 	struct http *http;
 	struct MHD_Connection *mhd;
 	enum waiting waiting;
-	int64_t deadline_ms;          /* CLOCK_MONOTONIC; unless WAITING_NONE */
+	int64_t since_ms;             /* CLOCK_MONOTONIC: when this waiting began */
+	int64_t deadline_ms;          /* likewise; INT64_MAX: none */
+	int64_t answer_until_ms;      /* WAITING_ANSWER: slow readers have until then */
+	int unsent;                   /* WAITING_ANSWER: bytes, at the last look; -1: none yet */
+	unsigned peer;                /* its client's counter in http->n_of_peers */
 	TAILQ_ENTRY(connection) link; /* in http->waiting[waiting] */
 	struct request request;       /* the one under way */
 };
@@ -65,7 +80,8 @@ struct listener {
 struct http {
 	sd_event *event;
 	struct http_settings settings;
-	unsigned most_connections; /* that libmicrohttpd was set up for */
+	unsigned most_connections; /* settings.max_connections at the start */
+	unsigned library_limit;    /* that libmicrohttpd was set up for */
 	struct http_operations operations;
 	void *userdata;
 
@@ -73,6 +89,9 @@ struct http {
 	sd_event_source *daemon_readable; /* its epoll descriptor */
 	sd_event_source *daemon_again;    /* it has more to do at once */
 	sd_event_source *daemon_timer;    /* ... or at a later time */
+	unsigned n_runs;                  /* since the loop has polled */
+	unsigned n_idle_runs; /* that it had asked for, and in which it did not call us */
+	uint64_t n_calls;     /* of libmicrohttpd to us */
 
 	SLIST_HEAD(, listener) listeners;
 	bool accepting;        /* the listeners' sources are enabled */
@@ -89,13 +108,22 @@ struct http {
 	sd_event_source *deadline_timer;
 	int64_t deadline_armed_ms; /* when it fires; INT64_MAX: it is off */
 
+	unsigned n_ending;               /* in waiting[WAITING_END] */
+	unsigned n_of_peers[ROOM_PEERS]; /* connections, by their clients' addresses */
+	uint64_t peer_seed[2];
+	sd_event_source *room_timer;    /* on while places are full, and nobody can go */
+	struct connection **candidates; /* room.c's, library_limit of them */
+	int64_t room_told_ms;           /* in the log; 0: never */
+	struct farewells farewells;     /* what has left libmicrohttpd for its last answer */
+
 	struct http_counters counters;
 	uint64_t unauthorized; /* publishes with a wrong token, or none */
 };
 
 /* http.c */
 
-/* Runs libmicrohttpd once more, soon: something was given to it from outside. */
+/* Runs libmicrohttpd once more, soon: something was given to it from outside, or it asks for that.
+ */
 void http_kick(struct http *http);
 
 /* accept.c */
@@ -112,15 +140,20 @@ int connection_timers_init(struct http *http);
 /* Starts the wait: the deadline counts from now. */
 void connection_wait(struct connection *connection, enum waiting waiting);
 
+/* Its answer is with the kernel: the client has to read it, if it has not yet. */
+void connection_answered(struct connection *connection);
+
+/* Ends it, whatever it waits for. */
+void connection_end(struct connection *connection);
+
+/* Those that wait for nothing but their next request are WAITING_IDLE from now on. */
+void connections_sift(struct http *http);
+
 /* The time for this kind of waiting has become longer by `ms` (shorter, if negative). */
 void connections_extend(struct http *http, enum waiting waiting, int64_t ms);
 
 /* Ends those that wait for a next request: there will be no answer to it. */
 void connections_end_idle(struct http *http);
-
-/* All places are taken: ends the connection that has waited longest for a next request, or else has
- * taken long with its request. */
-void connection_make_room(struct http *http);
 
 /* The socket; still libmicrohttpd's. */
 int connection_fd(const struct connection *connection);
@@ -129,12 +162,36 @@ int connection_fd(const struct connection *connection);
 void connection_notify(void *userdata, struct MHD_Connection *mhd, void **socket_context,
 	enum MHD_ConnectionNotificationCode what);
 
+/* room.c */
+
+/* 0 or -errno. */
+int room_init(struct http *http);
+void room_deinit(struct http *http);
+
+/* Whether one more connection may be accepted. */
+bool room_is_there(const struct http *http);
+
+/* Where hardly any place is left, ends some of those that make no progress. */
+void room_update(struct http *http);
+
+/* The number of the counter for a client of this address; NULL: it has none. */
+unsigned room_peer(const struct http *http, const struct sockaddr *address);
+
 /* request.c */
 
 /* A field of the request's header without blanks at its end; NULL: not there.  The first, if
  * several. */
 const char *request_header(
 	const struct connection *connection, const char *name, size_t *ret_length);
+
+/* The value of `lastEventId` in a query ("a=b&c=d"), as the id of an update; -1: none. */
+int64_t request_id_of_query(const char *query);
+
+/* An id of an update, in digits; -1: it could not be one of ours. */
+int64_t request_id_parse(const char *text, size_t length);
+
+/* Whether somebody asks for a stream: by the path, or by what is accepted. */
+bool request_is_subscriber(const struct connection *connection);
 
 /* At the debug level: "WHAT of environment KEY, by CLIENT." */
 void request_log(const struct connection *connection, const char *what);
@@ -154,14 +211,16 @@ void request_end(void *userdata, struct MHD_Connection *mhd, void **context,
 
 /* framing.c */
 
-/* Finds out whether a request's end could be understood differently by a proxy before us, and so a
- * second request be smuggled in (RFC 9112, sections 3.2, 5 and 6).  0, or the status to refuse it
- * with and *ret_problem, a static text. */
-unsigned framing_check(const struct connection *connection, uint64_t *ret_content_length,
-	const char **ret_problem);
+/* Finds out whether a request could be understood differently by a proxy before us, and so a second
+ * request be smuggled in (RFC 9112, sections 3.2, 5 and 6).  `method` and `version` as given to
+ * request_handle() with the header.  0, or the status to refuse it with and *ret_problem, a static
+ * text. */
+unsigned framing_check(const struct connection *connection, const char *method, const char *version,
+	uint64_t *ret_content_length, const char **ret_problem);
 
 /* One file a resource. */
 resource_answer stream_answer;
+resource_answer queue_change_admit;
 resource_answer queue_change_answer;
 resource_answer live_answer;
 resource_answer ready_answer;

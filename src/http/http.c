@@ -46,50 +46,93 @@ static size_t unescape_nothing(void *userdata, struct MHD_Connection *mhd, char 
 	return strlen(text);
 }
 
+/* So often it runs without that the loop looks at its other sources: then these have their turn. */
+#define RUNS_IN_A_ROW 4
+
+/* If it asks to run again, so often in a row, and nothing comes of it, it has to wait longer from
+ * time to time: up to this. */
+#define IDLE_RUNS      16
+#define IDLE_MAX_MS    32
+#define IDLE_SHIFT_MAX 5
+
+static void run_later(struct http *http, int64_t ms)
+{
+	sd_event_source_set_time_relative(http->daemon_timer, (uint64_t)(ms * US_PER_MS));
+	sd_event_source_set_enabled(http->daemon_timer, SD_EVENT_ONESHOT);
+}
+
+/* A deferred source runs before all that the loop would have to poll for: timers, signals, other
+ * sockets.  libmicrohttpd may ask to run again for ever: before 1.0 it does so for an unfinished
+ * line of a chunk that fills its buffer. */
+static void run_again(struct http *http)
+{
+	if (http->n_idle_runs >= IDLE_RUNS) {
+		unsigned shift = http->n_idle_runs - IDLE_RUNS;
+
+		run_later(http, shift < IDLE_SHIFT_MAX ? 1 << shift : IDLE_MAX_MS);
+	} else if (http->n_runs >= RUNS_IN_A_ROW) {
+		run_later(http, 0);
+	} else {
+		sd_event_source_set_enabled(http->daemon_again, SD_EVENT_ONESHOT);
+	}
+}
+
 void http_kick(struct http *http)
 {
-	sd_event_source_set_enabled(http->daemon_again, SD_EVENT_ONESHOT);
+	http->n_idle_runs = 0;
+	run_again(http);
 }
 
 /* Its epoll set is edge-triggered inside: what it has left over shows in MHD_get_timeout() only. */
 static void http_run(struct http *http)
 {
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
+	uint64_t n_calls = http->n_calls;
 
 	MHD_run(http->daemon);
+	http->n_runs++;
+	if (http->n_calls != n_calls)
+		http->n_idle_runs = 0;
 	if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES) {
-		if (timeout_ms == 0) {
-			http_kick(http);
-		} else {
-			sd_event_source_set_time_relative(
-				http->daemon_timer, timeout_ms * (uint64_t)US_PER_MS);
-			sd_event_source_set_enabled(http->daemon_timer, SD_EVENT_ONESHOT);
-		}
+		if (timeout_ms == 0)
+			run_again(http);
+		else
+			run_later(http, (int64_t)timeout_ms);
 	}
 	accept_update(http);
 }
 
 static int daemon_readable(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
+	struct http *http = userdata;
+
 	(void)source;
 	(void)fd;
 	(void)events;
-	http_run(userdata);
+	http->n_runs = 0;
+	http_run(http);
 	return 0;
 }
 
 static int daemon_again(sd_event_source *source, void *userdata)
 {
+	struct http *http = userdata;
+
 	(void)source;
-	http_run(userdata);
+	http->n_idle_runs++;
+	http_run(http);
 	return 0;
 }
 
 static int daemon_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
+	struct http *http = userdata;
+
 	(void)source;
 	(void)usec;
-	http_run(userdata);
+	http->n_runs = 0;
+	http->n_idle_runs++;
+	http_run(http);
 	return 0;
 }
 
@@ -98,15 +141,15 @@ static int daemon_start(struct http *http)
 	unsigned flags = MHD_USE_EPOLL | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
 			 MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG;
 	size_t pool = http->settings.max_header_size + POOL_BESIDES_HEADER;
-	unsigned limit = http->settings.max_connections + CONNECTION_LIMIT_MARGIN;
 
 	/* The logger must come first, to be there for what the others have to complain. */
 	http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, request_handle, http,
 		MHD_OPTION_EXTERNAL_LOGGER, log_library, http, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		pool, MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
-		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, http, MHD_OPTION_NOTIFY_COMPLETED,
-		request_end, http, MHD_OPTION_URI_LOG_CALLBACK, request_start, http,
-		MHD_OPTION_UNESCAPE_CALLBACK, unescape_nothing, NULL, MHD_OPTION_END);
+		pool, MHD_OPTION_CONNECTION_LIMIT, http->library_limit,
+		MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_NOTIFY_CONNECTION, connection_notify,
+		http, MHD_OPTION_NOTIFY_COMPLETED, request_end, http, MHD_OPTION_URI_LOG_CALLBACK,
+		request_start, http, MHD_OPTION_UNESCAPE_CALLBACK, unescape_nothing, NULL,
+		MHD_OPTION_END);
 	return http->daemon ? 0 : -EIO;
 }
 
@@ -145,17 +188,10 @@ int http_new(sd_event *event, const struct http_settings *settings,
 	http->operations = *operations;
 	http->userdata = userdata;
 	http->most_connections = settings->max_connections;
-	r = connection_timers_init(http);
-	if (r < 0)
-		return r;
-	r = accept_init(http);
-	if (r < 0)
-		return r;
-	r = daemon_start(http);
-	if (r < 0)
-		return r;
-	r = daemon_watch(http);
-	if (r < 0)
+	http->library_limit = settings->max_connections + CONNECTION_LIMIT_MARGIN;
+	if ((r = connection_timers_init(http)) < 0 || (r = room_init(http)) < 0 ||
+		(r = farewells_init(&http->farewells, event)) < 0 || (r = accept_init(http)) < 0 ||
+		(r = daemon_start(http)) < 0 || (r = daemon_watch(http)) < 0)
 		return r;
 	*ret = TAKE_PTR(http);
 	return 0;
@@ -184,6 +220,8 @@ struct http *http_free(struct http *http)
 	sd_event_source_disable_unref(http->daemon_readable);
 	if (http->daemon)
 		MHD_stop_daemon(http->daemon); /* ends each connection by connection_notify() */
+	farewells_deinit(&http->farewells);
+	room_deinit(http);
 	sd_event_source_disable_unref(http->daemon_again);
 	sd_event_source_disable_unref(http->daemon_timer);
 	sd_event_source_disable_unref(http->deadline_timer);
@@ -200,11 +238,17 @@ void http_stop_accepting(struct http *http)
 	http->stopping = true;
 	accept_deinit(http);
 	connections_end_idle(http);
+	farewells_release(&http->farewells);
 }
 
 unsigned http_connections(const struct http *http)
 {
 	return http->n_connections;
+}
+
+unsigned http_held(const struct http *http)
+{
+	return http->farewells.n_held;
 }
 
 void http_count(const struct http *http, struct http_counters *ret)

@@ -54,6 +54,9 @@ struct http_operations {
 
 	/* Ready, but not all is well: what; NULL: all is.  Valid until the next call. */
 	const char *(*warning)(void *userdata);
+
+	/* How many descriptors the streams take now. */
+	size_t (*streams)(void *userdata);
 };
 
 struct http_settings {
@@ -61,8 +64,13 @@ struct http_settings {
 	int64_t request_timeout_ms; /* a request must be whole by then, counted from accept or its
 				       first line */
 	int64_t idle_timeout_ms;    /* between two requests of a connection */
-	size_t max_header_size;     /* bytes of request line and header fields */
-	unsigned max_connections;   /* in the hands of HTTP at a time: streams do not count */
+	int64_t answer_timeout_ms;  /* for a client that reads nothing of its answer */
+	int64_t hold_min_ms;    /* a subscriber that is refused is answered after a random time */
+	int64_t hold_max_ms;    /* ... in [hold_min_ms, hold_max_ms], at most 6 s */
+	size_t max_header_size; /* bytes of request line and header fields */
+	unsigned
+		max_connections; /* in the hands of libmicrohttpd at a time: streams do not count */
+	size_t max_descriptors;  /* for these, the streams, and the subscribers that are refused */
 };
 
 /* Sets up libmicrohttpd on `event`; nothing is accepted yet.  The settings' token must live until
@@ -88,6 +96,9 @@ void http_stop_accepting(struct http *http);
 /* Connections that HTTP has in hand. */
 unsigned http_connections(const struct http *http);
 
+/* Subscribers that are refused, and wait for that answer: they are not among the connections. */
+unsigned http_held(const struct http *http);
+
 /* Answers.  `sequence` is for HTTP_PUBLISHED, `detail` (copied) for HTTP_UNAVAILABLE.  The publish
  * is gone afterwards. */
 void http_answer(struct http_publish *publish, enum http_publish_status status, uint64_t sequence,
@@ -98,6 +109,7 @@ struct http_counters {
 	uint64_t accepted; /* connections */
 	uint64_t requests;
 	uint64_t responses[6]; /* by status class: [2] is 2xx; a handed-over stream counts as 2xx */
+	uint64_t ended_for_others; /* connections that made no progress, where places ran out */
 };
 void http_count(const struct http *http, struct http_counters *ret);
 

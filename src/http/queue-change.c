@@ -109,15 +109,25 @@ static enum MHD_Result publish(struct connection *connection, int64_t time_us)
 	const struct http *http = connection->http;
 	struct request *request = &connection->request;
 
-	connection_wait(connection, WAITING_NONE);
+	connection_wait(connection, WAITING_BUS);
 	request_log(connection, "Update");
 	http->operations.publish(&request->publish, &request->match.key, time_us, http->userdata);
-	if (request->publish.answered) {
-		connection_wait(connection, WAITING_IDLE);
+	if (request->publish.answered)
 		return reply_answer(connection);
-	}
 	request->publish.suspended = true;
 	MHD_suspend_connection(connection->mhd);
+	return MHD_YES;
+}
+
+enum MHD_Result queue_change_admit(struct connection *connection)
+{
+	const struct request *request = &connection->request;
+
+	if (request->match.key_error < 0)
+		return reply_error(connection, MHD_HTTP_BAD_REQUEST,
+			key_problem(request->match.key_error), NULL);
+	if (!is_authorized(connection))
+		return refuse_unauthorized(connection);
 	return MHD_YES;
 }
 
@@ -130,15 +140,13 @@ enum MHD_Result queue_change_answer(struct connection *connection)
 
 	if (request->publish.answered)
 		return reply_answer(connection);
-	if (request->match.key_error < 0)
-		return reply_error(connection, MHD_HTTP_BAD_REQUEST,
-			key_problem(request->match.key_error), NULL);
-	if (!is_authorized(connection))
-		return refuse_unauthorized(connection);
-	if (request->body_length > BODY_MAX) {
-		request->close = true;
-		return reply_error(connection, MHD_HTTP_CONTENT_TOO_LARGE,
-			"the body is too large; expected at most 4096 bytes", NULL);
+	if (request->publish.suspended)
+		return MHD_YES;
+	if (!request->body) { /* or it would have been asked about with the header */
+		enum MHD_Result result = queue_change_admit(connection);
+
+		if (result != MHD_YES || request->answered)
+			return result;
 	}
 	r = update_parse_payload(
 		request->body ? request->body : "", request->body_length, &time_us, &problem);
@@ -163,7 +171,7 @@ void http_answer(struct http_publish *publish, enum http_publish_status status, 
 	if (!publish->suspended)
 		return; /* publish() is still at it */
 	publish->suspended = false;
-	connection_wait(connection, WAITING_IDLE);
+	connection_wait(connection, WAITING_ANSWER);
 	MHD_resume_connection(connection->mhd);
 	http_kick(connection->http);
 }

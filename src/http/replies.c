@@ -2,9 +2,11 @@
 /* Builds answers and queues them at libmicrohttpd. */
 #include "http/replies.h"
 
+#include <errno.h>
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "http/http-internal.h"
@@ -26,28 +28,99 @@ static enum MHD_Result add_fields(struct MHD_Response *response, const struct re
 	return MHD_YES;
 }
 
+static const struct reply_field common_fields[] = {
+	{"Access-Control-Allow-Origin", "*"},
+	{"Access-Control-Expose-Headers", "Retry-After"},
+	{"Cache-Control", "no-store"},
+	{0},
+};
+static const struct reply_field last_fields[] = {{"Connection", "close"}, {0}};
+
 static enum MHD_Result add_common_fields(
 	struct MHD_Response *response, const struct connection *connection)
 {
-	static const struct reply_field common[] = {
-		{"Access-Control-Allow-Origin", "*"},
-		{"Access-Control-Expose-Headers", "Retry-After"},
-		{"Cache-Control", "no-store"},
-		{0},
-	};
-	static const struct reply_field last[] = {{"Connection", "close"}, {0}};
-
 	if (connection->http->stopping || connection->request.close)
-		if (add_fields(response, last) != MHD_YES)
+		if (add_fields(response, last_fields) != MHD_YES)
 			return MHD_NO;
-	return add_fields(response, common);
+	return add_fields(response, common_fields);
 }
+
+/* ---- The last answer, by farewell.h ---- */
+
+static void print_fields(FILE *file, const struct reply_field *fields)
+{
+	for (; fields->name; fields++)
+		fprintf(file, "%s: %s\r\n", fields->name, fields->value);
+}
+
+static void print_date(FILE *file)
+{
+	time_t now = time(NULL);
+	struct tm utc;
+	char date[64];
+
+	if (gmtime_r(&now, &utc) &&
+		strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc) > 0)
+		fprintf(file, "Date: %s\r\n", date);
+}
+
+static void print_reply(FILE *file, unsigned status, const struct reply_field *fields,
+	const char *body, size_t length, bool with_body)
+{
+	fprintf(file, "HTTP/1.1 %u %s\r\n", status, MHD_get_reason_phrase_for(status));
+	print_date(file);
+	print_fields(file, last_fields);
+	print_fields(file, common_fields);
+	print_fields(file, fields);
+	if (status != MHD_HTTP_NO_CONTENT)
+		fprintf(file, "Content-Length: %zu\r\n", length);
+	fputs("\r\n", file);
+	if (with_body)
+		fwrite(body, 1, length, file);
+}
+
+static int64_t hold_ms(const struct http *http)
+{
+	int64_t span_ms = http->settings.hold_max_ms - http->settings.hold_min_ms + 1;
+
+	return http->settings.hold_min_ms + random() % span_ms;
+}
+
+/* A subscriber that is refused comes back at once, whatever it is told: several SDKs do.  So it has
+ * to wait for its answer. */
+static bool has_to_wait(const struct connection *connection, unsigned status)
+{
+	return status >= 300 && request_is_subscriber(connection) && !connection->http->stopping;
+}
+
+/* 0: the connection has left libmicrohttpd.  Else -errno. */
+static int give_last(struct connection *connection, unsigned status,
+	const struct reply_field *fields, const char *body, size_t length)
+{
+	struct http *http = connection->http;
+	int64_t wait_ms = has_to_wait(connection, status) ? hold_ms(http) : 0;
+	_cleanup_(freep) char *text = NULL;
+	size_t size = 0;
+	FILE *file = open_memstream(&text, &size);
+	int r;
+
+	if (!file)
+		return -ENOMEM;
+	print_reply(file, status, fields, body, length, connection->request.method != METHOD_HEAD);
+	r = ferror(file);
+	if (fclose(file) != 0 || r)
+		return -ENOMEM;
+	r = farewell_give(&http->farewells, connection_fd(connection), text, size, wait_ms);
+	if (r >= 0)
+		connection_wait(connection, WAITING_GONE);
+	return r;
+}
+
+/* ---- Any answer ---- */
 
 static enum MHD_Result queue(struct connection *connection, unsigned status,
 	struct MHD_Response *response, const struct reply_field *fields)
 {
-	struct http *http = connection->http;
-
 	if (!response || add_common_fields(response, connection) != MHD_YES ||
 		add_fields(response, fields) != MHD_YES ||
 		MHD_queue_response(connection->mhd, status, response) != MHD_YES) {
@@ -56,7 +129,7 @@ static enum MHD_Result queue(struct connection *connection, unsigned status,
 			status);
 		return MHD_NO;
 	}
-	http->counters.responses[status / 100]++;
+	connection_wait(connection, WAITING_ANSWER);
 	return MHD_YES;
 }
 
@@ -67,15 +140,34 @@ static struct MHD_Response *response_new(const char *body, size_t length)
 		length, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY);
 }
 
+/* `fields` ends with one without a name. */
+static enum MHD_Result reply(struct connection *connection, unsigned status,
+	const struct reply_field *fields, const char *body, size_t length)
+{
+	_cleanup_(MHD_destroy_responsep) struct MHD_Response *response = NULL;
+	bool is_last = connection->request.close || has_to_wait(connection, status);
+	enum MHD_Result result;
+
+	connection->request.answered = true;
+	connection->request.close = is_last;
+	connection->http->counters.responses[status / 100]++;
+	if (is_last && give_last(connection, status, fields, body, length) >= 0)
+		return MHD_NO; /* libmicrohttpd closes its descriptor, and no more */
+	response = response_new(body, length);
+	result = queue(connection, status, response, fields);
+	if (result != MHD_YES)
+		connection->http->counters.responses[status / 100]--;
+	return result;
+}
+
 enum MHD_Result reply_body(struct connection *connection, unsigned status, const char *type,
 	const char *body, size_t length, const struct reply_field *field)
 {
-	_cleanup_(MHD_destroy_responsep) struct MHD_Response *response = response_new(body, length);
 	struct reply_field fields[3] = {{"Content-Type", type}};
 
 	if (field)
 		fields[1] = *field;
-	return queue(connection, status, response, fields);
+	return reply(connection, status, fields, body, length);
 }
 
 enum MHD_Result reply_json(struct connection *connection, unsigned status, const char *json)
@@ -115,11 +207,36 @@ enum MHD_Result reply_ready(struct connection *connection, const char *warning)
 	return reply_object(connection, MHD_HTTP_OK, object, NULL);
 }
 
+/* Flutter's SDK reads the body of a refusal as a stream, and for each line with the name of a field
+ * that it does not know it begins to try again every 5 s, for ever.  A comment has none. */
+static enum MHD_Result reply_comment(struct connection *connection, unsigned status,
+	const char *detail, const struct reply_field *field)
+{
+	_cleanup_(freep) char *comment = NULL;
+
+	if (asprintf(&comment, ": %s\n", detail) < 0)
+		return MHD_NO;
+	return reply_body(
+		connection, status, "text/plain; charset=utf-8", comment, strlen(comment), field);
+}
+
+static bool reads_errors_as_a_stream(const struct connection *connection)
+{
+	size_t length;
+	const char *agent = request_header(connection, "User-Agent", &length);
+
+	return agent && strncmp(agent, "Dart/", strlen("Dart/")) == 0 &&
+	       request_is_subscriber(connection);
+}
+
 enum MHD_Result reply_error(struct connection *connection, unsigned status, const char *detail,
 	const struct reply_field *field)
 {
-	_cleanup_(json_object_putp) struct json_object *object = json_object_new_object();
+	_cleanup_(json_object_putp) struct json_object *object = NULL;
 
+	if (reads_errors_as_a_stream(connection))
+		return reply_comment(connection, status, detail, field);
+	object = json_object_new_object();
 	if (!add_text(object, "detail", detail))
 		return MHD_NO;
 	return reply_object(connection, status, object, field);
@@ -136,7 +253,6 @@ enum MHD_Result reply_unavailable(struct connection *connection, const char *det
 
 enum MHD_Result reply_preflight(struct connection *connection, const char *allow)
 {
-	_cleanup_(MHD_destroy_responsep) struct MHD_Response *response = response_new("", 0);
 	_cleanup_(freep) char *requested = NULL;
 	size_t length;
 	const char *fields = request_header(connection, "Access-Control-Request-Headers", &length);
@@ -149,7 +265,7 @@ enum MHD_Result reply_preflight(struct connection *connection, const char *allow
 	bool private_network =
 		request_header(connection, "Access-Control-Request-Private-Network", &length);
 
-	return queue(connection, MHD_HTTP_NO_CONTENT, response,
+	return reply(connection, MHD_HTTP_NO_CONTENT,
 		(struct reply_field[]){
 			{"Allow", allow},
 			{"Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"},
@@ -157,5 +273,6 @@ enum MHD_Result reply_preflight(struct connection *connection, const char *allow
 			{"Access-Control-Max-Age", "86400"},
 			{private_network ? "Access-Control-Allow-Private-Network" : NULL, "true"},
 			{0},
-		});
+		},
+		"", 0);
 }

@@ -1,20 +1,61 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A request, from its first line to its answer. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "http/http-internal.h"
 #include "http/listen.h"
 #include "http/replies.h"
 #include "log.h"
 
+#define ID_DIGITS_MAX 18 /* 18 digits of microseconds go far beyond TIMESTAMP_MAX_US */
+
 static void request_reset(struct request *request)
 {
 	free(request->body);
 	free(request->publish.detail);
 	*request = (struct request){0};
+}
+
+int64_t request_id_parse(const char *text, size_t length)
+{
+	int64_t id = 0;
+
+	if (length == 0 || length > ID_DIGITS_MAX)
+		return -1;
+	for (size_t i = 0; i < length; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return -1;
+		id = id * 10 + (text[i] - '0');
+	}
+	return id;
+}
+
+int64_t request_id_of_query(const char *query)
+{
+	static const char name[] = "lastEventId=";
+
+	for (;; query++) {
+		size_t length = strcspn(query, "&");
+
+		if (length >= strlen(name) && strncmp(query, name, strlen(name)) == 0)
+			return request_id_parse(query + strlen(name), length - strlen(name));
+		query += length;
+		if (!*query)
+			return -1;
+	}
+}
+
+/* libmicrohttpd before 1.0 has no answer where a query has more parameters than fit into its
+ * memory: it neither serves nor refuses the request.  We need one of them, so it is given none. The
+ * text is its own, and as this is called before it looks for parameters it finds an empty query. */
+static void request_take_query(struct request *request, const char *target)
+{
+	char *mark = (char *)(uintptr_t)strchr(target, '?');
+
+	request->last_event_id = mark ? request_id_of_query(mark + 1) : -1;
+	if (mark)
+		mark[1] = '\0';
 }
 
 void *request_start(void *userdata, const char *target, struct MHD_Connection *mhd)
@@ -24,11 +65,15 @@ void *request_start(void *userdata, const char *target, struct MHD_Connection *m
 		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 	struct connection *connection = info ? info->socket_context : NULL;
 
+	http->n_calls++;
 	http->counters.requests++;
 	if (!connection)
 		return NULL;
 	request_reset(&connection->request);
+	connection->request.target = target;
+	connection->request.target_length = strlen(target);
 	route_find(target, &connection->request.match);
+	request_take_query(&connection->request, target);
 	connection_wait(connection, WAITING_REQUEST);
 	return connection;
 }
@@ -38,14 +83,13 @@ void request_end(void *userdata, struct MHD_Connection *mhd, void **context,
 {
 	struct connection *connection = *context;
 
-	(void)userdata;
 	(void)mhd;
+	((struct http *)userdata)->n_calls++;
 	if (!connection)
 		return;
 	request_reset(&connection->request);
-	/* The answer of a request has gone out: what follows is the next one, or the end. */
-	connection_wait(connection,
-		why == MHD_REQUEST_TERMINATED_COMPLETED_OK ? WAITING_IDLE : WAITING_NONE);
+	if (connection->waiting != WAITING_GONE && why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		connection_answered(connection);
 	*context = NULL;
 }
 
@@ -77,27 +121,60 @@ void request_log(const struct connection *connection, const char *what)
 		LOG_DEBUG, &fields, "%s of environment %s, by %s.", what, fields.environment, peer);
 }
 
-/* The request is whole (or its rest is not wanted): answers it. */
-static enum MHD_Result request_answer(struct connection *connection)
+bool request_is_subscriber(const struct connection *connection)
+{
+	const struct request *request = &connection->request;
+	const char *accept;
+	size_t length;
+
+	if ((request->match.route && request->match.route->subscribes) ||
+		request->match.names_stream)
+		return true;
+	accept = request_header(connection, "Accept", &length);
+	return request->method == METHOD_GET && accept && strstr(accept, "text/event-stream");
+}
+
+static enum MHD_Result refuse_method(struct connection *connection, const char *allow)
+{
+	struct reply_field field = {"Allow", allow};
+
+	return reply_error(connection, MHD_HTTP_METHOD_NOT_ALLOWED,
+		"this path does not have this method; the Allow field names those it has", &field);
+}
+
+/* What can be said of a request without its resource; false: nothing, its resource is to answer. */
+static bool answer_generally(struct connection *connection, enum MHD_Result *ret)
 {
 	const struct request *request = &connection->request;
 	const struct route *route = request->match.route;
 
-	if (!route)
-		return reply_error(connection, MHD_HTTP_NOT_FOUND,
+	if (request->match.is_asterisk)
+		*ret = request->method == METHOD_OPTIONS
+			       ? reply_preflight(connection, "GET, HEAD, POST, OPTIONS")
+			       : reply_error(connection, MHD_HTTP_BAD_REQUEST,
+					 "the request target * is for OPTIONS only", NULL);
+	else if (!route)
+		*ret = reply_error(connection, MHD_HTTP_NOT_FOUND,
 			"there is nothing at this path; expected "
 			"/sse/environments/{key}/stream or /sse/environments/{key}/queue-change",
 			NULL);
-	if (request->method == METHOD_OPTIONS)
-		return reply_preflight(connection, route->allow);
-	if (!(route->methods & request->method)) {
-		struct reply_field allow = {"Allow", route->allow};
+	else if (request->method == METHOD_OPTIONS)
+		*ret = reply_preflight(connection, route->allow);
+	else if (!(route->methods & request->method))
+		*ret = refuse_method(connection, route->allow);
+	else
+		return false;
+	return true;
+}
 
-		return reply_error(connection, MHD_HTTP_METHOD_NOT_ALLOWED,
-			"this path does not have this method; the Allow field names those it has",
-			&allow);
-	}
-	return route->answer(connection);
+/* The request is whole, or its rest is not wanted. */
+static enum MHD_Result request_answer(struct connection *connection)
+{
+	enum MHD_Result result;
+
+	return answer_generally(connection, &result)
+		       ? result
+		       : connection->request.match.route->answer(connection);
 }
 
 static bool header_is_too_large(const struct connection *connection)
@@ -108,73 +185,66 @@ static bool header_is_too_large(const struct connection *connection)
 	return info && info->header_size > connection->http->settings.max_header_size;
 }
 
-/* The header has arrived.  An answer now means that libmicrohttpd reads no body and closes the
- * connection afterwards; so only where the end of the request is unknown or too far away. */
+/* A body follows.  It is read only where one is wanted: whoever sends one elsewhere, or without the
+ * right to, has the answer now. */
+static enum MHD_Result request_admit_body(struct connection *connection, uint64_t length)
+{
+	struct request *request = &connection->request;
+	enum MHD_Result result;
+
+	request->close = true;
+	if (answer_generally(connection, &result))
+		return result;
+	if (!request->match.route->admit)
+		return reply_error(connection, MHD_HTTP_CONTENT_TOO_LARGE,
+			"this path takes no body; expected a request without one", NULL);
+	result = request->match.route->admit(connection);
+	if (result != MHD_YES || request->answered)
+		return result;
+	if (length > BODY_MAX)
+		return reply_error(connection, MHD_HTTP_CONTENT_TOO_LARGE,
+			"the body is too large; expected at most 4096 bytes", NULL);
+	request->close = false;
+	request->body = malloc(length);
+	return request->body ? MHD_YES : MHD_NO;
+}
+
+/* The header has arrived.  An answer now is the connection's last: libmicrohttpd reads no body
+ * after it. */
 static enum MHD_Result request_begin(
 	struct connection *connection, const char *method, const char *version)
 {
 	struct request *request = &connection->request;
 	uint64_t content_length;
-	const char *problem;
+	const char *problem =
+		"not an absolute path, nor a URL with http: or https:, as a request target";
 	unsigned status;
 
 	request->begun = true;
 	request->method = method_parse(method);
 	request->is_1_0 = strcmp(version, "HTTP/1.0") == 0;
-	status = framing_check(connection, &content_length, &problem);
+	status = framing_check(connection, method, version, &content_length, &problem);
+	if (status == 0 && request->match.is_malformed)
+		status = MHD_HTTP_BAD_REQUEST;
+	if (status == 0 && header_is_too_large(connection)) {
+		status = MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE;
+		problem = "the request line and header fields are too large together; the setting "
+			  "http.max_header_size limits them";
+	}
 	if (status != 0) {
 		request->close = true;
 		return reply_error(connection, status, problem, NULL);
 	}
-	if (header_is_too_large(connection)) {
-		request->close = true;
-		return reply_error(connection, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE,
-			"the request line and header fields are too large together; the setting "
-			"http.max_header_size limits them",
-			NULL);
-	}
-	if (content_length > BODY_LENGTH) {
-		request->body_length = BODY_LENGTH + 1;
-		request->close = true;
-		return request_answer(connection);
-	}
-	return MHD_YES;
+	return content_length > 0 ? request_admit_body(connection, content_length) : MHD_YES;
 }
 
-/* A chunked body of which no end is in sight.  libmicrohttpd can't answer from here. */
-static enum MHD_Result request_cut(struct connection *connection)
+static void request_take_body(struct request *request, const char *body, size_t length)
 {
-	static const char answer[] =
-		"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\n"
-		"Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Retry-After\r\n"
-		"Cache-Control: no-store\r\nConnection: close\r\nContent-Length: 30\r\n\r\n"
-		"{\"detail\":\"body is too large\"}";
-
-	if (send(connection_fd(connection), answer, sizeof(answer) - 1,
-		    MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		log_debug("Cannot tell a client that its body is too large: %s", strerror(errno));
-	connection->http->counters.responses[4]++;
-	return MHD_NO;
-}
-
-static enum MHD_Result request_take_body(
-	struct connection *connection, const char *body, size_t length)
-{
-	struct request *request = &connection->request;
-	size_t before = request->body_length;
-	char *grown;
-
+	/* libmicrohttpd gives no more than the Content-Length. */
+	if (length > BODY_MAX - request->body_length)
+		length = BODY_MAX - request->body_length;
+	memcpy(request->body + request->body_length, body, length);
 	request->body_length += length;
-	if (request->body_length > BODY_LENGTH)
-		return request_cut(connection);
-	if (request->body_length > BODY_MAX || request->method != METHOD_POST)
-		return MHD_YES;
-	grown = realloc(request->body, request->body_length);
-	if (!grown)
-		return MHD_NO;
-	memcpy(grown + before, body, length);
-	request->body = grown;
-	return MHD_YES;
 }
 
 enum MHD_Result request_handle(void *userdata, struct MHD_Connection *mhd, const char *url,
@@ -183,19 +253,17 @@ enum MHD_Result request_handle(void *userdata, struct MHD_Connection *mhd, const
 {
 	struct connection *connection = *context;
 
-	(void)userdata;
 	(void)mhd;
 	(void)url; /* request_start() has seen the target as it came */
+	((struct http *)userdata)->n_calls++;
 	if (!connection)
 		return MHD_NO;
 	if (!connection->request.begun)
 		return request_begin(connection, method, version);
-	if (*body_length > 0) {
-		size_t length = *body_length;
-
+	if (*body_length > 0 && connection->request.body) {
+		request_take_body(&connection->request, body, *body_length);
 		*body_length = 0;
-		return request_take_body(connection, body, length);
+		return MHD_YES;
 	}
-	connection_wait(connection, WAITING_IDLE);
 	return request_answer(connection);
 }

@@ -14,15 +14,22 @@
 		.path = (path_), .methods = METHOD_GET | METHOD_HEAD,                              \
 		.allow = "GET, HEAD, OPTIONS", .answer = (answer_)                                 \
 	}
-#define WRITE(path_, answer_)                                                                      \
-	{                                                                                          \
-		.path = (path_), .methods = METHOD_POST, .allow = "POST, OPTIONS",                 \
-		.answer = (answer_)                                                                \
-	}
 
 static const struct route routes[] = {
-	READ("/sse/environments/{key}/stream", stream_answer),
-	WRITE("/sse/environments/{key}/queue-change", queue_change_answer),
+	{
+		.path = "/sse/environments/{key}/stream",
+		.methods = METHOD_GET | METHOD_HEAD,
+		.allow = "GET, HEAD, OPTIONS",
+		.answer = stream_answer,
+		.subscribes = true,
+	},
+	{
+		.path = "/sse/environments/{key}/queue-change",
+		.methods = METHOD_POST,
+		.allow = "POST, OPTIONS",
+		.answer = queue_change_answer,
+		.admit = queue_change_admit,
+	},
 	READ("/livez", live_answer),
 	READ("/readyz", ready_answer),
 	READ("/health", ready_answer),
@@ -74,24 +81,67 @@ static bool route_matches(const struct route *route, struct span path, struct sp
 	}
 }
 
-/* The path of a target: "/path?query", or "http://host/path?query" as sent to proxies. */
-static struct span target_path(const char *target)
+static bool path_ends_in(struct span path, const char *segment)
 {
-	struct span path;
-	const char *authority = strstr(target, "://");
+	size_t length = strlen(segment);
 
-	if (*target != '/' && authority)
-		target = authority + 3 + strcspn(authority + 3, "/?");
-	path.data = target;
-	path.length = *target == '/' ? strcspn(target, "?") : 0;
-	return path;
+	while (path.length > 0 && path.data[path.length - 1] == '/')
+		path.length--;
+	return path.length > length && path.data[path.length - length - 1] == '/' &&
+	       memcmp(path.data + path.length - length, segment, length) == 0;
+}
+
+/* What follows "http://host" in a target of the absolute form; NULL: it has another form. */
+static const char *after_authority(const char *target)
+{
+	static const char *const schemes[] = {"http://", "https://"};
+
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+		const char *authority = target + strlen(schemes[i]);
+		size_t length;
+
+		if (strncasecmp(target, schemes[i], strlen(schemes[i])) != 0)
+			continue;
+		length = strcspn(authority, "/?");
+		return length > 0 ? authority + length : NULL;
+	}
+	return NULL;
+}
+
+static bool has_blanks(const char *target)
+{
+	for (; *target; target++)
+		if ((unsigned char)*target <= ' ' || *target == 0x7f)
+			return true;
+	return false;
+}
+
+/* The path of a target: "/path?query", or "http://host/path?query" as sent to proxies.  False: the
+ * target has neither form. */
+static bool target_path(const char *target, struct span *ret)
+{
+	if (*target != '/')
+		target = after_authority(target);
+	if (!target)
+		return false;
+	*ret = (struct span){target, strcspn(target, "?")};
+	return true;
 }
 
 void route_find(const char *target, struct route_match *ret)
 {
-	struct span path = target_path(target);
+	struct span path;
 
 	*ret = (struct route_match){0};
+	ret->is_asterisk = strcmp(target, "*") == 0;
+	ret->is_malformed = has_blanks(target);
+	if (ret->is_asterisk)
+		return;
+	if (!target_path(target, &path)) {
+		ret->is_malformed = true;
+		return;
+	}
+	ret->names_stream = path_ends_in(path, "stream");
 	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
 		struct span key = {NULL, 0};
 

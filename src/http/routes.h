@@ -3,6 +3,7 @@
 #pragma once
 
 #include <microhttpd.h>
+#include <stdbool.h>
 
 #include "update/key.h"
 
@@ -25,6 +26,9 @@ struct route {
 	unsigned methods;  /* a set of enum method, besides METHOD_OPTIONS, which each has */
 	const char *allow; /* the same for the Allow field */
 	resource_answer *answer;
+	resource_answer *admit; /* asked with the header of a request that has a body: answers at
+				   once, without it, or lets it come; NULL: no body is wanted */
+	bool subscribes;        /* it is for streams */
 };
 
 /* What a request target names. */
@@ -32,6 +36,9 @@ struct route_match {
 	const struct route *route; /* NULL: nothing */
 	struct key key;            /* where the path has one and key_error is 0 */
 	int key_error;             /* of key_parse_segment() */
+	bool is_malformed;         /* it is none of the forms of RFC 9112, section 3.2 */
+	bool is_asterisk;          /* "*": the server as a whole */
+	bool names_stream;         /* its path ends in "/stream", whatever is before that */
 };
 
 /* Looks up a request target as it came over the wire: an absolute path or URL, not unescaped, with

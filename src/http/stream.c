@@ -4,13 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "http/http-internal.h"
 #include "http/replies.h"
 #include "log.h"
-
-#define ID_DIGITS_MAX 18 /* 18 digits of microseconds go far beyond TIMESTAMP_MAX_US */
 
 /* Status lines say 1.1 to clients of 1.0, too (RFC 9110, section 6.2). */
 #define HEAD                                                                                       \
@@ -32,39 +29,25 @@ static struct span head_for(enum encoding encoding)
 	return (struct span){head_identity, sizeof(head_identity) - 1};
 }
 
-static int64_t id_parse(const char *text, size_t length)
-{
-	int64_t id = 0;
-
-	if (length == 0 || length > ID_DIGITS_MAX)
-		return -1;
-	for (size_t i = 0; i < length; i++) {
-		if (text[i] < '0' || text[i] > '9')
-			return -1;
-		id = id * 10 + (text[i] - '0');
-	}
-	return id;
-}
-
 /* The field, or else what `reconnecting-eventsource` appends to the URL. */
 static int64_t last_event_id(const struct connection *connection)
 {
 	size_t length;
 	const char *id = request_header(connection, "Last-Event-ID", &length);
 
-	if (id)
-		return id_parse(id, length);
-	id = MHD_lookup_connection_value(connection->mhd, MHD_GET_ARGUMENT_KIND, "lastEventId");
-	return id ? id_parse(id, strlen(id)) : -1;
+	return id ? request_id_parse(id, length) : connection->request.last_event_id;
 }
 
 /* The head alone, and the end.  Not by libmicrohttpd, whose answer to HEAD of unknown length has
  * the last chunk of a body that it must not have. */
 static enum MHD_Result answer_head(struct connection *connection, struct span head)
 {
-	if (send(connection_fd(connection), head.data, head.length, MSG_DONTWAIT | MSG_NOSIGNAL) <
-		0)
-		log_debug("Cannot answer a HEAD request: %s", strerror(errno));
+	int r = farewell_give(
+		&connection->http->farewells, connection_fd(connection), head.data, head.length, 0);
+
+	if (r < 0)
+		log_debug("Cannot answer a HEAD request: %s", strerror(-r));
+	connection_wait(connection, WAITING_GONE);
 	connection->http->counters.responses[2]++;
 	return MHD_NO;
 }
@@ -121,7 +104,7 @@ enum MHD_Result stream_answer(struct connection *connection)
 		return refuse(connection, r);
 	request_log(connection, "Stream");
 	/* A deadline would shut down the socket, which is no longer ours. */
-	connection_wait(connection, WAITING_NONE);
+	connection_wait(connection, WAITING_GONE);
 	connection->http->counters.responses[2]++;
 	return MHD_NO;
 }

@@ -75,14 +75,15 @@ def test_token_from_a_file(start, key, tmp_path):
     daemon = start.daemon(token=None, options=[f"http.token_file={file}"])
     first, second = (authorization("first-token"),), (authorization("second-token"),)
     body = b'{"updated_at": "2026-01-01T00:00:00Z"}'
-    with daemon.connect() as connection:
-        path = f"/sse/environments/{key}/queue-change"
-        assert connection.request("POST", path, first, body).status == 200
+    path = f"/sse/environments/{key}/queue-change"
+    with daemon.connect() as before, daemon.connect() as also_before:
+        assert before.request("POST", path, first, body).status == 200
+        assert also_before.request("POST", path, first, body).status == 200
         file.write_text("second-token\n")
         daemon.signal(signal.SIGHUP)
         daemon.wait_log(r"Changed: http\.token\.")
-        assert connection.request("POST", path, first, body).status == 401
-        assert connection.request("POST", path, second, body).status == 200
+        assert before.request("POST", path, first, body).status == 401
+        assert also_before.request("POST", path, second, body).status == 200
     assert "second-token" not in daemon.log()
 
 

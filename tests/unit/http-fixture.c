@@ -60,6 +60,11 @@ static void on_metrics(FILE *file, void *userdata)
 	fputs("a_metric 1\n", file);
 }
 
+static size_t on_streams(void *userdata)
+{
+	return ((struct fixture *)userdata)->streams;
+}
+
 static int listen_somewhere(int *ret_port)
 {
 	struct sockaddr_in address = {
@@ -78,13 +83,17 @@ static int listen_somewhere(int *ret_port)
 void fixture_start(void)
 {
 	static const struct http_operations operations = {
-		on_subscribe, on_publish, on_not_ready, on_metrics, on_warning};
+		on_subscribe, on_publish, on_not_ready, on_metrics, on_warning, on_streams};
 	struct http_settings settings = {
 		.token = "secret",
 		.request_timeout_ms = REQUEST_TIMEOUT_MS,
 		.idle_timeout_ms = IDLE_TIMEOUT_MS,
+		.answer_timeout_ms = ANSWER_TIMEOUT_MS,
+		.hold_min_ms = HOLD_MIN_MS,
+		.hold_max_ms = HOLD_MAX_MS,
 		.max_header_size = MAX_HEADER_SIZE,
 		.max_connections = MAX_CONNECTIONS,
+		.max_descriptors = MAX_DESCRIPTORS,
 	};
 
 	log_open();

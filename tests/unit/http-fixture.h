@@ -11,7 +11,11 @@
 
 #define REQUEST_TIMEOUT_MS 400
 #define IDLE_TIMEOUT_MS    1500
+#define ANSWER_TIMEOUT_MS  600
+#define HOLD_MIN_MS        300
+#define HOLD_MAX_MS        500
 #define MAX_CONNECTIONS    8
+#define MAX_DESCRIPTORS    24
 #define MAX_HEADER_SIZE    2048
 #define PUBLISHES_MAX      64
 #define HEARD_SIZE         65536
@@ -39,6 +43,7 @@ struct fixture {
 	struct http_publish *publishes[PUBLISHES_MAX];
 	int64_t time_us;
 	const char *not_ready, *warning;
+	size_t streams; /* that are open, by what it says */
 
 	char heard[HEARD_SIZE]; /* by the last hear_...() */
 	size_t heard_length;

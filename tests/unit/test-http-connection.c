@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Connections of HTTP, in-process: their deadlines, their number, and the end. */
 #include <check.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -106,26 +107,139 @@ START_TEST(sleeps_when_there_is_nothing_to_do)
 }
 END_TEST
 
+/* All places taken by publishes that wait for the bus: nobody has to go. */
 START_TEST(lets_those_beyond_its_number_wait)
 {
 	int fds[MAX_CONNECTIONS], late;
 
-	for (int i = 0; i < MAX_CONNECTIONS; i++)
+	fixture.answer_at_once = false;
+	for (int i = 0; i < MAX_CONNECTIONS; i++) {
 		fds[i] = call();
+		say(fds[i], POST);
+	}
 	turn_ms(50);
 	ck_assert_uint_eq(http_connections(fixture.http), MAX_CONNECTIONS);
+	ck_assert_int_eq(fixture.n_publishes, MAX_CONNECTIONS);
 	late = call();
 	say(late, GET_LIVE);
 	turn_ms(50);
 	ck_assert_uint_eq(http_connections(fixture.http), MAX_CONNECTIONS);
 	ck_assert_int_le(turn_ms(50), 2); /* it does not spin */
 	ck_assert(is_open(late));
-	close(fds[0]);
+	for (int i = 0; i < MAX_CONNECTIONS; i++)
+		http_answer(fixture.publishes[i], HTTP_STALE, 0, NULL);
 	hear(late, 1);
 	assert_status(200);
-	for (int i = 1; i < MAX_CONNECTIONS; i++)
+	for (int i = 0; i < MAX_CONNECTIONS; i++) {
+		hear(fds[i], 1);
+		assert_status(200);
 		close(fds[i]);
+	}
 	close(late);
+}
+END_TEST
+
+static int half_request(void)
+{
+	int fd = call();
+
+	say(fd, "GET /livez HTTP/1.1\r\n");
+	turn_ms(5);
+	return fd;
+}
+
+static int slow_body(void)
+{
+	int fd = call();
+
+	say(fd, POST_HEAD "Content-Length: 28\r\n\r\n{");
+	turn_ms(5);
+	return fd;
+}
+
+/* Asks for more than fits into the buffers between, and reads nothing. */
+static int unread_answer(void)
+{
+	int fd = call(), small = 2048;
+
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	for (int i = 0; i < 400; i++)
+		if (send(fd, GET_LIVE, strlen(GET_LIVE), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+			break;
+	turn_ms(20);
+	return fd;
+}
+
+static int idle_one(void)
+{
+	int fd = call();
+
+	say(fd, GET_LIVE);
+	hear(fd, 1);
+	return fd;
+}
+
+static bool was_ended(int fd)
+{
+	char bytes[65536];
+	ssize_t n;
+
+	while ((n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
+		;
+	return n == 0 || errno == ECONNRESET;
+}
+
+/* In this order they go where places run out. */
+START_TEST(ends_those_without_progress_first)
+{
+	static int (*const kinds[])(void) = {half_request, slow_body, unread_answer, idle_one};
+	int fds[MAX_CONNECTIONS], n = 0, late[4];
+
+	for (int kind = 3; kind >= 0; kind--)
+		for (int i = 0; i < 2; i++)
+			fds[n++] = kinds[kind]();
+	turn_ms(250); /* until they are not young any more */
+	for (int i = 0; i < 4; i++) {
+		late[i] = call();
+		say(late[i], POST);
+		hear(late[i], 1);
+		assert_status(200);
+		if (i < 2)
+			ck_assert_msg(was_ended(fds[6]) + was_ended(fds[7]) == i + 1, "%d", i);
+	}
+	ck_assert_int_eq(was_ended(fds[4]) + was_ended(fds[5]), 2);
+	ck_assert(!was_ended(fds[0]));
+	for (int i = 0; i < 4; i++)
+		close(late[i]);
+	for (int i = 0; i < n; i++)
+		close(fds[i]);
+}
+END_TEST
+
+START_TEST(ends_what_does_not_read_its_answer)
+{
+	int fd = unread_answer();
+
+	ck_assert_uint_eq(http_connections(fixture.http), 1);
+	turn_ms(ANSWER_TIMEOUT_MS + 800);
+	ck_assert_uint_eq(http_connections(fixture.http), 0);
+	ck_assert(was_ended(fd));
+	close(fd);
+}
+END_TEST
+
+START_TEST(waits_for_who_reads_slowly)
+{
+	char bytes[4096];
+	int fd = unread_answer(), n = 0;
+
+	for (int64_t end_ms = clock_monotonic_ms() + 2 * ANSWER_TIMEOUT_MS;
+		clock_monotonic_ms() < end_ms; n++) {
+		ck_assert_int_gt(recv(fd, bytes, sizeof(bytes), 0), 0);
+		turn_ms(ANSWER_TIMEOUT_MS / 6);
+	}
+	ck_assert_uint_eq(http_connections(fixture.http), 1);
+	close(fd);
 }
 END_TEST
 
@@ -271,6 +385,9 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, sleeps_when_there_is_nothing_to_do);
 	tcase_add_test(tests, lets_those_beyond_its_number_wait);
 	tcase_add_test(tests, lets_an_idle_one_make_room);
+	tcase_add_test(tests, ends_those_without_progress_first);
+	tcase_add_test(tests, ends_what_does_not_read_its_answer);
+	tcase_add_test(tests, waits_for_who_reads_slowly);
 	tcase_add_test(tests, notices_an_end_that_comes_with_the_last_bytes);
 	tcase_add_test(tests, stops);
 	tcase_add_test(tests, an_answer_is_not_lost_by_a_stop);

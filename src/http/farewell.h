@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The last answer of a connection, given outside libmicrohttpd: at once, or after a while.  Then
+ * the connection ends in good order (RFC 9112, section 9.6): our side first, then what the client
+ * still sends is read and thrown away for a moment, so that no reset overtakes the answer.  Main
+ * thread.
+ *
+ * libmicrohttpd would close with unread input, and so reset; it would not notice that a client has
+ * left that it keeps suspended; and each connection in its hands is dearer. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+
+struct farewell;
+TAILQ_HEAD(farewell_queue, farewell);
+
+/* So many are held at the most; beyond, those that are due next have their answer early. */
+#define FAREWELL_HELD_MAX 4096
+
+/* Those that are held lie in slots of a wheel, by the time at which they are due. */
+#define FAREWELL_SLOTS   64
+#define FAREWELL_SLOT_MS 100
+
+struct farewells {
+	sd_event *event;
+	int epoll;                       /* watches all of them; -1: farewells_init() has failed */
+	sd_event_source *epoll_readable; /* ... in the event loop */
+	sd_event_source *tick;
+	bool ticking; /* `tick` is on: there are some */
+	struct farewell_queue held[FAREWELL_SLOTS];
+	int64_t slot;                 /* the last one that was due, counted from the clock's zero */
+	struct farewell_queue ending; /* the rest, earliest deadline first */
+	unsigned n_held, n_ending;
+};
+
+/* 0 or -errno; farewells_deinit() is to follow in either case, and takes zeroed memory too. */
+int farewells_init(struct farewells *farewells, sd_event *event);
+
+/* Cuts off those that are left. */
+void farewells_deinit(struct farewells *farewells);
+
+/* Sends `text` over the connection in `hold_ms` (less than FAREWELL_SLOTS * FAREWELL_SLOT_MS; 0: at
+ * once), and ends it.  Duplicates the descriptor: whoever has it closes it without shutdown(2).  A
+ * client that leaves while it is held is let go at once.  0; or -errno: nothing has happened. */
+int farewell_give(
+	struct farewells *farewells, int fd, const char *text, size_t length, int64_t hold_ms);
+
+/* Others need the descriptors: up to `n` connections go.  First those that have had their answer
+ * and linger, then those that are held and due next, which have it now.  Returns how many there
+ * were. */
+unsigned farewells_make_room(struct farewells *farewells, unsigned n);
+
+/* Nobody is held any more: all have their answers now. */
+void farewells_release(struct farewells *farewells);
+
+/* Descriptors in use. */
+unsigned farewells_count(const struct farewells *farewells);

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Room for new connections: how many there may be, and who goes first where places run out.  Those
+ * go that make no progress; whole requests are always served. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "http/http-internal.h"
+#include "log.h"
+#include "messages.h"
+
+/* This part of the places is cleared at a time.  So there is always room for the next that come,
+ * and looking for who has to go costs each of them little. */
+#define CLEARED_AT_A_TIME 16
+
+/* What is younger stays: the request of a connection that has just been accepted may be there, and
+ * not be read yet. */
+#define YOUNG_MS 50
+
+/* Between two warnings that connections are ended. */
+#define WARNING_INTERVAL_MS (60 * MS_PER_S)
+
+/* In this order they go. */
+enum progress {
+	UNFINISHED_HEAD,
+	UNFINISHED_BODY, /* of a publisher with the right token: others' are refused with the head
+			  */
+	UNREAD_ANSWER,
+	IDLE,
+	N_PROGRESS,
+};
+
+static int on_room_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	accept_update(userdata);
+	return 0;
+}
+
+int room_init(struct http *http)
+{
+	int r;
+
+	if (getrandom(http->peer_seed, sizeof(http->peer_seed), GRND_NONBLOCK) !=
+		sizeof(http->peer_seed))
+		http->peer_seed[0] = (uint64_t)clock_wall_us() | 1;
+	/* All at once are never more than libmicrohttpd was set up for. */
+	http->candidates = calloc(http->library_limit, sizeof(struct connection *));
+	if (!http->candidates)
+		return -ENOMEM;
+	r = sd_event_add_time(
+		http->event, &http->room_timer, CLOCK_MONOTONIC, 0, US_PER_MS, on_room_timer, http);
+	return r < 0 ? r : sd_event_source_set_enabled(http->room_timer, SD_EVENT_OFF);
+}
+
+void room_deinit(struct http *http)
+{
+	sd_event_source_disable_unref(http->room_timer);
+	free(http->candidates);
+}
+
+/* ---- Addresses ---- */
+
+/* Of a client: IPv4, the network of an IPv6 address (who has one has 2^64); 0: a unix socket's. */
+static uint64_t address_number(const struct sockaddr *address)
+{
+	struct sockaddr_in ipv4;
+	struct sockaddr_in6 ipv6;
+	uint64_t number = 0;
+
+	if (!address)
+		return 0;
+	if (address->sa_family == AF_INET) {
+		memcpy(&ipv4, address, sizeof(ipv4));
+		return ipv4.sin_addr.s_addr;
+	}
+	if (address->sa_family != AF_INET6)
+		return 0;
+	memcpy(&ipv6, address, sizeof(ipv6));
+	if (IN6_IS_ADDR_V4MAPPED(&ipv6.sin6_addr)) {
+		uint32_t mapped;
+
+		memcpy(&mapped, &ipv6.sin6_addr.s6_addr[12], sizeof(mapped));
+		return mapped;
+	}
+	memcpy(&number, ipv6.sin6_addr.s6_addr, sizeof(number));
+	return number;
+}
+
+/* Two addresses may share a counter, but nobody can choose with whom. */
+unsigned room_peer(const struct http *http, const struct sockaddr *address)
+{
+	uint64_t mixed = (address_number(address) + http->peer_seed[0]) * (http->peer_seed[1] | 1);
+
+	mixed ^= mixed >> 32;
+	mixed *= http->peer_seed[0] | 1;
+	return (unsigned)(mixed >> 32) % ROOM_PEERS;
+}
+
+/* ---- Who has to go ---- */
+
+static enum waiting queue_of(enum progress progress)
+{
+	switch (progress) {
+	case UNFINISHED_HEAD:
+	case UNFINISHED_BODY:
+		return WAITING_REQUEST;
+	case UNREAD_ANSWER:
+		return WAITING_ANSWER;
+	default:
+		return WAITING_IDLE;
+	}
+}
+
+static bool has_progress(const struct connection *connection, enum progress progress)
+{
+	switch (progress) {
+	case UNFINISHED_HEAD:
+		return !connection->request.begun;
+	case UNFINISHED_BODY:
+		return connection->request.begun;
+	default:
+		return true;
+	}
+}
+
+/* Those that have waited since `before_ms` or longer. */
+static size_t collect(struct http *http, enum progress progress, int64_t before_ms)
+{
+	struct connection *connection;
+	size_t n = 0;
+
+	TAILQ_FOREACH (connection, &http->waiting[queue_of(progress)], link)
+		if (n < http->library_limit && connection->since_ms <= before_ms &&
+			has_progress(connection, progress))
+			http->candidates[n++] = connection;
+	return n;
+}
+
+/* First those of the address that has the most; of these those that have waited longest. */
+static int compare(const void *a, const void *b, void *userdata)
+{
+	const struct connection *left = *(struct connection *const *)a,
+				*right = *(struct connection *const *)b;
+	const unsigned *of_peers = userdata;
+	unsigned n_left = of_peers[left->peer], n_right = of_peers[right->peer];
+
+	if (n_left != n_right)
+		return n_left > n_right ? -1 : 1;
+	return (left->since_ms > right->since_ms) - (left->since_ms < right->since_ms);
+}
+
+static unsigned end_some(struct http *http, enum progress progress, int64_t before_ms, unsigned n)
+{
+	size_t n_candidates = collect(http, progress, before_ms);
+
+	if (n_candidates == 0)
+		return 0;
+	qsort_r(http->candidates, n_candidates, sizeof(http->candidates[0]), compare,
+		http->n_of_peers);
+	if (n > n_candidates)
+		n = (unsigned)n_candidates;
+	for (unsigned i = 0; i < n; i++)
+		connection_end(http->candidates[i]);
+	return n;
+}
+
+static void note(struct http *http, unsigned n)
+{
+	static const struct log_fields fields = {.message_id = MESSAGE_PLACES_TAKEN};
+	int64_t now_ms = clock_monotonic_ms();
+
+	http->counters.ended_for_others += n;
+	if (http->room_told_ms > 0 && now_ms - http->room_told_ms < WARNING_INTERVAL_MS)
+		return;
+	http->room_told_ms = now_ms;
+	log_with(LOG_WARNING, &fields,
+		"The places for requests are taken: of %u connections those that make no progress are "
+		"ended (%llu so far), so that others are served. Somebody opens connections and does "
+		"not use them; their addresses are shown by `ss -tn`.",
+		http->n_connections, (unsigned long long)http->counters.ended_for_others);
+}
+
+/* ---- Room ---- */
+
+static size_t descriptors_used(const struct http *http)
+{
+	return http->n_connections + farewells_count(&http->farewells) +
+	       http->operations.streams(http->userdata);
+}
+
+bool room_is_there(const struct http *http)
+{
+	return http->n_connections < http->settings.max_connections &&
+	       descriptors_used(http) < http->settings.max_descriptors;
+}
+
+static unsigned part_of(size_t places)
+{
+	unsigned part = (unsigned)(places / CLEARED_AT_A_TIME);
+
+	return part > 0 ? part : 1;
+}
+
+/* Connections, of which some are on their way out already. */
+static void make_room(struct http *http, unsigned n)
+{
+	int64_t now_ms = clock_monotonic_ms();
+	unsigned n_ended = 0;
+
+	if (http->n_ending >= n)
+		return;
+	n -= http->n_ending;
+	connections_sift(http);
+	for (int i = 0; i < N_PROGRESS && n_ended == 0; i++)
+		n_ended = end_some(http, i, now_ms - YOUNG_MS, n);
+	if (n_ended > 0) {
+		note(http, n_ended);
+		http_kick(http);
+	} else if (!room_is_there(http)) {
+		/* Those that are there may have become older by then. */
+		sd_event_source_set_time_relative(http->room_timer, YOUNG_MS * (uint64_t)US_PER_MS);
+		sd_event_source_set_enabled(http->room_timer, SD_EVENT_ONESHOT);
+	}
+}
+
+void room_update(struct http *http)
+{
+	unsigned places = http->settings.max_connections, part = part_of(places);
+	size_t used = descriptors_used(http);
+
+	if (http->n_connections + part > places)
+		make_room(http, part);
+	if (used + part > http->settings.max_descriptors &&
+		farewells_make_room(&http->farewells, part) < part)
+		make_room(http, part);
+}
