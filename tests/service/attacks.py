@@ -186,6 +186,11 @@ class Attackers:
         self.open.clear()
         self.connecting.clear()
 
+    def shut_down(self):
+        """Each says that it will send no more, and goes on reading."""
+        for attacker in self.open.values():
+            attacker.sock.shutdown(socket.SHUT_WR)
+
     def _connect(self):
         sock = socket.socket()
         sock.setblocking(False)
