@@ -144,10 +144,20 @@ class Company:
 
 
 class Attacker:
+    """One connection.  Times are seconds since it was begun; None: not yet."""
+
     def __init__(self, sock):
         self.sock = sock
         self.begun = time.monotonic()
         self.received = b""
+        self.answered = None  # the first byte
+        self.ended = None
+        self.by_reset = False
+
+    def receive(self, data):
+        if self.answered is None:
+            self.answered = time.monotonic() - self.begun
+        self.received += data
 
 
 class Attackers:
@@ -157,7 +167,7 @@ class Attackers:
     """
 
     CONNECTING = 500  # at a time
-    AGAIN = 50  # at most, in a turn of 0.1 s
+    AGAIN = 500  # at most, in a second
 
     def __init__(self, address, count, data, *, source="127.0.0.1", reads=True, again=False):
         raise_descriptor_limit()
@@ -170,8 +180,8 @@ class Attackers:
         self.epoll = select.epoll()
         self.open = {}  # descriptor -> Attacker, connected or not
         self.connecting = set()
-        self.started = 0
-        self.ended = []  # (what it received, after how many seconds it ended, whether by a reset)
+        self.everyone = []  # in the order of their connecting
+        self.credit, self.credited = 0, time.monotonic()  # how many may come back by now
 
     def __enter__(self):
         return self
@@ -202,17 +212,19 @@ class Attackers:
             sock.connect(self.address)
         except BlockingIOError:
             pass
-        self.open[sock.fileno()] = Attacker(sock)
+        attacker = Attacker(sock)
+        self.open[sock.fileno()] = attacker
+        self.everyone.append(attacker)
         self.connecting.add(sock.fileno())
         self.epoll.register(sock, select.EPOLLOUT)
-        self.started += 1
 
     def _end(self, fd, by_reset=False):
         attacker = self.open.pop(fd)
         self.connecting.discard(fd)
         self.epoll.unregister(fd)
         attacker.sock.close()
-        self.ended.append((attacker.received, time.monotonic() - attacker.begun, by_reset))
+        attacker.ended = time.monotonic() - attacker.begun
+        attacker.by_reset = by_reset
 
     def _act(self, fd, events):
         attacker = self.open[fd]
@@ -226,26 +238,34 @@ class Attackers:
         except OSError:
             self._end(fd, by_reset=True)
             return
-        attacker.received += data
-        if not data:
+        if data:
+            attacker.receive(data)
+        else:
             self._end(fd)
 
     def turn(self, seconds=0.1):
         """What happens in so many seconds, at most 0.1 s."""
         for fd, events in self.epoll.poll(min(seconds, 0.1)):
             self._act(fd, events)
-        if self.again:
-            for _ in range(min(self.AGAIN, self.count - len(self.open))):
-                self._connect()
+        if self.again and len(self.everyone) >= self.count:
+            self._come_back()
+
+    def _come_back(self):
+        now = time.monotonic()
+        self.credit = min(self.AGAIN / 10, self.credit + (now - self.credited) * self.AGAIN)
+        self.credited = now
+        while self.credit >= 1 and len(self.open) < self.count:
+            self.credit -= 1
+            self._connect()
 
     def attack(self, seconds=30):
         """Connects all; some may have been ended already."""
         deadline = time.monotonic() + seconds
-        while (self.started < self.count or self.connecting) and time.monotonic() < deadline:
-            while self.started < self.count and len(self.connecting) < self.CONNECTING:
+        while (len(self.everyone) < self.count or self.connecting) and time.monotonic() < deadline:
+            while len(self.everyone) < self.count and len(self.connecting) < self.CONNECTING:
                 self._connect()
             self.turn(0.05)
-        assert self.started >= self.count and not self.connecting, "they cannot even connect"
+        assert len(self.everyone) >= self.count and not self.connecting, "they cannot even connect"
 
     def wait(self, seconds, byte=b""):
         """Goes on for so long; each sends the byte once a second."""
@@ -256,6 +276,17 @@ class Attackers:
                 next_byte += 1
                 self._trickle(byte)
             self.turn(deadline - now)
+
+    def count_answered(self):
+        return sum(attacker.answered is not None for attacker in self.everyone)
+
+    def wait_answered(self, seconds):
+        """Waits until each of them has been answered."""
+        deadline = time.monotonic() + seconds
+        while self.open and self.count_answered() < len(self.everyone) and time.monotonic() < deadline:
+            self.turn()
+        answered = self.count_answered()
+        assert answered == len(self.everyone), f"{answered} of {len(self.everyone)} are answered in {seconds} s"
 
     def wait_ended(self, seconds):
         """Waits until each of them has been ended."""

@@ -61,8 +61,8 @@ def test_endless_chunk_lines(start, kind):
         attackers.wait(3)
         assert_alive(daemon)
         attackers.wait_ended(10)
-        for received, _, _ in attackers.ended:
-            assert received.startswith(b"HTTP/1.1 411 "), received
+        for attacker in attackers.everyone:
+            assert attacker.received.startswith(b"HTTP/1.1 411 "), attacker.received
         company.check_undisturbed()
 
 

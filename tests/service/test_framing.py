@@ -43,17 +43,24 @@ def last_answer(connection, method, within):
     return response
 
 
-def refused_at_header(service, method, target, fields, version="1.1", check=True):
+def read_all(connection):
+    """What comes, and whether the connection ended in time."""
+    try:
+        return connection.read_rest(), True
+    except TimeoutError:
+        return connection.buffer, False
+
+
+def refused_at_header(service, method, target, fields, version="1.1"):
     """The answer to a header, of which no body follows."""
-    with service.connect() as connection:
+    within = SOON_ON_A_STREAM if method == "GET" and target.endswith("stream") else SOON
+    with service.connect(timeout=within) as connection:
         connection.send(head(method, target, fields, version))
-        is_stream = method == "GET" and target.endswith("stream")
-        response = last_answer(connection, method, SOON_ON_A_STREAM if is_stream else SOON)
-    if check:
-        response.check_common()
-        if method != "HEAD":
-            assert response.detail
-        assert response.words("Connection") == {"close"}, response
+        response = last_answer(connection, method, within)
+    response.check_common()
+    if method != "HEAD":
+        assert response.detail
+    assert response.words("Connection") == {"close"}, response
     return response
 
 
@@ -100,9 +107,10 @@ def test_transfer_encoding_spelt_badly(service, key, fields):
     with service.connect() as connection:
         connection.send(head("POST", CHANGE.format(key=key), TOKEN_FIELD + fields) + b"0\r\n\r\n" + SMUGGLED)
         connection.sock.settimeout(SOON)
-        answer = connection.read_rest()
+        answer, ended = read_all(connection)
     assert re.match(rb"HTTP/1\.1 4[0-9][0-9] ", answer), answer
     assert answer.count(b"HTTP/1.1 ") == 1, f"smuggled: {answer}"
+    assert ended, "the connection goes on"
     assert service.snapshot(key) is None
 
 
@@ -205,8 +213,6 @@ def test_some_parameters(service, key):
     b"GET /\0livez HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET \0/livez HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET http://h\0/livez HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET\0 /livez HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET /livez HTTP/1.1\0\r\nHost: x\r\n\r\n",
     b"GET /livez HTTP/1.1\r\nHost: x\0y\r\n\r\n",
     b"GET /livez HTTP/1.1\r\nHost: x\r\nX: \0\r\n\r\n",
     b"GET /livez HTTP/1.1\r\nHost: x\r\nX: a\0b\r\nY: z\r\n\r\n",
@@ -229,11 +235,30 @@ def test_some_parameters(service, key):
 ])
 def test_nul(service, data):
     """C takes it for the end, and others do not."""
+    statuses = rb"400|411" if b"Transfer-Encoding" in data else rb"400"
+    check_refused(service, data, statuses)
+
+
+@pytest.mark.parametrize("data", [
+    b"GET\0 /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"G\0ET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"\0GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /livez HTTP/1.1\0\r\nHost: x\r\n\r\n",
+    b"GET /livez HTTP/\0001.1\r\nHost: x\r\n\r\n",
+])
+def test_nul_in_method_or_version(service, data):
+    check_refused(service, data, rb"400|405|501|505")
+
+
+def check_refused(service, data, statuses):
+    """It is answered so, and what follows is not served."""
     with service.connect(timeout=SOON_ON_A_STREAM) as connection:
         connection.send(data + SMUGGLED)
-        answer = connection.read_rest()
-    assert re.match(rb"HTTP/1\.1 400 ", answer) or (b"Transfer-Encoding" in data and answer.startswith(b"HTTP/1.1 411 ")), answer
-    assert answer.count(b"HTTP/1.1 ") == 1, f"smuggled: {answer}"
+        answer, ended = read_all(connection)
+    assert re.match(rb"HTTP/1\.1 (" + statuses + rb") ", answer), answer
+    # libmicrohttpd 0.9.75 writes the head of its own answer to a malformed length twice
+    assert len(set(re.findall(rb"HTTP/1\.1 .*", answer))) == 1, f"smuggled: {answer}"
+    assert ended, "the connection goes on"
 
 
 # Targets

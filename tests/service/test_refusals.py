@@ -42,13 +42,13 @@ def parse_answer(data):
 
 
 def check_answers(attackers, kind):
-    """All have been refused, as they should."""
-    for received, _, by_reset in attackers.ended:
-        response = parse_answer(received)
+    """All have been refused, as they should, and their connections closed."""
+    for attacker in attackers.everyone:
+        response = parse_answer(attacker.received)
         response.check_common()
         assert response.detail and response.status in REFUSED[kind][1], response
         assert response.words("Connection") == {"close"}, response
-        assert not by_reset
+        assert not attacker.by_reset
         if response.status == 503:
             assert 1 <= int(response.header("Retry-After")) <= 60
 
@@ -75,14 +75,15 @@ def test_refused_after_a_while(full, kind, version):
         subscribers.wait(0.3)
         counts = [held(full), connections(full), full.metrics()["flagsse_streams"]]
         cpu = cpu_during(full.pid, 0.3)
-        subscribers.wait_ended(LATEST + 3)
-        check_answers(subscribers, kind)
-        times = sorted(seconds for _, seconds, _ in subscribers.ended)
+        subscribers.wait_answered(LATEST + 3)
+        times = sorted(subscriber.answered for subscriber in subscribers.everyone)
         print(f"{counts} are held, among connections, and streams; answered after {times[0]:.2f} to {times[-1]:.2f} s")
         assert EARLIEST <= times[0] and times[-1] <= LATEST, times
         assert times[-1] - times[0] > 1.5, f"all come back together: {times}"
         assert counts == [40, 0, 1]
         assert cpu < 0.1, "to hold them takes no work"
+        subscribers.wait_ended(3)
+        check_answers(subscribers, kind)
     assert held(full) == 0
     wait_until(lambda: descriptors(full) <= before, "descriptors are left", 5)
 
@@ -95,7 +96,7 @@ def test_loop_of_an_sdk(full, kind):
         count += 1
         with full.connect() as connection:
             connection.send(subscription(kind))
-            connection.read_rest()
+            connection.read_response()
     assert count <= 7, f"{count} requests in 6 s"
 
 
@@ -128,7 +129,7 @@ def test_who_leaves_is_let_go(full, way):
             subscribers.shut_down()
         wait_until(lambda: held(full) == 0, "clients that are gone are held", 5)
         wait_until(lambda: descriptors(full) <= before, "descriptors are left", 5)
-        assert time.monotonic() - begun < 2, "their answers would come after 3 s on average"
+        assert time.monotonic() - begun < 2, "they are held until their time has come: of 300, one is up to 5 s"
 
 
 def test_very_many(start):
@@ -137,12 +138,13 @@ def test_very_many(start):
     with Company(daemon) as company, Attackers(daemon.address, 6000, subscription("bad key")) as subscribers:
         subscribers.attack()
         peak, deadline = 0, time.monotonic() + 20
-        while subscribers.open and time.monotonic() < deadline:
+        while subscribers.count_answered() < 6000 and time.monotonic() < deadline:
             peak = max(peak, held(daemon) or 0)
             subscribers.wait(0.2)
-        assert not subscribers.open, f"{len(subscribers.open)} are never answered"
-        check_answers(subscribers, "bad key")
+        assert subscribers.count_answered() == 6000, f"only {subscribers.count_answered()} are ever answered"
         assert 2000 < peak <= 5000, f"{peak} were held at a time"
+        subscribers.wait_ended(5)
+        check_answers(subscribers, "bad key")
         assert not daemon.log_lines("Too many open files")
         company.check_undisturbed()
     assert held(daemon) == 0
@@ -154,10 +156,10 @@ def test_very_many_come_back(start):
     with Company(daemon) as company, Attackers(daemon.address, 1000, subscription("no key"), again=True) as subscribers:
         subscribers.attack()
         subscribers.wait(6)
-        answers = len(subscribers.ended)
+        answers = subscribers.count_answered()
         subscribers.leave()
         company.check_undisturbed()
-    assert answers < 6500, f"{answers} answers to 1000 clients in some 6 s"
+    assert answers < 3500, f"{answers} answers to 1000 clients in some 6 s"
     assert held(daemon) == 0
 
 
@@ -171,10 +173,10 @@ def test_drain(start):
         daemon.signal(15)
         begun = time.monotonic()
         subscribers.wait_ended(10)
-        assert time.monotonic() - begun < 0.9, "the first 1 s has not passed"
+        assert time.monotonic() - begun < 2, "they are not answered at once: of 200, one would take up to 5 s"
         check_answers(subscribers, "bad key")
         daemon.wait_exit(timeout=10)
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 4
 
 
 def fields_of_dart(body):
@@ -189,15 +191,17 @@ def test_dart_finds_no_field(full, kind):
             Attackers(full.address, 3, subscription(kind, ())) as others:
         dart.attack()
         others.attack()
-        dart.wait_ended(10)
-        others.wait_ended(10)
-        check_answers(others, kind)
-        for received, seconds, _ in dart.ended:
-            response = parse_answer(received)
+        dart.wait_answered(LATEST + 3)
+        others.wait_answered(LATEST + 3)
+        dart.wait(0.1)
+        for client in dart.everyone:
+            response = parse_answer(client.received)
             assert response.status in REFUSED[kind][1], response
             assert response.header("Access-Control-Allow-Origin") == "*"
             assert not fields_of_dart(response.body), response
-            assert seconds >= EARLIEST
+            assert client.answered >= EARLIEST
+        others.wait_ended(3)
+        check_answers(others, kind)
 
 
 def quickest(ask):
