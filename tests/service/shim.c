@@ -16,6 +16,7 @@
 
 struct json_object;
 struct json_tokener;
+struct MHD_Daemon;
 typedef struct __natsConnection natsConnection; /* as in nats.h */
 
 struct shim {
@@ -25,6 +26,7 @@ struct shim {
 					   fails, once; 0: none */
 	_Atomic int64_t failures;       /* counts them */
 	_Atomic int64_t nats_leaks;     /* while not 0, nats.c never frees a connection */
+	_Atomic int64_t mhd_restless;   /* while not 0, libmicrohttpd wants to run again at once */
 };
 
 static struct shim nothing;
@@ -127,6 +129,17 @@ void natsConnection_Destroy(natsConnection *connection)
 		leaked = connection;
 	else
 		((void (*)(natsConnection *))next("natsConnection_Destroy"))(connection);
+}
+
+/* ---- libmicrohttpd ---- */
+
+int MHD_get_timeout(struct MHD_Daemon *daemon, unsigned long long *ret_ms)
+{
+	if (shim->mhd_restless == 0)
+		return ((int (*)(struct MHD_Daemon *, unsigned long long *))next("MHD_get_timeout"))(
+			daemon, ret_ms);
+	*ret_ms = 0;
+	return 1;
 }
 
 /* ---- Memory ---- */
