@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Connections in libmicrohttpd's hands, and their deadlines.  Its own time-out is for inactivity
  * only, so that a client could trickle a request for ever. */
+#include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <malloc.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-
-#include <linux/sockios.h>
 
 #include "clock.h"
 #include "http/http-internal.h"
@@ -23,7 +24,7 @@
 #define TRIM_US (200 * US_PER_MS)
 
 /* An answer is looked at so often before its time is over: has the client read any of it? */
-#define LOOKS_AT_ANSWER 2
+#define LOOKS_AT_ANSWER 5
 
 /* After shutdown(2) libmicrohttpd closes a connection at once, unless it hangs. */
 #define CLOSING_MS        1000
@@ -105,9 +106,8 @@ void connection_wait(struct connection *connection, enum waiting waiting)
 		return;
 	connection_unlink(connection);
 	if (waiting == WAITING_ANSWER) {
-		connection->unsent = -1;
-		connection->answer_until_ms =
-			clock_monotonic_ms() + connection->http->settings.idle_timeout_ms;
+		connection->taken = -1;
+		connection->answered_ms = clock_monotonic_ms();
 	}
 	connection_link(connection, waiting);
 }
@@ -118,6 +118,18 @@ static int connection_unsent(const struct connection *connection)
 	int unsent;
 
 	return ioctl(connection_fd(connection), SIOCOUTQ, &unsent) == 0 ? unsent : 0;
+}
+
+/* Changes when the client takes something.  By TCP bytes that are acknowledged: what is unsent is
+ * filled up at once.  A client over a unix socket is on this machine, and quick. */
+static int64_t connection_taken(const struct connection *connection, int unsent)
+{
+	struct tcp_info info = {0};
+	socklen_t length = sizeof(info);
+
+	if (getsockopt(connection_fd(connection), IPPROTO_TCP, TCP_INFO, &info, &length) < 0)
+		return unsent;
+	return (int64_t)info.tcpi_bytes_acked;
 }
 
 void connection_answered(struct connection *connection)
@@ -173,20 +185,32 @@ void connections_end_idle(struct http *http)
 
 /* ---- Deadlines that have passed ---- */
 
-/* Its client has read some of it, or all, or it has had time enough. */
+/* Whether its client goes on reading: some of it in settings.answer_timeout_ms, and all of it in
+ * settings.idle_timeout_ms. */
+static bool is_being_read(struct connection *connection, int unsent, int64_t now_ms)
+{
+	const struct http_settings *settings = &connection->http->settings;
+	int64_t taken = connection_taken(connection, unsent);
+
+	if (taken != connection->taken)
+		connection->read_ms = now_ms;
+	connection->taken = taken;
+	return now_ms - connection->read_ms < settings->answer_timeout_ms &&
+	       now_ms - connection->answered_ms < settings->idle_timeout_ms;
+}
+
 static void answer_is_due(struct connection *connection, int64_t now_ms)
 {
 	int unsent = connection_unsent(connection);
-	bool read = unsent != connection->unsent && now_ms < connection->answer_until_ms;
 
-	connection->unsent = unsent;
-	if (unsent == 0 && !connection->request.begun)
+	if (unsent == 0 && !connection->request.begun) {
 		connection_wait(connection, WAITING_IDLE);
-	else if (read) {
+	} else if (is_being_read(connection, unsent, now_ms)) {
 		connection_unlink(connection);
 		connection_link(connection, WAITING_ANSWER);
-	} else
+	} else {
 		connection_end(connection);
+	}
 }
 
 /* libmicrohttpd has not closed it in spite of shutdown(2): its own time-out does. */

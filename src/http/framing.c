@@ -60,13 +60,17 @@ static bool library_minds_nul(void)
 	return strncmp(MHD_get_version(), "0.", 2) != 0;
 }
 
-/* Of the request line: METHOD TARGET VERSION, each followed by a NUL by now. */
-static void check_request_line(
-	struct framing *framing, const struct request *request, const char *version)
+/* METHOD TARGET VERSION.  The blanks behind the first two, of which some may be more, begin with a
+ * NUL by now. */
+static void check_request_line(struct framing *framing, const struct request *request,
+	const char *method, const char *version)
 {
+	const char *behind_method = method + strlen(method) + 1;
+
 	if (library_minds_nul())
 		return;
-	if (version != request->target + request->target_length + 1)
+	if (behind_method + strspn(behind_method, " ") != request->target ||
+		request->target + request->target_length + 1 != version)
 		framing->problem = "a NUL in the request line, which is not allowed";
 	framing->end = version + strlen(version);
 }
@@ -121,7 +125,7 @@ unsigned framing_check(const struct connection *connection, const char *method, 
 	struct framing framing = {0};
 	bool is_1_0 = connection->request.is_1_0;
 
-	check_request_line(&framing, &connection->request, version);
+	check_request_line(&framing, &connection->request, method, version);
 	MHD_get_connection_values(connection->mhd, MHD_HEADER_KIND, note_field, &framing);
 	check_header_end(&framing, connection, method);
 	if (!framing.problem && !framing.host && !is_1_0)

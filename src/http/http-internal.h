@@ -61,8 +61,9 @@ struct connection {
 	enum waiting waiting;
 	int64_t since_ms;             /* CLOCK_MONOTONIC: when this waiting began */
 	int64_t deadline_ms;          /* likewise; INT64_MAX: none */
-	int64_t answer_until_ms;      /* WAITING_ANSWER: slow readers have until then */
-	int unsent;                   /* WAITING_ANSWER: bytes, at the last look; -1: none yet */
+	int64_t answered_ms;          /* WAITING_ANSWER: when it began */
+	int64_t read_ms;              /* ... when the client was last seen to have read some */
+	int64_t taken;                /* ... connection_taken() at the last look; -1: none yet */
 	unsigned peer;                /* its client's counter in http->n_of_peers */
 	TAILQ_ENTRY(connection) link; /* in http->waiting[waiting] */
 	struct request request;       /* the one under way */
