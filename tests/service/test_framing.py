@@ -292,8 +292,8 @@ def test_targets_of_others(service, target):
 
 @pytest.mark.parametrize("target", [
     "/metrics", "http://h/metrics", "HTTP://h/metrics", "hTTp://h/metrics", "https://h/metrics", "HTTPS://h:443/metrics",
-    "http://127.0.0.1:8088/metrics", "http://[::1]:80/metrics", "http://h/metrics?a=b", "/metrics?a=://b/c", "/metrics?*",
-    "http://h//metrics/", "//metrics"])
+    "http://127.0.0.1:8088/metrics", "http://[::1]:80/metrics", "http://h/metrics?a=b", "/metrics?a=://b/c",
+    "/metrics?*", "http://h//metrics/", "//metrics"])
 def test_targets_of_both_forms(service, target):
     response = service.get(target)
     assert response.status == 200 and b"\nflagsse_streams " in response.body, response
