@@ -103,7 +103,7 @@ class Company:
         self.process.stdout.close()
 
     def usage(self):
-        """Memory and descriptors at their lowest: publishing goes on, and memory of requests is given back a moment later."""
+        """Memory and descriptors at their lowest: publishing goes on, and memory is given back a moment later."""
         samples = []
         for _ in range(15):
             samples.append((pss(self.daemon.pid), descriptors(self.daemon)))
@@ -120,8 +120,8 @@ class Company:
         asked = report["asked"]
         assert asked > 20, "the attack was too short to tell"
         served = {kind: len(times) for kind, times in report["times"].items()}
-        what = (f"{report['streams']} of {self.STREAMS} streams are left, {report['behind']} lack an update; of {asked} "
-                f"each, served: {served}; {len(report['problems'])} problems: {report['problems'][:3]}")
+        what = (f"{report['streams']} of {self.STREAMS} streams are left, {report['behind']} lack an update; of "
+                f"{asked} each, served: {served}; {len(report['problems'])} problems: {report['problems'][:3]}")
         print(what)
         assert (report["streams"], report["cut"], report["behind"]) == (self.STREAMS, 0, 0), what
         assert served == {"publish": asked, "livez": asked}, what

@@ -42,7 +42,7 @@ ENDLESS = {
 def test_endless_chunk_line(start, kind):
     """libmicrohttpd before 1.0 never ends when such a line fills its buffer."""
     daemon = start.daemon()
-    with daemon.connect(timeout=7) as connection:
+    with daemon.connect(timeout=10) as connection:
         connection.send(ENDLESS[kind])
         time.sleep(0.3)
         assert_alive(daemon)
@@ -66,17 +66,19 @@ def test_endless_chunk_lines(start, kind):
         company.check_undisturbed()
 
 
-def test_library_that_never_rests(start, shim, notify, key):
+@pytest.mark.parametrize("since", ["the start", "now"])
+def test_library_that_never_rests(start, shim, notify, key, since):
     """libmicrohttpd says "again, at once" for ever: that starves neither timers, signals and the watchdog nor HTTP."""
-    shim.mhd_restless = 1
+    shim.mhd_restless = since == "the start"
     daemon = start.daemon(env={**shim.env, "NOTIFY_SOCKET": notify.path, "WATCHDOG_USEC": "1000000"},
                           wrapper=[*ACTIVATE, "--"], wait=None,
                           options=["streams.keepalive=1s", "http.request_timeout=1s"])
     notify.wait("READY=1", 10)
-    assert_alive(daemon)
     with daemon.stream(key) as stream, daemon.connect() as half:
+        shim.mhd_restless = 1
         half.send(b"GET /livez HTTP/1.1\r\n")
         begun = time.monotonic()
+        assert_alive(daemon)
         time_us = daemon.publish(key)
         assert stream.event(5) == time_us
         assert stream.receive(5), "no keep-alive comes"
