@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from attacks import Attackers, Company, connections, cpu_during
+from attacks import Attackers, Company, cpu_during, wait_connections
 from daemon import authorization, free_port
 from sse import format_subscription
 from test_churn import descriptors
