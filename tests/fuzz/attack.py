@@ -25,13 +25,13 @@ from daemon import Daemon, program, under_sanitizer  # noqa: E402
 from requests import TOKEN, conversation  # noqa: E402
 from wire import wait_until  # noqa: E402
 
-AT_ONCE = 1000
+AT_ONCE = 4000  # many of them are subscribers that are refused, and wait for seconds
 PAUSE = 0.02  # between pieces, seconds
 PATIENCE = 30  # for an answer or the end; the daemon gives up on a request after REQUEST_TIMEOUT
 REQUEST_TIMEOUT = 1
 ENOUGH = 0.3  # after an answer, what else may come is awaited so long
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-STATUSES = {100, 200, 202, 204, 400, 401, 404, 405, 408, 413, 414, 417, 422, 431, 501, 503, 505}
+STATUSES = {100, 200, 202, 204, 400, 401, 404, 405, 408, 411, 413, 414, 417, 422, 431, 501, 503, 505}
 STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 GROWTH = 24 * 2**20  # bytes of memory, from the first tenth to the last; see main()
 
