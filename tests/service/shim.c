@@ -136,8 +136,8 @@ void natsConnection_Destroy(natsConnection *connection)
 int MHD_get_timeout(struct MHD_Daemon *daemon, unsigned long long *ret_ms)
 {
 	if (shim->mhd_restless == 0)
-		return ((int (*)(struct MHD_Daemon *, unsigned long long *))next("MHD_get_timeout"))(
-			daemon, ret_ms);
+		return ((int (*)(struct MHD_Daemon *, unsigned long long *))next(
+			"MHD_get_timeout"))(daemon, ret_ms);
 	*ret_ms = 0;
 	return 1;
 }
