@@ -8,6 +8,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "clock.h"
+#include "text.h"
 
 /* The status is looked at so often, and told if it has changed. */
 #define STATUS_INTERVAL_US (5 * US_PER_S)
@@ -29,6 +30,7 @@ void notify_status(struct notify *notify)
 	char status[STATUS_SIZE];
 
 	notify->operations.write_status(status, sizeof(status), notify->userdata);
+	text_clean(status); /* a second line would be a command, such as WATCHDOG=trigger */
 	if (strcmp(status, notify->status) == 0)
 		return;
 	memcpy(notify->status, status, sizeof(status));

@@ -11,7 +11,8 @@
 struct notify;
 
 struct notify_operations {
-	/* Writes one line about the state of things for `systemctl status`. */
+	/* Writes one line about the state of things for `systemctl status`.  What is no text of a
+	 * line is taken out of it before it is sent. */
 	void (*write_status)(char *text, size_t size, void *userdata);
 
 	/* Whether all threads have answered since the last call; asks them anew. */

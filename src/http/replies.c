@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "http/http-internal.h"
 #include "log.h"
+#include "text.h"
 
 #define REQUESTED_FIELDS_MAX 1024
 
@@ -83,10 +84,11 @@ enum MHD_Result reply_json(struct connection *connection, unsigned status, const
 	return reply_body(connection, status, "application/json", json, strlen(json), NULL);
 }
 
-/* One more member.  False: out of memory. */
+/* One more member; its value may come from anywhere.  False: out of memory. */
 static bool add_text(struct json_object *object, const char *name, const char *value)
 {
-	struct json_object *text = json_object_new_string(value);
+	_cleanup_(freep) char *clean = text_clean_copy(value);
+	struct json_object *text = clean ? json_object_new_string(clean) : NULL;
 
 	if (object && text && json_object_object_add(object, name, text) == 0)
 		return true;
@@ -141,7 +143,8 @@ enum MHD_Result reply_preflight(struct connection *connection, const char *allow
 	size_t length;
 	const char *fields = request_header(connection, "Access-Control-Request-Headers", &length);
 
-	if (fields && length > 0 && length <= REQUESTED_FIELDS_MAX) {
+	if (fields && length > 0 && length <= REQUESTED_FIELDS_MAX &&
+		text_is_token_list(fields, length)) {
 		requested = strndup(fields, length);
 		if (!requested)
 			return MHD_NO;
