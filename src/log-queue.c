@@ -37,21 +37,22 @@ enum mode {
 	MODE_ABANDONED, /* it still waits in a call; nothing is written any more */
 };
 
+static struct half halves[2]; /* guarded by the lock, but for the one that the thread writes */
+
 static struct {
 	pthread_mutex_t lock; /* held for as long as it takes to copy a message */
 	pthread_cond_t wake;  /* the thread: there is something, or an end */
 	pthread_cond_t idle;  /* who waits for the thread: all is written */
 	enum mode mode;
 	bool stopping;
-	bool writing; /* the thread has the other half */
-	struct half halves[2];
+	bool writing;        /* the thread has the other half */
 	struct half *filled; /* the half that is being filled */
 	pthread_t thread;
 } queue = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.wake = PTHREAD_COND_INITIALIZER,
 	.idle = PTHREAD_COND_INITIALIZER,
-	.filled = &queue.halves[0],
+	.filled = &halves[0],
 };
 
 static atomic_uint_fast64_t n_lost;
@@ -64,9 +65,9 @@ static bool is_empty(const struct half *half)
 	return half->used == 0 && half->n_lost == 0;
 }
 
-static void count_lost(uint64_t n)
+static void count_lost(void)
 {
-	atomic_fetch_add_explicit(&n_lost, n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&n_lost, 1, memory_order_relaxed);
 }
 
 uint64_t log_lost(void)
@@ -112,7 +113,7 @@ static void add(struct half *half, const struct log_record *record, size_t size)
 
 	if (half->n_lost > 0 || size > HALF_SIZE - half->used) {
 		half->n_lost++;
-		count_lost(1);
+		count_lost();
 		return;
 	}
 	entry->size = size;
@@ -136,7 +137,7 @@ bool log_queue_put(const struct log_record *record)
 			pthread_cond_signal(&queue.wake);
 		add(queue.filled, record, size);
 	} else if (queue.mode == MODE_ABANDONED) {
-		count_lost(1);
+		count_lost();
 	}
 	pthread_mutex_unlock(&queue.lock);
 	return taken;
@@ -175,7 +176,7 @@ static void write_half(const struct half *half)
 		entry = (const void *)(half->memory + at);
 		if (!tell_lost() || log_sink_write(&entry->record) < 0) {
 			n_untold++;
-			count_lost(1);
+			count_lost();
 		}
 	}
 	n_untold += half->n_lost;
@@ -192,7 +193,7 @@ static struct half *take_half(void)
 		pthread_cond_wait(&queue.wake, &queue.lock);
 	if (!is_empty(queue.filled)) {
 		half = queue.filled;
-		queue.filled = half == &queue.halves[0] ? &queue.halves[1] : &queue.halves[0];
+		queue.filled = half == &halves[0] ? &halves[1] : &halves[0];
 		queue.writing = true;
 	}
 	pthread_mutex_unlock(&queue.lock);
