@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What systemd is told and asks for: readiness, status, watchdog (sd_notify(3)).  Without systemd
- * all of it does nothing.  Main thread. */
+ * all of it does nothing.  A systemd that reads nothing is not waited for; what it has to know,
+ * status and readiness, it is told later then.  Main thread. */
 #pragma once
 
 #include <stdbool.h>

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sysexits.h>
 #include <syslog.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "bus/bus.h"
@@ -21,6 +20,7 @@
 #include "log.h"
 #include "messages.h"
 #include "next.h"
+#include "notify-send.h"
 #include "process.h"
 #include "server.h"
 
@@ -217,7 +217,7 @@ static void log_refusal(void)
 	static const struct log_fields fields = {.message_id = MESSAGE_CONFIG_REFUSED};
 
 	log_with(LOG_ERR, &fields, "The configuration cannot be used; not started.");
-	(void)sd_notify(0, "STATUS=The configuration cannot be used; the journal says why.");
+	(void)notify_send("STATUS=The configuration cannot be used; the journal says why.");
 }
 
 /* The configuration is consumed. */

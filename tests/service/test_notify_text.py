@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Text that comes from outside, and what it may not do where it goes out again: be a line of its own."""
 import re
+import socket
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from daemon import authorization, isoformat, fresh_time_us
 from relay import Relay
 from wire import parse_metrics, wait_until
+
+ACTIVATE = [sys.executable, str(Path(__file__).with_name("activate.py"))]
 
 # What systemd may be told, each line by itself.
 OURS = re.compile(r"(READY=1|WATCHDOG=1|STOPPING=1|EXTEND_TIMEOUT_USEC=\d+|STATUS=[^\x00-\x1f\x7f-\x9f]*)")
@@ -106,3 +110,21 @@ def test_request_with_control_characters_in_its_token(start, key, token):
     daemon.stop()
     for line in daemon.log().rstrip("\n").split("\n"):
         check_text(line)
+
+
+def test_nobody_reads_what_systemd_is_told(start, notify, key):
+    """The service does not wait for it, and says later what it has to say."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                other.sendto(b"STATUS=of another", notify.path)
+    daemon = start.daemon(env={"NOTIFY_SOCKET": notify.path, "WATCHDOG_USEC": "1000000"}, wrapper=[*ACTIVATE, "--"])
+    with daemon.stream(key) as stream:
+        for _ in range(10):
+            time_us = daemon.publish(key)
+            assert stream.event() == time_us
+            time.sleep(0.1)
+        for text in ("STATUS=1 streams", "READY=1", "WATCHDOG=1"):
+            notify.wait(text)
+    daemon.stop()
