@@ -280,7 +280,8 @@ def test_hand_over_while_the_journal_is_stopped(start, notify, journal, tmp_path
     """No stream is lost for it, also as the check of the next process's configuration has something to say: that
     everyone can read the token."""
     systemd = Systemd(tmp_path, [0])
-    daemon = start.daemon(env={"NOTIFY_SOCKET": notify.path, "FLAGSSE_LOG_LEVEL": "debug", **journal.env, **systemd.env},
+    daemon = start.daemon(env={"NOTIFY_SOCKET": notify.path, "FLAGSSE_LOG_LEVEL": "debug", **journal.env,
+                               **systemd.env},
                           wrapper=journal.wrapper, preexec=journal.become_stderr,
                           config=f"[http]\ntoken = {TOKEN}\n")
     assert os.stat(daemon.directory / "flagsse.conf").st_mode & 0o004
