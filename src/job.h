@@ -19,8 +19,14 @@ struct job_answer {
 /* Called once, from the event loop. */
 typedef void job_on_answer(const struct job_answer *answer, void *userdata);
 
-/* Asks.  The answer comes within 200 ms, a problem if systemd has not answered by then.  0, or
- * -errno: it cannot be asked, and there will be no answer. */
+/* How long it is asked, in ms: longer than a systemd with thousands of units takes to read them all
+ * anew, or dbus to begin anew; and not so long that a stop that nobody can be asked about looks
+ * hung. */
+#define JOB_TIMEOUT_MS 5000
+
+/* Asks, once in a second; that it is not answered at once goes into the log.  The answer comes
+ * within JOB_TIMEOUT_MS, a problem if systemd has not answered by then.  0, or -errno: it cannot be
+ * asked (at -ENOENT there is no system bus), and there will be no answer. */
 int job_ask(sd_event *event, job_on_answer *on_answer, void *userdata, struct job **ret);
 struct job *job_free(struct job *job); /* takes NULL; returns NULL; not from within on_answer() */
 DEFINE_CLEANUP(struct job *, job_free)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A mailbox: how threads talk.  Any thread posts; one thread, its owner, takes.  It is the only
- * lock in the program.  Mail is delivered in the order in which it was posted. */
+/* A mailbox: how threads talk.  Any thread posts; one thread, its owner, takes.
+ * Mail is delivered in the order in which it was posted. */
 #pragma once
 
 #include <pthread.h>

@@ -8,6 +8,8 @@
 #include <systemd/sd-daemon.h>
 
 #include "clock.h"
+#include "notify-send.h"
+#include "text.h"
 
 /* The status is looked at so often, and told if it has changed. */
 #define STATUS_INTERVAL_US (5 * US_PER_S)
@@ -17,7 +19,8 @@
 struct notify {
 	struct notify_operations operations;
 	void *userdata;
-	bool ready;
+	bool ready;               /* notify_ready() was called */
+	bool ready_told;          /* ... and systemd has heard of it */
 	char status[STATUS_SIZE]; /* as told last */
 	uint64_t watchdog_us;     /* 0: the unit has none */
 	sd_event_source *status_timer;
@@ -29,10 +32,18 @@ void notify_status(struct notify *notify)
 	char status[STATUS_SIZE];
 
 	notify->operations.write_status(status, sizeof(status), notify->userdata);
+	text_clean(status); /* a second line would be a command, such as WATCHDOG=trigger */
 	if (strcmp(status, notify->status) == 0)
 		return;
-	memcpy(notify->status, status, sizeof(status));
-	(void)sd_notifyf(0, "STATUS=%s", status);
+	if (notify_send("STATUS=%s", status) !=
+		-EAGAIN) /* else it is told when it is looked at next */
+		memcpy(notify->status, status, sizeof(status));
+}
+
+/* If there is no room now, the timer tries again. */
+static void tell_ready(struct notify *notify)
+{
+	notify->ready_told = notify_send("READY=1") != -EAGAIN;
 }
 
 static int on_status_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -41,6 +52,8 @@ static int on_status_timer(sd_event_source *source, uint64_t usec, void *userdat
 
 	(void)usec;
 	notify_status(notify);
+	if (notify->ready && !notify->ready_told)
+		tell_ready(notify);
 	return sd_event_source_set_time_relative(source, STATUS_INTERVAL_US);
 }
 
@@ -51,7 +64,7 @@ static int on_watchdog_timer(sd_event_source *source, uint64_t usec, void *userd
 
 	(void)usec;
 	if (notify->operations.is_alive(notify->userdata))
-		(void)sd_notify(0, "WATCHDOG=1");
+		(void)notify_send("WATCHDOG=1");
 	return sd_event_source_set_time_relative(source, notify->watchdog_us / 2);
 }
 
@@ -113,7 +126,7 @@ void notify_ready(struct notify *notify)
 		return;
 	notify->ready = true;
 	notify_status(notify);
-	(void)sd_notify(0, "READY=1");
+	tell_ready(notify);
 }
 
 void notify_reloading(struct notify *notify)
@@ -123,7 +136,7 @@ void notify_reloading(struct notify *notify)
 	if (!notify->ready)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
+	(void)notify_send("RELOADING=1\nMONOTONIC_USEC=%" PRId64,
 		now.tv_sec * US_PER_S + now.tv_nsec / NS_PER_US);
 }
 
@@ -132,17 +145,17 @@ void notify_reloaded(struct notify *notify)
 	if (!notify->ready)
 		return;
 	notify_status(notify);
-	(void)sd_notify(0, "READY=1");
+	tell_ready(notify);
 }
 
 void notify_stopping(struct notify *notify)
 {
 	notify_status(notify);
-	(void)sd_notify(0, "STOPPING=1");
+	(void)notify_send("STOPPING=1");
 }
 
 void notify_extend(struct notify *notify, uint64_t usec)
 {
 	notify_status(notify);
-	(void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, usec);
+	(void)notify_send("EXTEND_TIMEOUT_USEC=%" PRIu64, usec);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What systemd is told and asks for: readiness, status, watchdog (sd_notify(3)).  Without systemd
- * all of it does nothing.  Main thread. */
+ * all of it does nothing.  A systemd that reads nothing is not waited for; what it has to know,
+ * status and readiness, it is told later then.  Main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,7 +12,8 @@
 struct notify;
 
 struct notify_operations {
-	/* Writes one line about the state of things for `systemctl status`. */
+	/* Writes one line about the state of things for `systemctl status`.  What is no text of a
+	 * line is taken out of it before it is sent. */
 	void (*write_status)(char *text, size_t size, void *userdata);
 
 	/* Whether all threads have answered since the last call; asks them anew. */

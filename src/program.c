@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sysexits.h>
 #include <syslog.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "bus/bus.h"
@@ -21,8 +20,13 @@
 #include "log.h"
 #include "messages.h"
 #include "next.h"
+#include "notify-send.h"
 #include "process.h"
 #include "server.h"
+
+/* How long a process that fails waits for whoever reads why, in ms: longer than one that has served
+ * (LOG_LAST_MS), less than next.c waits for its check. */
+#define LOG_FAILURE_MS 1000
 
 enum action {
 	ACTION_SERVE,
@@ -213,7 +217,7 @@ static void log_refusal(void)
 	static const struct log_fields fields = {.message_id = MESSAGE_CONFIG_REFUSED};
 
 	log_with(LOG_ERR, &fields, "The configuration cannot be used; not started.");
-	(void)sd_notify(0, "STATUS=The configuration cannot be used; the journal says why.");
+	(void)notify_send("STATUS=The configuration cannot be used; the journal says why.");
 }
 
 /* The configuration is consumed. */
@@ -231,6 +235,21 @@ static int serve(struct options *options, struct config *loaded)
 	server = server_free(server);
 	log_info("flagsse has stopped.");
 	return EXIT_SUCCESS;
+}
+
+/* The service waits for nobody who reads its log, from its first message on; and neither does a
+ * check that a service runs (next.c), whose log is the journal.  Else somebody has called us by
+ * hand, and may read a long list of complaints at leisure. */
+static int start_log(const struct options *options)
+{
+	int r;
+
+	if (options->action != ACTION_SERVE && !log_is_journal())
+		return 0;
+	r = log_start();
+	if (r < 0)
+		log_error("Cannot start the thread that writes the log: %s.", strerror(-r));
+	return r;
 }
 
 /* What was printed has been written, or the exit code says so. */
@@ -277,6 +296,8 @@ static int run_with_config(struct options *options)
 
 static int act(struct options *options)
 {
+	if (start_log(options) < 0)
+		return EXIT_FAILURE;
 	switch (options->action) {
 	case ACTION_HELP:
 		print_help();
@@ -311,5 +332,6 @@ int program_run(int argc, char *argv[])
 		r = EX_USAGE;
 	}
 	free(options.overrides);
+	log_stop(r == EXIT_SUCCESS ? LOG_LAST_MS : LOG_FAILURE_MS);
 	return r;
 }

@@ -2,6 +2,7 @@
 /* The state of things: metrics for Prometheus, a line for systemd, a reason for /readyz. */
 #include <inttypes.h>
 
+#include "log.h"
 #include "server-internal.h"
 
 static void write_metric(
@@ -97,6 +98,12 @@ static void write_http_metrics(FILE *file, const struct server *server)
 			http.responses[i]);
 }
 
+static void write_log_metrics(FILE *file)
+{
+	write_metric(file, "flagsse_log_lost_total", "counter",
+		"Log messages lost, as the log could not be written.", log_lost());
+}
+
 void status_write_metrics(FILE *file, void *userdata)
 {
 	const struct server *server = userdata;
@@ -105,6 +112,7 @@ void status_write_metrics(FILE *file, void *userdata)
 	write_update_metrics(file, server);
 	write_outbox_metrics(file, server);
 	write_http_metrics(file, server);
+	write_log_metrics(file);
 }
 
 /* What is wrong with the outbox; NULL: nothing, or there has to be none. */

@@ -179,7 +179,7 @@ static void *run(void *userdata)
 		if (poll(fds, 2, timeout) < 0 && errno != EINTR) {
 			log_error("The NATS bus cannot wait for mail: %s. Giving up.",
 				strerror(errno));
-			abort();
+			log_abort();
 		}
 		/* On a busy machine the others go on, and what they have to tell makes one batch;
 		 * on any other there is nobody to wait for. */

@@ -11,6 +11,7 @@
 #include "cleanup.h"
 #include "http/http-internal.h"
 #include "log.h"
+#include "text.h"
 
 #define REQUESTED_FIELDS_MAX 1024
 
@@ -175,10 +176,11 @@ enum MHD_Result reply_json(struct connection *connection, unsigned status, const
 	return reply_body(connection, status, "application/json", json, strlen(json), NULL);
 }
 
-/* One more member.  False: out of memory. */
+/* One more member; its value may come from anywhere.  False: out of memory. */
 static bool add_text(struct json_object *object, const char *name, const char *value)
 {
-	struct json_object *text = json_object_new_string(value);
+	_cleanup_(freep) char *clean = text_clean_copy(value);
+	struct json_object *text = clean ? json_object_new_string(clean) : NULL;
 
 	if (object && text && json_object_object_add(object, name, text) == 0)
 		return true;
@@ -212,9 +214,9 @@ enum MHD_Result reply_ready(struct connection *connection, const char *warning)
 static enum MHD_Result reply_comment(struct connection *connection, unsigned status,
 	const char *detail, const struct reply_field *field)
 {
-	_cleanup_(freep) char *comment = NULL;
+	_cleanup_(freep) char *clean = text_clean_copy(detail), *comment = NULL;
 
-	if (asprintf(&comment, ": %s\n", detail) < 0)
+	if (!clean || asprintf(&comment, ": %s\n", clean) < 0)
 		return MHD_NO;
 	return reply_body(
 		connection, status, "text/plain; charset=utf-8", comment, strlen(comment), field);
@@ -257,7 +259,8 @@ enum MHD_Result reply_preflight(struct connection *connection, const char *allow
 	size_t length;
 	const char *fields = request_header(connection, "Access-Control-Request-Headers", &length);
 
-	if (fields && length > 0 && length <= REQUESTED_FIELDS_MAX) {
+	if (fields && length > 0 && length <= REQUESTED_FIELDS_MAX &&
+		text_is_token_list(fields, length)) {
 		requested = strndup(fields, length);
 		if (!requested)
 			return MHD_NO;

@@ -402,7 +402,7 @@ static void *shard_run(void *userdata)
 		if (r < 0) {
 			log_error("A shard cannot wait for its streams: %s. Giving up.",
 				strerror(-r));
-			abort();
+			log_abort();
 		}
 	}
 	return NULL;

@@ -83,7 +83,7 @@ def fill(daemon, key):
 def test_descriptor_limit(start, key, soft, hard):
     """max_streams is what the limit allows, the soft one raised to the hard one; the reserve keeps the rest going."""
     daemon = start.daemon(preexec=limit_files(soft, hard))
-    assert daemon.log_lines(rf"\b{hard}\b")
+    daemon.wait_log(rf"\b{hard}\b")
     streams = fill(daemon, key)
     assert hard / 2 <= len(streams) < hard
     assert daemon.metrics()["flagsse_streams_max"] == len(streams)
@@ -103,7 +103,7 @@ def test_descriptor_limit(start, key, soft, hard):
 def test_too_many_configured(start, key):
     """More than the descriptors allow: said at the start, and the smaller number counts."""
     daemon = start.daemon(preexec=limit_files(300, 300), options=["streams.max_streams=10000"])
-    assert daemon.log_lines(r"^warning: .*max_streams")
+    daemon.wait_log(r"^warning: .*max_streams")
     streams = fill(daemon, key)
     assert len(streams) < 300
     for stream in streams:

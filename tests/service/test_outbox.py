@@ -311,7 +311,7 @@ def test_disk_full(start, tmp_path):
         times[key] = time_us
     refused(daemon, fresh_key(), "full")
     refused(daemon, fresh_key(), "full")
-    assert len(daemon.log_lines("There is no outbox")) == 1, "once"
+    assert len(daemon.wait_log("There is no outbox")) == 1, "once"
     with daemon.stream(keys[0]) as stream:
         assert stream.event() == times[keys[0]]
     os.unlink(f"{disk}/ballast")

@@ -373,7 +373,7 @@ def test_damaged_store(start, key):
     daemon.start()
     assert daemon.snapshot(key) is None
     daemon.publish(key)
-    assert daemon.log_lines(r"^(warning|error): .*" + str(state))
+    daemon.wait_log(r"^(warning|error): .*" + str(state))
     assert [p for p in state.iterdir() if "corrupt" in p.name], list(state.iterdir())
 
 

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The log: what reaches standard error and what the journal, that nothing in a message forges a
- * line, and that threads do not mix their lines. */
+ * line, that threads do not mix their lines, and that nobody waits for who does not read. */
 #define SD_JOURNAL_SUPPRESS_LOCATION
 
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <systemd/sd-journal.h>
+#include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 
 static FILE *capture; /* in place of standard error */
@@ -19,6 +23,8 @@ static char text[1 << 20];
 
 static char journal[8192]; /* what the journal was sent, a line a field */
 static int journal_result;
+
+static uint64_t lost_before; /* by the tests before this one, where they are one process */
 
 /* Takes the place of libsystemd's. */
 int sd_journal_sendv(const struct iovec *iov, int n)
@@ -39,6 +45,7 @@ static void set_up(void)
 	unsetenv("JOURNAL_STREAM");
 	journal[0] = '\0';
 	journal_result = 0;
+	lost_before = log_lost();
 	log_open();
 	log_set_level(LOG_INFO);
 }
@@ -113,7 +120,8 @@ END_TEST
 START_TEST(test_nothing_is_forged)
 {
 	log_info("%s", "a\nerror: b\r\t\033[2J\177c\302\205d \303\244");
-	ck_assert_str_eq(captured(), "info: a?error: b???[2J?c??d \303\244\n");
+	log_info("\377\300\212 \303");
+	ck_assert_str_eq(captured(), "info: a?error: b???[2J?c??d \303\244\ninfo: ??? ?\n");
 }
 END_TEST
 
@@ -218,10 +226,264 @@ START_TEST(test_threads)
 }
 END_TEST
 
+/* ---- With the thread ---- */
+
+#define TIMEOUT_MS 10000 /* only matters where something has failed */
+#define N_NUMBERS  2000
+
+static uint64_t lost(void)
+{
+	return log_lost() - lost_before;
+}
+
+/* A pipe in place of standard error; what it takes is soon full.  The other end is the test's. */
+static FILE *open_pipe(void)
+{
+	FILE *file;
+	int ends[2];
+
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	ck_assert_int_eq(fcntl(ends[1], F_SETPIPE_SZ, 4096), 4096);
+	ck_assert_int_eq(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+	close(ends[1]);
+	file = fdopen(ends[0], "r");
+	ck_assert_ptr_nonnull(file);
+	return file;
+}
+
+static const char *read_line(FILE *pipe)
+{
+	static char line[4096];
+
+	ck_assert_ptr_nonnull(fgets(line, sizeof(line), pipe));
+	return line;
+}
+
+static int64_t elapsed_ms(int64_t begun_ms)
+{
+	return clock_monotonic_ms() - begun_ms;
+}
+
+/* What the thread writes is what was written without it. */
+START_TEST(test_thread_writes_the_same)
+{
+	const struct log_fields fields = {.environment = "abc\nPRIORITY=0", .message_id = "01"};
+	char expected[1024];
+	int line;
+
+	connect_to_journal(0);
+	ck_assert_int_eq(log_start(), 0);
+	errno = ENOENT;
+	line = __LINE__ + 1;
+	log_with(LOG_WARNING, &fields, "a\nb: %m");
+	ck_assert_int_eq(errno, ENOENT);
+	log_debug("not shown");
+	log_stop(TIMEOUT_MS);
+	snprintf(expected, sizeof(expected),
+		"MESSAGE=a?b: No such file or directory\nPRIORITY=4\nCODE_FILE=%s\nCODE_LINE=%d\n"
+		"CODE_FUNC=%s\nFLAGSSE_ENVIRONMENT=abc?PRIORITY=0\nMESSAGE_ID=01\n",
+		__FILE__, line, __func__);
+	ck_assert_str_eq(journal, expected);
+	ck_assert_uint_eq(lost(), 0);
+}
+END_TEST
+
+/* After its end they are written at once again. */
+START_TEST(test_stop_and_start)
+{
+	log_stop(0);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(log_start(), 0);
+		log_info("queued");
+		log_stop(TIMEOUT_MS);
+		log_info("direct");
+	}
+	ck_assert_str_eq(captured(), "info: queued\ninfo: direct\ninfo: queued\ninfo: direct\n"
+				     "info: queued\ninfo: direct\n");
+}
+END_TEST
+
+static void *log_numbers(void *prefix)
+{
+	for (int i = 0; i < N_NUMBERS; i++)
+		log_info("%s %d", (const char *)prefix, i);
+	return NULL;
+}
+
+/* Each thread's messages keep their order, and none is lost, while somebody reads. */
+START_TEST(test_order)
+{
+	static const char *const names[] = {"a", "b", "c"};
+	FILE *pipe = open_pipe();
+	int next[3] = {0, 0, 0};
+	pthread_t threads[3];
+
+	ck_assert_int_eq(log_start(), 0);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(
+			pthread_create(&threads[i], NULL, log_numbers, (void *)names[i]), 0);
+	for (int lines = 0; lines < 3 * N_NUMBERS; lines++) {
+		int number;
+		char name;
+
+		ck_assert_int_eq(sscanf(read_line(pipe), "info: %c %d\n", &name, &number), 2);
+		ck_assert_int_eq(number, next[name - 'a']++);
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(lost(), 0);
+	log_stop(TIMEOUT_MS);
+	fclose(pipe);
+}
+END_TEST
+
+/* Logs until so many are lost; gives how many there were. */
+static int log_until_lost(uint64_t n)
+{
+	int n_logged = 0;
+
+	while (lost() < n) {
+		log_info("%06d %0100d", n_logged++, 0);
+		ck_assert_int_lt(n_logged, LOG_QUEUE_SIZE / 100 + 1000); /* it has a limit */
+	}
+	return n_logged;
+}
+
+/* Reads what was kept, which is in order, and the line that tells how many were not. */
+static void check_loss(FILE *pipe, int n_logged, int n_lost)
+{
+	int number, kept = n_logged - n_lost;
+	char expected[128];
+
+	for (int i = 0; i < kept; i++) {
+		ck_assert_int_eq(sscanf(read_line(pipe), "info: %d", &number), 1);
+		ck_assert_int_eq(number, i);
+	}
+	snprintf(expected, sizeof(expected),
+		"warning: %d message%s lost, as the log could not be written.\n", n_lost,
+		n_lost == 1 ? " was" : "s were");
+	ck_assert_str_eq(read_line(pipe), expected);
+}
+
+/* Nobody reads, and nobody waits.  What there is room for is kept; what comes after the first that
+ * was lost is lost, too, though it may be shorter, so that all that is missing is missing at one
+ * place. */
+START_TEST(test_nobody_reads)
+{
+	FILE *pipe = open_pipe();
+	int n_logged;
+
+	ck_assert_int_eq(log_start(), 0);
+	n_logged = log_until_lost(100);
+	log_info("short");
+	ck_assert_uint_eq(lost(), 101);
+	log_set_level(LOG_ERR); /* the loss is told at any level */
+	check_loss(pipe, n_logged + 1, 101);
+	log_error("goes on");
+	ck_assert_str_eq(read_line(pipe), "error: goes on\n");
+
+	log_set_level(LOG_INFO);
+	n_logged = log_until_lost(102);
+	check_loss(pipe, n_logged, 1);
+	log_stop(TIMEOUT_MS);
+	fclose(pipe);
+}
+END_TEST
+
+/* The end waits so long for a thread that hangs in a call, and then leaves it behind. */
+START_TEST(test_end_while_nobody_reads)
+{
+	FILE *pipe = open_pipe();
+	int64_t begun_ms;
+	uint64_t before;
+
+	ck_assert_int_eq(log_start(), 0);
+	log_until_lost(1);
+	before = lost();
+	begun_ms = clock_monotonic_ms();
+	log_stop(LOG_LAST_MS);
+	ck_assert_int_ge(elapsed_ms(begun_ms), LOG_LAST_MS);
+	ck_assert_int_lt(elapsed_ms(begun_ms), TIMEOUT_MS);
+	log_info("nor does this one wait");
+	ck_assert_uint_eq(lost(), before + 1);
+	log_stop(TIMEOUT_MS);
+	ck_assert_int_lt(elapsed_ms(begun_ms), TIMEOUT_MS);
+	fclose(pipe);
+}
+END_TEST
+
+/* A disk that is full, and has room again. */
+START_TEST(test_writing_fails)
+{
+	int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+	ck_assert_int_ge(full, 0);
+	ck_assert_int_eq(dup2(full, STDERR_FILENO), STDERR_FILENO);
+	ck_assert_int_eq(log_start(), 0);
+	for (int i = 0; i < 3; i++)
+		log_info("lost");
+	for (int i = 0; lost() < 3 && i < TIMEOUT_MS; i++)
+		usleep(1000);
+	ck_assert_uint_eq(lost(), 3);
+	ck_assert_int_eq(dup2(fileno(capture), STDERR_FILENO), STDERR_FILENO);
+	log_info("written");
+	log_stop(TIMEOUT_MS);
+	ck_assert_str_eq(captured(),
+		"warning: 3 messages were lost, as the log could not be written.\n"
+		"info: written\n");
+	close(full);
+}
+END_TEST
+
+/* Who shares standard error has made it non-blocking: no message is lost or cut for that. */
+START_TEST(test_non_blocking)
+{
+	FILE *pipe = open_pipe();
+
+	ck_assert_int_eq(fcntl(STDERR_FILENO, F_SETFL, O_NONBLOCK), 0);
+	ck_assert_int_eq(log_start(), 0);
+	for (int i = 0; i < 1000; i++)
+		log_info("%d", i);
+	for (int i = 0; i < 1000; i++) {
+		int number;
+
+		ck_assert_int_eq(sscanf(read_line(pipe), "info: %d\n", &number), 1);
+		ck_assert_int_eq(number, i);
+	}
+	ck_assert_uint_eq(lost(), 0);
+	ck_assert_int_eq(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	log_stop(TIMEOUT_MS);
+	fclose(pipe);
+}
+END_TEST
+
+/* A thread that gives up says why first. */
+START_TEST(test_abort)
+{
+	int status;
+	pid_t child = fork();
+
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		if (log_start() == 0) {
+			for (int i = 0; i < 100; i++)
+				log_info("%d", i);
+			log_error("Giving up.");
+			log_abort();
+		}
+		_exit(1);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	ck_assert_ptr_nonnull(strstr(captured(), "info: 98\ninfo: 99\nerror: Giving up.\n"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *all = suite_create("log");
 	TCase *cases = tcase_create("log");
+	TCase *end = tcase_create("end");
 	SRunner *runner;
 	int failed;
 
@@ -235,7 +497,20 @@ int main(void)
 	tcase_add_test(cases, test_journal_fails);
 	tcase_add_test(cases, test_other_stream);
 	tcase_add_test(cases, test_threads);
+	tcase_add_test(cases, test_thread_writes_the_same);
+	tcase_add_test(cases, test_stop_and_start);
+	tcase_add_test(cases, test_order);
+	tcase_add_test(cases, test_nobody_reads);
+	tcase_add_test(cases, test_writing_fails);
+	tcase_add_test(cases, test_non_blocking);
+	tcase_add_test(cases, test_abort);
 	suite_add_tcase(all, cases);
+
+	/* Where all are in one process, those after it would have no log. */
+	tcase_add_checked_fixture(end, set_up, tear_down);
+	tcase_set_tags(end, "not-in-valgrind");
+	tcase_add_test(end, test_end_while_nobody_reads);
+	suite_add_tcase(all, end);
 	runner = srunner_create(all);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
