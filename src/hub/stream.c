@@ -385,15 +385,13 @@ static struct stream *stream_new(struct shard *shard, const struct hub_arrival *
 static void refuse(struct shard *shard, const struct hub_arrival *arrival)
 {
 	struct span last = frame_last(arrival->encoding);
-	unsigned hash;
 
 	(void)send(arrival->fd, arrival->head.data, arrival->head.length,
 		MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE);
 	(void)send(arrival->fd, last.data, last.length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)shutdown(arrival->fd, SHUT_WR);
 	close(arrival->fd);
-	HASH_VALUE(arrival->key.text, arrival->key.length, hash);
-	shard_unsubscribe(shard, hash);
+	shard_unsubscribe(shard, table_hash(arrival->key.text, arrival->key.length));
 	atomic_fetch_sub(&shard->n_streams, 1);
 }
 

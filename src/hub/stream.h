@@ -9,9 +9,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "hash.h"
 #include "hub/shard.h"
 #include "mailbox.h"
+#include "table.h"
 #include "update/frame.h"
 
 enum stream_state {
@@ -44,7 +44,7 @@ LIST_HEAD(stream_list, stream);
 
 /* Exists while it has streams. */
 struct environment {
-	UT_hash_handle hh;
+	struct table_node node; /* by the key */
 	struct stream_list
 		streams; /* new ones come in at the head, where a cursor never meets them */
 	size_t n_streams;
@@ -88,7 +88,7 @@ struct shard {
 	size_t drain_open;                    /* so many were there at its begin */
 	size_t drain_ended;
 
-	struct environment *environments;  /* uthash, by key */
+	struct table environments;
 	struct environment_queue fan_outs; /* the next one first */
 	size_t n_fan_outs;
 	struct stream_queue open; /* for keepalive.c to put in and take out */
@@ -126,14 +126,14 @@ static inline void shard_add(_Atomic uint64_t *counter, uint64_t n)
 		memory_order_relaxed);
 }
 
-/* Counts a stream of the environment whose key has this hash, by uthash; or one less. */
-static inline void shard_subscribe(struct shard *shard, unsigned hash)
+/* Counts a stream of the environment whose key has this hash, table_hash(); or one less. */
+static inline void shard_subscribe(struct shard *shard, uint32_t hash)
 {
 	atomic_fetch_add_explicit(
 		&shard->subscribed[hash % SUBSCRIBED_SLOTS], 1, memory_order_relaxed);
 }
 
-static inline void shard_unsubscribe(struct shard *shard, unsigned hash)
+static inline void shard_unsubscribe(struct shard *shard, uint32_t hash)
 {
 	atomic_fetch_sub_explicit(
 		&shard->subscribed[hash % SUBSCRIBED_SLOTS], 1, memory_order_relaxed);
