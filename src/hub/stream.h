@@ -20,7 +20,13 @@ enum stream_state {
 	STREAM_LINGERING, /* in shard.lingering: FIN is sent, the client's is awaited */
 };
 
-/* There are hundreds of thousands of these, so every byte counts: at most 128 with malloc's own. */
+/* A client has nothing to say after its request.  It may send so much nevertheless, and as much
+ * again while it lingers; each read counts as one unit at least.  Then it is not read any more, and
+ * if the stream is open, it ends. */
+#define STREAM_INPUT_UNIT 1024
+#define STREAM_INPUT_MAX  UINT8_MAX /* units */
+
+/* There are hundreds of thousands of these, so every byte counts: at most 96 with malloc's own. */
 struct stream {
 	LIST_ENTRY(stream) of_environment; /* not while lingering */
 	TAILQ_ENTRY(stream) of_state;      /* oldest last_ms first */
@@ -32,7 +38,8 @@ struct stream {
 	uint32_t version;        /* the environment's version that it has */
 	uint32_t end_tick;       /* the wheel's tick that ends its life; 0: none */
 	uint16_t partial_offset; /* bytes of `partial` that are sent */
-	uint8_t state;           /* enum stream_state */
+	uint8_t input;           /* units that were read; since it lingers, if it does */
+	uint8_t state : 2;       /* enum stream_state */
 	bool chunked : 1;
 	bool blocked : 1;            /* waits for EPOLLOUT; the latest update follows then */
 	bool close_after_update : 1; /* a long poll */
