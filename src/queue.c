@@ -4,7 +4,6 @@
 #include <errno.h>
 
 #include "clock.h"
-#include "hash.h"
 #include "log.h"
 #include "server-internal.h"
 
@@ -16,8 +15,8 @@
 
 /* One of the outbox's.  Durable there, before it comes here. */
 struct row {
-	UT_hash_handle hh;
-	TAILQ_ENTRY(row) link; /* by update.sequence, which counts what was accepted */
+	struct table_node node; /* by the update's key */
+	TAILQ_ENTRY(row) link;  /* by update.sequence, which counts what was accepted */
 	struct update update;
 	bool flying;         /* with the bus */
 	unsigned generation; /* of the outbox that has told it */
@@ -25,10 +24,8 @@ struct row {
 
 static struct row *queue_find(const struct server *server, const struct key *key)
 {
-	struct row *row;
-
-	HASH_FIND(hh, server->queue.rows, key->text, key->length, row);
-	return row;
+	return TABLE_ITEM(
+		table_find(&server->queue.rows, key->text, key->length), struct row, node);
 }
 
 /* Whether `update` is what the row was made of; another may have taken its place. */
@@ -40,7 +37,7 @@ static bool row_is(const struct row *row, const struct update *update)
 
 static void queue_remove(struct server *server, struct row *row)
 {
-	HASH_DEL(server->queue.rows, row);
+	table_remove(&server->queue.rows, &row->node);
 	TAILQ_REMOVE(&server->queue.list, row, link);
 	free(row);
 }
@@ -53,8 +50,8 @@ static struct row *queue_add(struct server *server, const struct update *update)
 	if (!row)
 		return NULL;
 	row->update = *update;
-	HASH_ADD_KEYPTR(hh, server->queue.rows, row->update.key.text, row->update.key.length, row);
-	if (!row->hh.tbl) {
+	if (table_add(&server->queue.rows, &row->node, row->update.key.text,
+		    row->update.key.length) < 0) {
 		free(row);
 		return NULL;
 	}
@@ -97,7 +94,7 @@ bool queue_has(const struct server *server, const struct update *update)
 
 size_t queue_size(const struct server *server)
 {
-	return HASH_COUNT(server->queue.rows);
+	return table_count(&server->queue.rows);
 }
 
 /* ---- To the bus ---- */
@@ -204,6 +201,7 @@ int queue_init(struct server *server)
 {
 	int r;
 
+	table_init(&server->queue.rows);
 	TAILQ_INIT(&server->queue.list);
 	r = sd_event_add_time(server->event, &server->queue.timer, CLOCK_MONOTONIC, 0, US_PER_MS,
 		on_timer, server);
@@ -217,6 +215,6 @@ void queue_deinit(struct server *server)
 	struct row *row, *next;
 
 	server->queue.timer = sd_event_source_disable_unref(server->queue.timer);
-	HASH_ITER (hh, server->queue.rows, row, next)
+	TABLE_FOREACH (row, next, &server->queue.rows, node)
 		queue_remove(server, row);
 }

@@ -23,6 +23,7 @@
 #include "next.h"
 #include "notify.h"
 #include "server.h"
+#include "table.h"
 
 /* An update that is with the bus, with the outbox, or with both: what the bus has not acknowledged
  * in time goes into the outbox, though the bus may have it all the same. */
@@ -43,7 +44,7 @@ TAILQ_HEAD(row_list, row);
 
 /* What the outbox holds, durable there, and waits for the bus. */
 struct queue {
-	struct row *rows;     /* uthash, by key */
+	struct table rows;    /* of struct row */
 	struct row_list list; /* in the order of acceptance */
 	unsigned n_flying;    /* with the bus */
 	unsigned generation;  /* counts how often the outbox was opened */

@@ -3,7 +3,7 @@
 # What ./dev and .ci/run share: packages, and building out of tree.  To be sourced in the tree's top directory.
 
 PACKAGES_BUILD=(autoconf automake gcc libc6-dev make pkgconf libmicrohttpd-dev libsystemd-dev libsqlite3-dev
-	libjson-c-dev libinih-dev libnats-dev uthash-dev check)
+	libjson-c-dev libinih-dev libnats-dev check)
 PACKAGES_RUN=(curl util-linux nats-server)
 PACKAGES_TEST=(nats-server openssl python3 python3-pytest python3-pytest-xdist curl procps)
 PACKAGES_LINT=(clang-format clang-tidy shellcheck)

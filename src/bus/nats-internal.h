@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 #include "bus/bus-internal.h"
-#include "hash.h"
 #include "mailbox.h"
+#include "table.h"
 
 /* As in Flagsmith's own service, so that both can share a cluster. */
 #define NATS_STREAM         "environments-stream"
@@ -67,7 +67,7 @@ struct nats_mail {
 
 /* What the bus thread knows of a subject, so that a publish can be a compare-and-set. */
 struct subject {
-	UT_hash_handle hh;
+	struct table_node node; /* by the key */
 	struct key key;
 	uint64_t last_sequence; /* of its message in the stream; 0: none */
 	int64_t order_us;       /* of that message, as update_order(); INT64_MIN: none */
@@ -141,7 +141,7 @@ struct nats_bus {
 	unsigned failures; /* rounds of attempts in a row */
 
 	struct mail_list held;       /* publications that came before the last values were read */
-	struct subject *subjects;    /* uthash, by key */
+	struct table subjects;       /* of struct subject */
 	struct subject_queue flying; /* those that wait for JetStream, in the order of sending */
 	uint64_t flights;            /* counts the publishes */
 };

@@ -27,10 +27,7 @@ static void subject_send(struct nats_bus *bus, struct subject *subject);
 
 static struct subject *subject_find(const struct nats_bus *bus, const struct key *key)
 {
-	struct subject *subject;
-
-	HASH_FIND(hh, bus->subjects, key->text, key->length, subject);
-	return subject;
+	return TABLE_ITEM(table_find(&bus->subjects, key->text, key->length), struct subject, node);
 }
 
 /* NULL: out of memory. */
@@ -48,8 +45,7 @@ static struct subject *subject_get(struct nats_bus *bus, const struct key *key)
 	subject->told_order_us = INT64_MIN;
 	STAILQ_INIT(&subject->flying_with);
 	STAILQ_INIT(&subject->waiting_with);
-	HASH_ADD_KEYPTR(hh, bus->subjects, subject->key.text, subject->key.length, subject);
-	if (!subject->hh.tbl) {
+	if (table_add(&bus->subjects, &subject->node, subject->key.text, subject->key.length) < 0) {
 		free(subject);
 		return NULL;
 	}
@@ -65,7 +61,7 @@ static void subject_forget(struct nats_bus *bus, struct subject *subject)
 	subject->told_order_us = INT64_MIN;
 	if (subject->flying || subject->waiting || subject->is_unseen)
 		return;
-	HASH_DEL(bus->subjects, subject);
+	table_remove(&bus->subjects, &subject->node);
 	free(subject);
 }
 
@@ -73,7 +69,7 @@ void nats_subjects_forget(struct nats_bus *bus, int64_t stored_until_us)
 {
 	struct subject *subject, *next;
 
-	HASH_ITER (hh, bus->subjects, subject, next)
+	TABLE_FOREACH (subject, next, &bus->subjects, node)
 		if (subject->stored_us <= stored_until_us)
 			subject_forget(bus, subject);
 }
@@ -82,7 +78,7 @@ void nats_subjects_free(struct nats_bus *bus)
 {
 	struct subject *subject, *next;
 
-	HASH_ITER (hh, bus->subjects, subject, next)
+	TABLE_FOREACH (subject, next, &bus->subjects, node)
 		subject->is_unseen = false;
 	nats_subjects_forget(bus, INT64_MAX);
 }
@@ -137,7 +133,7 @@ void nats_subjects_find_lost(struct nats_bus *bus)
 {
 	struct subject *subject, *next;
 
-	HASH_ITER (hh, bus->subjects, subject, next)
+	TABLE_FOREACH (subject, next, &bus->subjects, node)
 		if (subject->is_unseen) {
 			subject->is_unseen = false;
 			bus_post_lost(bus->inbox, &subject->unseen);
@@ -149,7 +145,7 @@ bool nats_subjects_unseen(const struct nats_bus *bus)
 	struct subject *subject, *next;
 
 	/* From one check to the next, at least. */
-	HASH_ITER (hh, bus->subjects, subject, next)
+	TABLE_FOREACH (subject, next, &bus->subjects, node)
 		if (subject->is_unseen && bus->checks - subject->unseen_checks > 1)
 			return true;
 	return false;
@@ -162,7 +158,7 @@ uint64_t nats_subjects_alive(const struct nats_bus *bus)
 	struct subject *subject, *next;
 	uint64_t n = 0;
 
-	HASH_ITER (hh, bus->subjects, subject, next)
+	TABLE_FOREACH (subject, next, &bus->subjects, node)
 		n += subject->last_sequence > 0 && subject->stored_us > since_us;
 	return n;
 }
@@ -431,7 +427,7 @@ void nats_publish_fail_all(struct nats_bus *bus, const char *why)
 	struct subject *subject, *next;
 
 	answer_all(bus, &bus->held, PUBLISH_UNAVAILABLE, why);
-	HASH_ITER (hh, bus->subjects, subject, next) {
+	TABLE_FOREACH (subject, next, &bus->subjects, node) {
 		subject_stop_waiting(bus, subject);
 		if (subject->flying)
 			answer(bus, TAKE_PTR(subject->flying), PUBLISH_UNAVAILABLE, 0, why);

@@ -279,6 +279,7 @@ int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, st
 	bus->bus.operations = &operations;
 	STAILQ_INIT(&bus->held);
 	TAILQ_INIT(&bus->flying);
+	table_init(&bus->subjects);
 	bus->inbox = inbox;
 	bus->connect_timeout_ms = settings->connect_timeout_ms;
 	bus->replicas = settings->replicas;

@@ -11,6 +11,7 @@
 #include "http/farewell.h"
 #include "http/http.h"
 #include "http/routes.h"
+#include "siphash.h"
 
 #define BODY_MAX 4096 /* of a queue-change */
 
@@ -111,11 +112,11 @@ struct http {
 
 	unsigned n_ending;               /* in waiting[WAITING_END] */
 	unsigned n_of_peers[ROOM_PEERS]; /* connections, by their clients' addresses */
-	uint64_t peer_seed[2];
-	sd_event_source *room_timer;    /* on while places are full, and nobody can go */
-	struct connection **candidates; /* room.c's, library_limit of them */
-	int64_t room_told_ms;           /* in the log; 0: never */
-	struct farewells farewells;     /* what has left libmicrohttpd for its last answer */
+	struct siphash_key peer_key;     /* of the addresses' counters */
+	sd_event_source *room_timer;     /* on while places are full, and nobody can go */
+	struct connection **candidates;  /* room.c's, library_limit of them */
+	int64_t room_told_ms;            /* in the log; 0: never */
+	struct farewells farewells;      /* what has left libmicrohttpd for its last answer */
 
 	struct http_counters counters;
 	uint64_t unauthorized; /* publishes with a wrong token, or none */

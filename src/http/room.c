@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 
 #include "clock.h"
@@ -46,9 +45,7 @@ int room_init(struct http *http)
 {
 	int r;
 
-	if (getrandom(http->peer_seed, sizeof(http->peer_seed), GRND_NONBLOCK) !=
-		sizeof(http->peer_seed))
-		http->peer_seed[0] = (uint64_t)clock_wall_us() | 1;
+	siphash_draw_key(&http->peer_key);
 	/* All at once are never more than libmicrohttpd was set up for. */
 	http->candidates = calloc(http->library_limit, sizeof(struct connection *));
 	if (!http->candidates)
@@ -95,11 +92,9 @@ static uint64_t address_number(const struct sockaddr *address)
 /* Two addresses may share a counter, but nobody can choose with whom. */
 unsigned room_peer(const struct http *http, const struct sockaddr *address)
 {
-	uint64_t mixed = (address_number(address) + http->peer_seed[0]) * (http->peer_seed[1] | 1);
+	uint64_t number = address_number(address);
 
-	mixed ^= mixed >> 32;
-	mixed *= http->peer_seed[0] | 1;
-	return (unsigned)(mixed >> 32) % ROOM_PEERS;
+	return (unsigned)(siphash(&http->peer_key, &number, sizeof(number)) % ROOM_PEERS);
 }
 
 /* ---- Who has to go ---- */

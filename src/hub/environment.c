@@ -11,10 +11,8 @@
 
 static struct environment *environment_find(struct shard *shard, const struct key *key)
 {
-	struct environment *environment;
-
-	HASH_FIND(hh, shard->environments, key->text, key->length, environment);
-	return environment;
+	return TABLE_ITEM(
+		table_find(&shard->environments, key->text, key->length), struct environment, node);
 }
 
 struct environment *environment_get(struct shard *shard, const struct key *key)
@@ -29,9 +27,8 @@ struct environment *environment_get(struct shard *shard, const struct key *key)
 	memcpy(environment->key, key->text, key->length);
 	environment->key_length = key->length;
 	LIST_INIT(&environment->streams);
-	HASH_ADD_KEYPTR(
-		hh, shard->environments, environment->key, environment->key_length, environment);
-	if (!environment->hh.tbl) {
+	if (table_add(&shard->environments, &environment->node, environment->key,
+		    environment->key_length) < 0) {
 		free(environment);
 		return NULL;
 	}
@@ -54,7 +51,7 @@ static void environment_release(struct shard *shard, struct environment *environ
 	if (environment->pins > 0 || environment->n_streams > 0)
 		return;
 	fan_out_finish(shard, environment);
-	HASH_DELETE(hh, shard->environments, environment);
+	table_remove(&shard->environments, &environment->node);
 	atomic_fetch_sub(&shard->n_environments, 1);
 	frame_unref(environment->latest);
 	free(environment);
@@ -77,7 +74,7 @@ void environment_detach(struct shard *shard, struct stream *stream)
 	if (environment->cursor == stream)
 		environment->cursor = LIST_NEXT(stream, of_environment);
 	LIST_REMOVE(stream, of_environment);
-	shard_unsubscribe(shard, environment->hh.hashv);
+	shard_unsubscribe(shard, environment->node.hash);
 	environment->n_streams--;
 	stream->environment = NULL;
 	environment_release(shard, environment);

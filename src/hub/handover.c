@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "hash.h"
 #include "hub/handover-layout.h"
+#include "table.h"
 #include "update/timestamp.h"
 
 /* A life may end so far ahead: what streams.max_age allows, and a day. */
@@ -47,7 +47,7 @@ struct buffer {
 
 /* An environment that has been added. */
 struct added {
-	UT_hash_handle hh;
+	struct table_node node; /* by the key */
 	struct key key;
 	uint32_t index;
 };
@@ -55,7 +55,7 @@ struct added {
 struct handover_writer {
 	struct buffer sections[N_SECTIONS];
 	struct buffer items;
-	struct added *added; /* uthash, by key */
+	struct table added; /* of struct added */
 };
 
 int handover_writer_new(struct handover_writer **ret)
@@ -64,6 +64,7 @@ int handover_writer_new(struct handover_writer **ret)
 
 	if (!writer)
 		return -ENOMEM;
+	table_init(&writer->added);
 	*ret = writer;
 	return 0;
 }
@@ -74,8 +75,8 @@ struct handover_writer *handover_writer_free(struct handover_writer *writer)
 
 	if (!writer)
 		return NULL;
-	HASH_ITER (hh, writer->added, added, next) {
-		HASH_DEL(writer->added, added);
+	TABLE_FOREACH (added, next, &writer->added, node) {
+		table_remove(&writer->added, &added->node);
 		free(added);
 	}
 	for (int i = 0; i < N_SECTIONS; i++)
@@ -131,8 +132,7 @@ static int note_added(struct handover_writer *writer, const struct key *key, uin
 		return -ENOMEM;
 	added->key = *key;
 	added->index = index;
-	HASH_ADD_KEYPTR(hh, writer->added, added->key.text, added->key.length, added);
-	if (added->hh.tbl)
+	if (table_add(&writer->added, &added->node, added->key.text, added->key.length) == 0)
 		return 0;
 	free(added);
 	return -ENOMEM;
@@ -162,7 +162,9 @@ int handover_add_environment(struct handover_writer *writer,
 	struct added *added;
 	int r;
 
-	HASH_FIND(hh, writer->added, environment->key.text, environment->key.length, added);
+	added = TABLE_ITEM(
+		table_find(&writer->added, environment->key.text, environment->key.length),
+		struct added, node);
 	if (added) {
 		merge_latest(section, added->index, environment->latest_us);
 		*ret_index = added->index;
@@ -252,7 +254,7 @@ int handover_finish(const struct handover_writer *writer, void **ret_state, size
 
 size_t handover_environments(const struct handover_writer *writer)
 {
-	return HASH_COUNT(writer->added);
+	return table_count(&writer->added);
 }
 
 const struct handover_item *handover_items(const struct handover_writer *writer, size_t *ret_n)

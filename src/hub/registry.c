@@ -4,18 +4,18 @@
 
 #include <errno.h>
 
-#include "hash.h"
+#include "table.h"
 
 struct entry {
-	UT_hash_handle hh;
+	struct table_node node; /* by the update's key */
 	struct update update;
 	struct frame *frame;
 	unsigned generation; /* of the last sync in which the bus told it */
 };
 
 struct registry {
-	struct entry *entries; /* uthash, by key */
-	unsigned generation;   /* counts the syncs */
+	struct table entries;
+	unsigned generation; /* counts the syncs */
 };
 
 int registry_new(struct registry **ret)
@@ -24,13 +24,14 @@ int registry_new(struct registry **ret)
 
 	if (!registry)
 		return -ENOMEM;
+	table_init(&registry->entries);
 	*ret = registry;
 	return 0;
 }
 
 static void registry_remove(struct registry *registry, struct entry *entry)
 {
-	HASH_DEL(registry->entries, entry);
+	table_remove(&registry->entries, &entry->node);
 	frame_unref(entry->frame);
 	free(entry);
 }
@@ -41,7 +42,7 @@ struct registry *registry_free(struct registry *registry)
 
 	if (!registry)
 		return NULL;
-	HASH_ITER (hh, registry->entries, entry, next)
+	TABLE_FOREACH (entry, next, &registry->entries, node)
 		registry_remove(registry, entry);
 	free(registry);
 	return NULL;
@@ -49,10 +50,8 @@ struct registry *registry_free(struct registry *registry)
 
 static struct entry *registry_find(const struct registry *registry, const struct key *key)
 {
-	struct entry *entry;
-
-	HASH_FIND(hh, registry->entries, key->text, key->length, entry);
-	return entry;
+	return TABLE_ITEM(
+		table_find(&registry->entries, key->text, key->length), struct entry, node);
 }
 
 /* An entry without a frame: the first update makes it. */
@@ -63,9 +62,8 @@ static struct entry *registry_add(struct registry *registry, const struct update
 	if (!entry)
 		return NULL;
 	entry->update = *update;
-	HASH_ADD_KEYPTR(
-		hh, registry->entries, entry->update.key.text, entry->update.key.length, entry);
-	if (!entry->hh.tbl) {
+	if (table_add(&registry->entries, &entry->node, entry->update.key.text,
+		    entry->update.key.length) < 0) {
 		free(entry);
 		return NULL;
 	}
@@ -176,7 +174,7 @@ void registry_sync_end(struct registry *registry, int64_t now_us,
 {
 	struct entry *entry, *next;
 
-	HASH_ITER (hh, registry->entries, entry, next)
+	TABLE_FOREACH (entry, next, &registry->entries, node)
 		if (entry->generation != registry->generation &&
 			!update_is_expired(&entry->update, now_us))
 			missing(&entry->update, userdata);
@@ -201,7 +199,7 @@ int registry_each(const struct registry *registry, int64_t now_us,
 	struct entry *entry, *next;
 	int r = 0;
 
-	HASH_ITER (hh, registry->entries, entry, next) {
+	TABLE_FOREACH (entry, next, &registry->entries, node) {
 		if (update_is_expired(&entry->update, now_us))
 			continue;
 		r = each(&entry->update, userdata);
@@ -215,12 +213,12 @@ void registry_expire(struct registry *registry, int64_t now_us)
 {
 	struct entry *entry, *next;
 
-	HASH_ITER (hh, registry->entries, entry, next)
+	TABLE_FOREACH (entry, next, &registry->entries, node)
 		if (update_is_expired(&entry->update, now_us))
 			registry_remove(registry, entry);
 }
 
 size_t registry_size(const struct registry *registry)
 {
-	return HASH_COUNT(registry->entries);
+	return table_count(&registry->entries);
 }

@@ -74,9 +74,8 @@ static void shard_post(struct shard *shard, struct shard_mail *mail, enum shard_
 
 bool shard_is_subscribed(const struct shard *shard, const struct key *key)
 {
-	unsigned hash;
+	uint32_t hash = table_hash(key->text, key->length);
 
-	HASH_VALUE(key->text, key->length, hash);
 	/* In order with shard_adopt(), as both are main's. */
 	return atomic_load_explicit(
 		       &shard->subscribed[hash % SUBSCRIBED_SLOTS], memory_order_relaxed) > 0;
@@ -85,15 +84,13 @@ bool shard_is_subscribed(const struct shard *shard, const struct key *key)
 int shard_adopt(struct shard *shard, const struct hub_arrival *arrival)
 {
 	struct arrival_mail *mail = malloc(sizeof(*mail));
-	unsigned hash;
 
 	if (!mail)
 		return -ENOMEM;
 	mail->arrival = *arrival;
 	if (arrival->snapshot)
 		frame_ref(arrival->snapshot);
-	HASH_VALUE(arrival->key.text, arrival->key.length, hash);
-	shard_subscribe(shard, hash);
+	shard_subscribe(shard, table_hash(arrival->key.text, arrival->key.length));
 	atomic_fetch_add(&shard->n_streams, 1);
 	shard_post(shard, &mail->head, SHARD_ARRIVAL);
 	return 0;
@@ -421,6 +418,7 @@ int shard_new(const struct shard_settings *settings, struct shard **ret)
 	shard->settings = *settings;
 	shard->epoll_fd = -1;
 	shard->start_ms = shard->now_ms = settings->clock_ms();
+	table_init(&shard->environments);
 	STAILQ_INIT(&shard->mail);
 	TAILQ_INIT(&shard->fan_outs);
 	TAILQ_INIT(&shard->open);

@@ -65,19 +65,31 @@ void stream_free(struct shard *shard, struct stream *stream)
 	atomic_fetch_sub(&shard->n_streams, 1);
 }
 
-/* Waits for room in the socket, or no longer.  0 or -errno. */
+/* What the stream waits for: input, unless there was too much; room in the socket, if blocked. */
+static uint32_t stream_awaits(const struct stream *stream)
+{
+	return (stream->input < STREAM_INPUT_MAX ? EPOLLIN : 0u) |
+	       (stream->blocked ? EPOLLOUT : 0u);
+}
+
+/* Sets both, and tells epoll if that makes a difference.  0; -errno: the stream is to be freed. */
+static int stream_set(struct shard *shard, struct stream *stream, bool blocked, uint8_t input)
+{
+	struct epoll_event event = {.data.ptr = stream};
+	uint32_t before = stream_awaits(stream);
+
+	stream->blocked = blocked;
+	stream->input = input;
+	event.events = stream_awaits(stream);
+	if (event.events == before)
+		return 0;
+	return epoll_ctl(shard->epoll_fd, EPOLL_CTL_MOD, stream->fd, &event) < 0 ? -errno : 0;
+}
+
+/* Waits for room in the socket, or no longer.  As stream_set(). */
 static int stream_set_blocked(struct shard *shard, struct stream *stream, bool blocked)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = stream};
-
-	if (stream->blocked == blocked)
-		return 0;
-	if (blocked)
-		event.events |= EPOLLOUT;
-	if (epoll_ctl(shard->epoll_fd, EPOLL_CTL_MOD, stream->fd, &event) < 0)
-		return -errno;
-	stream->blocked = blocked;
-	return 0;
+	return stream_set(shard, stream, blocked, stream->input);
 }
 
 /* Bytes taken by the socket, 0 if it is full, or -errno. */
@@ -143,7 +155,8 @@ static int stream_write(struct shard *shard, struct stream *stream, struct span 
 
 static void stream_shut_down(struct shard *shard, struct stream *stream)
 {
-	if (shutdown(stream->fd, SHUT_WR) < 0 || stream_set_blocked(shard, stream, false) < 0) {
+	/* It is read again, so that the client's own end is seen, and no unread input resets it. */
+	if (shutdown(stream->fd, SHUT_WR) < 0 || stream_set(shard, stream, false, 0) < 0) {
 		stream_free(shard, stream);
 		return;
 	}
@@ -287,22 +300,32 @@ static void stream_on_writable(struct shard *shard, struct stream *stream)
 		stream_update(shard, stream);
 }
 
-/* Reads and forgets.  False: the client has closed, or is gone. */
-static bool stream_discard_input(const struct stream *stream)
+/* Reads some, counts it and forgets it.  False: the client has closed, or is gone. */
+static bool stream_discard_input(struct shard *shard, struct stream *stream)
 {
 	char input[DISCARD_SIZE];
 	ssize_t n = recv(stream->fd, input, sizeof(input), MSG_DONTWAIT);
+	size_t units;
 
-	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+	if (n <= 0)
+		return n < 0 && (errno == EAGAIN || errno == EINTR);
+	units = stream->input + ((size_t)n + STREAM_INPUT_UNIT - 1) / STREAM_INPUT_UNIT;
+	if (units > STREAM_INPUT_MAX)
+		units = STREAM_INPUT_MAX;
+	return stream_set(shard, stream, stream->blocked, (uint8_t)units) == 0;
 }
 
 void stream_on_event(struct shard *shard, struct stream *stream, uint32_t events)
 {
 	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
-		if (!stream_discard_input(stream)) {
+		if (!stream_discard_input(shard, stream)) {
 			stream_free(shard, stream);
 			return;
 		}
+	}
+	if (stream->input == STREAM_INPUT_MAX && stream->state == STREAM_OPEN) {
+		stream_end(shard, stream);
+		return;
 	}
 	if (events & EPOLLOUT && stream->blocked)
 		stream_on_writable(shard, stream);
@@ -385,15 +408,13 @@ static struct stream *stream_new(struct shard *shard, const struct hub_arrival *
 static void refuse(struct shard *shard, const struct hub_arrival *arrival)
 {
 	struct span last = frame_last(arrival->encoding);
-	unsigned hash;
 
 	(void)send(arrival->fd, arrival->head.data, arrival->head.length,
 		MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE);
 	(void)send(arrival->fd, last.data, last.length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)shutdown(arrival->fd, SHUT_WR);
 	close(arrival->fd);
-	HASH_VALUE(arrival->key.text, arrival->key.length, hash);
-	shard_unsubscribe(shard, hash);
+	shard_unsubscribe(shard, table_hash(arrival->key.text, arrival->key.length));
 	atomic_fetch_sub(&shard->n_streams, 1);
 }
 

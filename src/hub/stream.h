@@ -9,9 +9,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "hash.h"
 #include "hub/shard.h"
 #include "mailbox.h"
+#include "table.h"
 #include "update/frame.h"
 
 enum stream_state {
@@ -20,7 +20,13 @@ enum stream_state {
 	STREAM_LINGERING, /* in shard.lingering: FIN is sent, the client's is awaited */
 };
 
-/* There are hundreds of thousands of these, so every byte counts: at most 128 with malloc's own. */
+/* A client has nothing to say after its request.  It may send so much nevertheless, and as much
+ * again while it lingers; each read counts as one unit at least.  Then it is not read any more, and
+ * if the stream is open, it ends. */
+#define STREAM_INPUT_UNIT 1024
+#define STREAM_INPUT_MAX  UINT8_MAX /* units */
+
+/* There are hundreds of thousands of these, so every byte counts: at most 96 with malloc's own. */
 struct stream {
 	LIST_ENTRY(stream) of_environment; /* not while lingering */
 	TAILQ_ENTRY(stream) of_state;      /* oldest last_ms first */
@@ -32,7 +38,8 @@ struct stream {
 	uint32_t version;        /* the environment's version that it has */
 	uint32_t end_tick;       /* the wheel's tick that ends its life; 0: none */
 	uint16_t partial_offset; /* bytes of `partial` that are sent */
-	uint8_t state;           /* enum stream_state */
+	uint8_t input;           /* units that were read; since it lingers, if it does */
+	uint8_t state : 2;       /* enum stream_state */
 	bool chunked : 1;
 	bool blocked : 1;            /* waits for EPOLLOUT; the latest update follows then */
 	bool close_after_update : 1; /* a long poll */
@@ -44,7 +51,7 @@ LIST_HEAD(stream_list, stream);
 
 /* Exists while it has streams. */
 struct environment {
-	UT_hash_handle hh;
+	struct table_node node; /* by the key */
 	struct stream_list
 		streams; /* new ones come in at the head, where a cursor never meets them */
 	size_t n_streams;
@@ -88,7 +95,7 @@ struct shard {
 	size_t drain_open;                    /* so many were there at its begin */
 	size_t drain_ended;
 
-	struct environment *environments;  /* uthash, by key */
+	struct table environments;
 	struct environment_queue fan_outs; /* the next one first */
 	size_t n_fan_outs;
 	struct stream_queue open; /* for keepalive.c to put in and take out */
@@ -126,14 +133,14 @@ static inline void shard_add(_Atomic uint64_t *counter, uint64_t n)
 		memory_order_relaxed);
 }
 
-/* Counts a stream of the environment whose key has this hash, by uthash; or one less. */
-static inline void shard_subscribe(struct shard *shard, unsigned hash)
+/* Counts a stream of the environment whose key has this hash, table_hash(); or one less. */
+static inline void shard_subscribe(struct shard *shard, uint32_t hash)
 {
 	atomic_fetch_add_explicit(
 		&shard->subscribed[hash % SUBSCRIBED_SLOTS], 1, memory_order_relaxed);
 }
 
-static inline void shard_unsubscribe(struct shard *shard, unsigned hash)
+static inline void shard_unsubscribe(struct shard *shard, uint32_t hash)
 {
 	atomic_fetch_sub_explicit(
 		&shard->subscribed[hash % SUBSCRIBED_SLOTS], 1, memory_order_relaxed);

@@ -66,7 +66,7 @@ int shard_save(struct shard *shard, struct handover_writer *writer)
 	const struct stream *stream;
 	int r;
 
-	HASH_ITER (hh, shard->environments, environment, next) {
+	TABLE_FOREACH (environment, next, &shard->environments, node) {
 		r = save_environment(environment, writer);
 		if (r < 0)
 			return r;
@@ -163,7 +163,7 @@ void shard_restore(struct shard *shard, const struct shard_restored *restored)
 		return;
 	}
 	if (environment) {
-		shard_subscribe(shard, environment->hh.hashv);
+		shard_subscribe(shard, environment->node.hash);
 		environment_attach(environment, stream);
 		restore_open(shard, stream, saved);
 	} else if (saved->phase == HANDOVER_ENDING) {
@@ -191,7 +191,7 @@ size_t shard_restored(struct shard *shard, size_t keep)
 		stream_end(shard, stream);
 		n_ended++;
 	}
-	HASH_ITER (hh, shard->environments, environment, next_environment)
+	TABLE_FOREACH (environment, next_environment, &shard->environments, node)
 		if (environment->again)
 			environment_resume(shard, environment);
 	return n_ended;

@@ -229,11 +229,13 @@ static int64_t fill(struct shard *shard, const char *environment, const struct s
 /* From the moment it is given the stream to the one at which that is gone. */
 START_TEST(knows_whose_updates_concern_it)
 {
+	static const struct siphash_key secret = {{1}}; /* with which "a" and "b" do not collide */
 	struct shard *shard = make_shard(0);
 	struct key a = make_key("a"), b = make_key("b");
 	struct hub_arrival arrival;
 	int first, second[2];
 
+	table_set_secret(&secret);
 	ck_assert(!shard_is_subscribed(shard, &a));
 	first = open_stream(shard, "a");
 	connect_pair(second);
@@ -656,6 +658,112 @@ START_TEST(unread_input_does_not_reset_the_end)
 }
 END_TEST
 
+/* Whether epoll has anything to tell: that would be work for the thread. */
+static bool is_idle(const struct shard *shard)
+{
+	struct epoll_event event;
+
+	return epoll_wait(shard->epoll_fd, &event, 1, 0) == 0;
+}
+
+/* Sends up to so much, while the shard takes it.  Returns how much that was. */
+static size_t upload(struct shard *shard, int client, size_t size, size_t piece)
+{
+	static const char bytes[4096];
+	size_t sent = 0, tries = 0;
+
+	while (sent < size && tries++ < 10000) {
+		size_t left = size - sent;
+		ssize_t n = send(
+			client, bytes, left < piece ? left : piece, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n > 0)
+			sent += (size_t)n;
+		else if (is_idle(shard))
+			break; /* nobody is going to read any more */
+		step(shard, 1);
+	}
+	step(shard, 3);
+	return sent;
+}
+
+#define INPUT_BOUND ((size_t)STREAM_INPUT_UNIT * STREAM_INPUT_MAX)
+
+START_TEST(a_little_input_does_no_harm)
+{
+	struct shard *shard = make_shard(0);
+	int client = open_stream(shard, "env");
+
+	receive(client);
+	/* Each read counts for as much as a unit. */
+	ck_assert_uint_eq(upload(shard, client, STREAM_INPUT_MAX / 2, 1), STREAM_INPUT_MAX / 2);
+	ck_assert_uint_eq(upload(shard, client, INPUT_BOUND / 4, 1024), INPUT_BOUND / 4);
+	publish(shard, "env", T0);
+	step(shard, 3);
+	ck_assert_str_eq(receive(client), event_text(T0));
+	ck_assert(!TAILQ_EMPTY(&shard->open));
+	close(client);
+	shard_free(shard);
+}
+END_TEST
+
+/* Much at once, or a byte at a time, which would cost as much. */
+static const size_t pieces[] = {4096, 1};
+
+START_TEST(who_uploads_is_ended)
+{
+	struct shard *shard = make_shard(0);
+	int client = open_stream(shard, "env");
+	size_t piece = pieces[_i], sent;
+
+	receive(client);
+	sent = upload(shard, client, 64 * INPUT_BOUND, piece);
+	ck_assert(TAILQ_EMPTY(&shard->open));
+	/* What the sockets hold is not read any more, and costs nothing. */
+	ck_assert_uint_lt(sent, 64 * INPUT_BOUND);
+	ck_assert_int_eq(TAILQ_FIRST(&shard->lingering)->input, STREAM_INPUT_MAX);
+	ck_assert(is_idle(shard));
+	ck_assert_str_eq(receive(client), "EOF");
+	now_ms += SHARD_LINGER_MS;
+	step(shard, 2);
+	ck_assert_uint_eq(shard_streams(shard), 0);
+	close(client);
+	shard_free(shard);
+}
+END_TEST
+
+/* It does not read what it is sent either, so its end has to wait; then it does. */
+START_TEST(who_uploads_and_does_not_read_is_ended)
+{
+	struct shard *shard = make_shard(0);
+	int client = open_stream(shard, "env");
+	const struct stream *stream = TAILQ_FIRST(&shard->open);
+	static char text[2 << 20], end[300];
+	int64_t last_us;
+
+	last_us = fill(shard, "env", stream);
+	upload(shard, client, 64 * INPUT_BOUND, 4096);
+	ck_assert_int_eq(stream->state, STREAM_ENDING);
+	ck_assert(is_idle(shard));
+	strcpy(text, receive(client));
+	step(shard, 3);
+	ck_assert_int_eq(stream->state, STREAM_LINGERING);
+	strcat(text, receive(client));
+	snprintf(end, sizeof(end), "%sEOF", event_text(last_us));
+	ck_assert_uint_gt(strlen(text), strlen(end));
+	ck_assert_str_eq(text + strlen(text) - strlen(end), end);
+	/* Now it is read again, up to the bound. */
+	upload(shard, client, 64 * INPUT_BOUND, 4096);
+	ck_assert_int_eq(stream->input, STREAM_INPUT_MAX);
+	ck_assert(is_idle(shard));
+	now_ms += SHARD_LINGER_MS;
+	step(shard, 2);
+	ck_assert_uint_eq(shard_streams(shard), 0);
+	close(client);
+	shard_free(shard);
+}
+END_TEST
+
 START_TEST(a_long_poll_ends_after_one_update)
 {
 	struct shard *shard = make_shard(0);
@@ -800,7 +908,7 @@ END_TEST
 START_TEST(a_stream_is_small)
 {
 	/* malloc() adds eight bytes and rounds up to sixteen. */
-	ck_assert_uint_le((sizeof(struct stream) + 8 + 15) / 16 * 16, 128);
+	ck_assert_uint_le((sizeof(struct stream) + 8 + 15) / 16 * 16, 96);
 }
 END_TEST
 
@@ -841,6 +949,9 @@ int main(void)
 	tcase_add_test(tests, a_client_that_does_not_close_is_given_up);
 	tcase_add_test(tests, a_freed_stream_has_no_events_while_its_socket_lives_elsewhere);
 	tcase_add_test(tests, unread_input_does_not_reset_the_end);
+	tcase_add_test(tests, a_little_input_does_no_harm);
+	tcase_add_loop_test(tests, who_uploads_is_ended, 0, sizeof(pieces) / sizeof(pieces[0]));
+	tcase_add_test(tests, who_uploads_and_does_not_read_is_ended);
 	tcase_add_test(tests, a_long_poll_ends_after_one_update);
 	tcase_add_test(tests, drains_all_and_those_that_come_later);
 	tcase_add_loop_test(tests, drains_over_a_time_and_at_once_if_told_again, 0, 2);
