@@ -7,21 +7,25 @@
  * back, and rates drift. */
 #define LIFETIME_US (60 * US_PER_S)
 
-void bus_clock_note(struct bus_clock *clock, int64_t stored_us, int64_t monotonic_us)
+void bus_clock_set(struct bus_clock *clock, int64_t bus_us, int64_t steady_us)
 {
-	int64_t ahead_us = stored_us - monotonic_us;
-
-	if (clock->is_known && ahead_us < clock->ahead_us &&
-		monotonic_us - clock->noted_us < LIFETIME_US)
-		return;
-	clock->is_known = true;
-	clock->ahead_us = ahead_us;
-	clock->noted_us = monotonic_us;
+	*clock = (struct bus_clock){
+		.is_known = true,
+		.ahead_us = bus_us - steady_us,
+		.noted_us = steady_us,
+	};
 }
 
-int64_t bus_clock_us(const struct bus_clock *clock, int64_t wall_us, int64_t monotonic_us)
+bool bus_clock_note(struct bus_clock *clock, int64_t stored_us, int64_t steady_us)
 {
-	int64_t bus_us = monotonic_us + clock->ahead_us;
+	if (clock->is_known && stored_us - steady_us < clock->ahead_us &&
+		steady_us - clock->noted_us < LIFETIME_US)
+		return false;
+	bus_clock_set(clock, stored_us, steady_us);
+	return true;
+}
 
-	return clock->is_known && bus_us > wall_us ? bus_us : wall_us;
+int64_t bus_clock_us(const struct bus_clock *clock, int64_t wall_us, int64_t steady_us)
+{
+	return clock->is_known ? steady_us + clock->ahead_us : wall_us;
 }

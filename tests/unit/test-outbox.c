@@ -172,6 +172,35 @@ START_TEST(is_not_misled_by_clocks)
 }
 END_TEST
 
+/* The clock was an hour ahead as the first was accepted, and has been set right. */
+START_TEST(is_not_silenced_by_the_future)
+{
+	const int64_t now_us = 1700000000 * US_PER_S, ahead_us = now_us + 3600 * US_PER_S;
+	struct outbox_item item;
+
+	expect_empty();
+	prepare(&item, "a", ahead_us - 1, ahead_us);
+	item.now_us = ahead_us;
+	outbox_keep(outbox, &item);
+	next(BUS_OUTBOX_ANSWER);
+	ck_assert_int_eq(item.outcome, OUTBOX_KEPT);
+
+	prepare(&item, "a", now_us - 5, now_us);
+	item.now_us = now_us;
+	outbox_keep(outbox, &item);
+	next(BUS_OUTBOX_ANSWER);
+	ck_assert_int_eq(item.outcome, OUTBOX_KEPT);
+	ck_assert_int_eq(item.kept.stored_us, now_us);
+
+	/* One that was accepted long ago, and is kept again, does not come after it. */
+	prepare(&item, "a", now_us - 1000, now_us - 900);
+	item.now_us = now_us + 10;
+	outbox_keep(outbox, &item);
+	next(BUS_OUTBOX_ANSWER);
+	ck_assert_int_eq(item.outcome, OUTBOX_STALE);
+}
+END_TEST
+
 START_TEST(drops_what_has_arrived)
 {
 	struct update first, second, other;
@@ -312,6 +341,7 @@ int main(void)
 	tcase_add_checked_fixture(cases, set_up, tear_down);
 	tcase_add_test(cases, keeps_the_newest);
 	tcase_add_test(cases, is_not_misled_by_clocks);
+	tcase_add_test(cases, is_not_silenced_by_the_future);
 	tcase_add_test(cases, drops_what_has_arrived);
 	tcase_add_test(cases, answers_a_burst_in_order);
 	tcase_add_test(cases, gives_all_back_at_the_end);
