@@ -13,6 +13,12 @@
 #define TEXT_OF(value)  TEXT_OF_(value)
 #define TEXT_OF_(value) #value
 
+/* Of what is in a row.  No flagsse writes a time after the year 2999, nor one of storing, whatever
+ * the clock says, that could overflow where an hour is added. */
+#define TIME_LIMIT_US   32503680000000000
+#define STORED_LIMIT_US 4611686018427387904
+#define SEQUENCE_LIMIT  4611686018427387904
+
 /* A process that is about to end may still have the file. */
 #define BUSY_TIMEOUT_MS 1000
 
@@ -250,6 +256,33 @@ static int check_integrity(struct store *store)
 	return 0;
 }
 
+/* Times and numbers that no flagsse has written: to reckon with them could overflow, and SQLite has
+ * no number after the last one.  What is not an integer is none of them either. */
+static int check_numbers(struct store *store)
+{
+	char n_bad[24];
+	int r;
+
+	r = query_text(store,
+		"SELECT count(*) FROM (SELECT * FROM updates UNION ALL SELECT * FROM outbox)"
+		" WHERE time_us NOT BETWEEN 0 AND " TEXT_OF(TIME_LIMIT_US) " OR stored_us NOT BETWEEN 0 AND " TEXT_OF(
+			STORED_LIMIT_US) " OR sequence NOT BETWEEN 1 AND " TEXT_OF(SEQUENCE_LIMIT),
+		n_bad, sizeof(n_bad));
+	if (r < 0)
+		return r;
+	if (strcmp(n_bad, "0") != 0)
+		return store_fail_with(store, -EBADMSG, "%s rows have impossible numbers", n_bad);
+	r = query_text(store,
+		"SELECT count(*) FROM sqlite_sequence"
+		" WHERE seq NOT BETWEEN 0 AND " TEXT_OF(SEQUENCE_LIMIT),
+		n_bad, sizeof(n_bad));
+	if (r < 0)
+		return r;
+	if (strcmp(n_bad, "0") != 0)
+		return store_fail_with(store, -EBADMSG, "its numbers are used up");
+	return 0;
+}
+
 void store_empty_log(struct store *store)
 {
 	sqlite3_wal_checkpoint_v2(store->database, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
@@ -284,7 +317,8 @@ static int open_database(struct store *store, const char *path)
 	if (r < 0)
 		return r;
 	store_empty_log(store);
-	return store_prepare_statements(store);
+	r = store_prepare_statements(store);
+	return r < 0 ? r : check_numbers(store);
 }
 
 /* ---- Opening, and beginning anew ---- */

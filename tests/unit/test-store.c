@@ -13,7 +13,8 @@
 
 #include "bus/store.h"
 
-#define N_UPDATES 50
+#define N_UPDATES   50
+#define N_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 static char directory[64];
 static char path[128];
@@ -614,6 +615,45 @@ START_TEST(test_free)
 }
 END_TEST
 
+/* What no flagsse has written is damage: to reckon with it could overflow. */
+static const char *const impossible[] = {
+	"UPDATE updates SET time_us = -1",
+	"UPDATE updates SET time_us = 32503680000000001",
+	"UPDATE updates SET time_us = 'soon'",
+	"UPDATE updates SET stored_us = -1",
+	"UPDATE updates SET stored_us = 9223372036854775807",
+	"UPDATE updates SET stored_us = 1e300",
+	"UPDATE updates SET sequence = 0",
+	"UPDATE updates SET sequence = -5",
+	"INSERT INTO outbox VALUES (1, 'a', 1, 9223372036854775000)",
+	"INSERT INTO outbox VALUES (1, 'a', -9223372036854775808, 1)",
+};
+
+START_TEST(test_impossible_numbers)
+{
+	commit_one("old", 10, 20);
+	store = store_free(store);
+	execute(impossible[_i]);
+	assert_set_aside("corrupt");
+}
+END_TEST
+
+/* After the last number SQLite says that the disk is full. */
+static const char *const last_numbers[] = {
+	"UPDATE updates SET sequence = 9223372036854775807",
+	"UPDATE sqlite_sequence SET seq = 9223372036854775807",
+	"INSERT INTO outbox VALUES (9223372036854775807, 'a', 1, 2)",
+};
+
+START_TEST(test_last_number)
+{
+	commit_one("old", 10, 20);
+	store = store_free(store);
+	execute(last_numbers[_i]);
+	assert_set_aside("corrupt");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *all = suite_create("store");
@@ -647,6 +687,8 @@ int main(void)
 	tcase_add_test(cases, test_no_space);
 	tcase_add_test(cases, test_no_space_to_open);
 	tcase_add_test(cases, test_free);
+	tcase_add_loop_test(cases, test_impossible_numbers, 0, N_OF(impossible));
+	tcase_add_loop_test(cases, test_last_number, 0, N_OF(last_numbers));
 	suite_add_tcase(all, cases);
 	runner = srunner_create(all);
 	srunner_run_all(runner, CK_ENV);
