@@ -474,6 +474,35 @@ START_TEST(test_recovery)
 }
 END_TEST
 
+/* Somebody deletes the file: what was answered is in a new one, the update at hand too. */
+START_TEST(test_file_deleted)
+{
+	int64_t now_us = clock_wall_us() - US_PER_S;
+	struct publication publication;
+	char path[128];
+
+	expect_start();
+	publish_stored("a", now_us, 1);
+	snprintf(path, sizeof(path), "%s/flagsse.db", directory);
+	ck_assert_int_eq(unlink(path), 0);
+	log_set_level(LOG_CRIT);
+	prepare(&publication, "b", now_us + 1);
+	bus_publish(bus, &publication);
+	next(BUS_SYNC_BEGIN);
+	expect_update("a", now_us, 1);
+	expect_update("b", now_us + 1, 2);
+	next(BUS_UP);
+	next(BUS_SYNC_END);
+	expect_update("b", now_us + 1, 2);
+	expect_answer(&publication, PUBLISH_STORED);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	restart();
+	next(BUS_SYNC_BEGIN);
+	expect_update("a", now_us, 1);
+	expect_update("b", now_us + 1, 2);
+}
+END_TEST
+
 START_TEST(test_two_processes)
 {
 	pid_t child;
@@ -545,6 +574,7 @@ int main(void)
 	tcase_add_test(cases, test_free_at_once);
 	tcase_add_test(cases, test_disk_full);
 	tcase_add_test(cases, test_recovery);
+	tcase_add_test(cases, test_file_deleted);
 	tcase_add_test(cases, test_two_processes);
 	tcase_add_test(cases, test_no_directory);
 	tcase_add_test(cases, test_signals);
