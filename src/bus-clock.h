@@ -22,5 +22,6 @@ void bus_clock_set(struct bus_clock *clock, int64_t bus_us, int64_t steady_us);
  * that took least time on its way counts.  True: the clock has changed. */
 bool bus_clock_note(struct bus_clock *clock, int64_t stored_us, int64_t steady_us);
 
-/* The time on the bus; of a bus that has told nothing yet, `wall_us`. */
+/* The time on the bus; of a bus that has told nothing yet, `wall_us`.  What is told is late by what
+ * it took on its way; so `wall_us` counts too where it is later by no more than that. */
 int64_t bus_clock_us(const struct bus_clock *clock, int64_t wall_us, int64_t steady_us);

@@ -11,6 +11,8 @@ int64_t nats_clock_us(const struct nats_bus *bus)
 
 void nats_clock_read(struct nats_bus *bus, int64_t bus_us)
 {
+	if (bus_us <= 0)
+		return; /* it has not said so */
 	bus_clock_set(&bus->clock, bus_us, clock_steady_us());
 	bus_post_clock(bus->inbox, &bus->clock);
 }

@@ -39,6 +39,17 @@ START_TEST(wall_is_ahead)
 }
 END_TEST
 
+/* What the bus has told was late: a wall clock that is ahead by no more may be right. */
+START_TEST(what_was_told_was_late)
+{
+	bus_clock_set(&bus, WALL, 1000 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL + 10 * S + 500, 1010 * S), WALL + 10 * S + 500);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL + 12 * S, 1010 * S), WALL + 12 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL + 12 * S + 1, 1010 * S), WALL + 10 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL + 10 * S - 1, 1010 * S), WALL + 10 * S);
+}
+END_TEST
+
 /* However long ago that was. */
 START_TEST(it_goes_on_while_the_bus_is_away)
 {
@@ -91,6 +102,7 @@ int main(void)
 	tcase_add_test(tests, nothing_told);
 	tcase_add_test(tests, wall_is_behind);
 	tcase_add_test(tests, wall_is_ahead);
+	tcase_add_test(tests, what_was_told_was_late);
 	tcase_add_test(tests, it_goes_on_while_the_bus_is_away);
 	tcase_add_test(tests, the_promptest_counts);
 	tcase_add_test(tests, it_does_not_count_for_ever);
