@@ -47,6 +47,7 @@ struct store_thread {
 	struct store *store;  /* NULL: cannot be opened */
 	struct store *astray; /* open, but its file is not the one that the next process will open:
 				 to be moved into `store`, as soon as that can be opened */
+	bool forgotten;       /* that could not be done: the work in hand was in it alone */
 	enum state state;
 	int64_t test_ms;   /* on the monotonic clock: when to try next, while not up */
 	int64_t look_ms;   /* likewise: when to look next where the files are */
@@ -125,6 +126,20 @@ int store_thread_open(const char *directory, struct store **ret)
 	return r;
 }
 
+static void tell_of_place(const char *what)
+{
+	log_with(LOG_ERR, (&(struct log_fields){.message_id = MESSAGE_STORE_ASTRAY}),
+		"The store: %s, while flagsse has it open. All that was in it is being written to "
+		"a new one. Nothing but flagsse may touch the state directory while it runs; to "
+		"begin with an empty store, stop it first.",
+		what);
+}
+
+static void tell_of_rescue(void)
+{
+	log_notice("The store: all that was in it is in its place again.");
+}
+
 /* store_open(), with all that is in the one that went astray, if one did: it may be back. */
 static int open_store(struct store_thread *thread, char **ret_problem)
 {
@@ -135,11 +150,25 @@ static int open_store(struct store_thread *thread, char **ret_problem)
 		return store_open(thread->directory, &thread->store, ret_problem);
 	if (store_find(thread->astray, what, sizeof(what)) != STORE_ASTRAY) {
 		thread->store = TAKE_PTR(thread->astray);
+		tell_of_rescue();
 		return 0;
 	}
 	r = store_move(thread->astray, thread->directory, &thread->store, ret_problem);
-	if (r >= 0)
+	/* It cannot be read either.  What its user knows is all there is, as where one that is
+	 * corrupt is set aside. */
+	if (r == -EBADMSG) {
+		log_error("The store: %s", *ret_problem ? *ret_problem : strerror(-r));
+		snprintf(thread->problem, sizeof(thread->problem),
+			"the store's file was deleted, and cannot be read any more");
+		thread->forgotten = true;
 		thread->astray = store_free(thread->astray);
+		free(TAKE_PTR(*ret_problem));
+		return store_open(thread->directory, &thread->store, ret_problem);
+	}
+	if (r >= 0) {
+		thread->astray = store_free(thread->astray);
+		tell_of_rescue();
+	}
 	return r;
 }
 
@@ -164,21 +193,29 @@ static void try_to_open(struct store_thread *thread)
 
 /* ---- The files ---- */
 
-static void tell_of_place(const char *what)
+/* What is in the log alone is put into the file.  Where that is not possible the store is kept: it
+ * is whole as long as it is open. */
+static int do_without_log(struct store_thread *thread)
 {
-	log_with(LOG_ERR, (&(struct log_fields){.message_id = MESSAGE_STORE_ASTRAY}),
-		"The store: %s, while flagsse has it open. All that was in it is written to a new "
-		"one. Nothing but flagsse may touch the state directory while it runs; to begin "
-		"with an empty store, stop it first.",
-		what);
+	int r = store_flush_log(thread->store);
+
+	if (r < 0) {
+		on_failure(thread, r);
+		return r;
+	}
+	thread->store = store_free(thread->store);
+	tell_of_rescue();
+	return 0;
 }
 
 /* Whether what has been committed is in the file that the next process will open, if need be after
- * it has been moved there.  0, or -EIO and thread->problem. */
+ * it has been moved there.  0, or -errno and thread->problem. */
 static int stay_in_place(struct store_thread *thread)
 {
 	char what[256];
+	int r;
 
+	thread->forgotten = false;
 	for (int i = 0; i < MOVES_MAX; i++) {
 		enum store_place place = store_find(thread->store, what, sizeof(what));
 
@@ -188,10 +225,10 @@ static int stay_in_place(struct store_thread *thread)
 		tell_of_place(what);
 		if (place == STORE_ASTRAY)
 			thread->astray = TAKE_PTR(thread->store);
-		else
-			thread->store = store_free(thread->store);
+		else if ((r = do_without_log(thread)) < 0)
+			return r;
 		try_to_open(thread);
-		if (!thread->store)
+		if (!thread->store || thread->forgotten)
 			return -EIO;
 	}
 	snprintf(thread->problem, sizeof(thread->problem),

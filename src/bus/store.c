@@ -284,6 +284,20 @@ void store_empty_log(struct store *store)
 	sqlite3_wal_checkpoint_v2(store->database, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
+int store_flush_log(struct store *store)
+{
+	int n_pages, n_moved, code;
+
+	errno = 0;
+	code = sqlite3_wal_checkpoint_v2(
+		store->database, NULL, SQLITE_CHECKPOINT_FULL, &n_pages, &n_moved);
+	if (code != SQLITE_OK)
+		return store_fail(store, code);
+	if (n_moved < n_pages)
+		return store_fail_with(store, -EIO, "its log cannot be put into it");
+	return 0;
+}
+
 static int open_database(struct store *store)
 {
 	int code, r, format = 0;

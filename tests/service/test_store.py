@@ -9,7 +9,7 @@ import sqlite3
 import pytest
 
 from daemon import fresh_key
-from test_outbox import queued, wait_away, wait_empty, wait_ready
+from test_outbox import offer_many, queued, wait_away, wait_empty, wait_ready
 from wire import wait_until
 
 NOTICED = "error: The store: .* while flagsse has it open"
@@ -153,8 +153,38 @@ def test_nothing_is_published_any_more(kept, end):
     delete_content(state)
     if end == "kill":
         daemon.wait_log(NOTICED, timeout=60)
-        wait_until((state / "flagsse.db").exists, "there is no new file")
+        daemon.wait_log("notice: The store: all that was in it is in its place again")
     restart_and_check(daemon, times, end)
+
+
+def test_deleted_and_unreadable(start):
+    """Not even the file that has no name any more can be read: what the process knows is written to the new one."""
+    server = start.nats()
+    daemon = start.daemon(bus="nats", nats_url=server.url)
+    daemon.server = server
+    server.kill()
+    wait_away(daemon)
+    # More than SQLite keeps in memory, so that it has to read its file.
+    keys = [fresh_key() + 78 * "k" for _ in range(12000)]
+    times, others = offer_many(daemon, keys)
+    assert len(times) == len(keys), others[:3]
+    state = daemon.directory / "state"
+    with open(state / "flagsse.db", "r+b") as file, open(state / "flagsse.db-wal", "r+b") as log:
+        delete_file(state)
+        for opened in (file, log):
+            size = opened.seek(0, os.SEEK_END)
+            opened.seek(4096)
+            opened.write(b"x" * (size - 4096))
+    last = fresh_key()
+    times.update(wait_until(lambda: offer_many(daemon, [last])[0], "it does not go on"))
+    assert daemon.wait_log(NOTICED)
+    assert daemon.wait_log("error: The store: .*what was in the former file cannot be written to a new one")
+    assert queued(daemon) == len(times)
+    for _ in range(3):  # each after all that was written back before it
+        times.update(wait_until(lambda: offer_many(daemon, [fresh_key()])[0], "it does not go on"))
+    daemon.kill()
+    daemon.start("/livez")
+    wait_until(lambda: queued(daemon) == len(times), "what was accepted is not in the new file")
 
 
 def test_no_new_file_is_possible(kept):

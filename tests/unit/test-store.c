@@ -744,8 +744,27 @@ START_TEST(test_log_deleted)
 	fill_both_tables();
 	delete ("-wal");
 	ck_assert_int_eq(find(), STORE_WITHOUT_LOG);
+	ck_assert_int_eq(store_flush_log(store), 0);
 	ck_assert_int_eq(reopen(), 0);
 	ck_assert_int_eq(find(), STORE_IN_PLACE);
+	assert_both_tables();
+}
+END_TEST
+
+/* The disk is full: it stays open, whole, until there is space. */
+START_TEST(test_log_deleted_and_no_space)
+{
+	int r;
+
+	fill_both_tables();
+	delete("-wal");
+	limit_file_size();
+	r = store_flush_log(store);
+	unlimit_file_size();
+	ck_assert_int_eq(r, -ENOSPC);
+	assert_both_tables();
+	ck_assert_int_eq(store_flush_log(store), 0);
+	ck_assert_int_eq(reopen(), 0);
 	assert_both_tables();
 }
 END_TEST
@@ -868,6 +887,7 @@ int main(void)
 	tcase_add_test(cases, test_in_place);
 	tcase_add_loop_test(cases, test_deleted, 0, 2);
 	tcase_add_test(cases, test_log_deleted);
+	tcase_add_test(cases, test_log_deleted_and_no_space);
 	tcase_add_test(cases, test_directory_deleted);
 	tcase_add_test(cases, test_replaced);
 	tcase_add_test(cases, test_place_is_taken);
