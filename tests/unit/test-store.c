@@ -757,7 +757,7 @@ START_TEST(test_log_deleted_and_no_space)
 	int r;
 
 	fill_both_tables();
-	delete("-wal");
+	delete ("-wal");
 	limit_file_size();
 	r = store_flush_log(store);
 	unlimit_file_size();
