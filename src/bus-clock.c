@@ -7,21 +7,35 @@
  * back, and rates drift. */
 #define LIFETIME_US (60 * US_PER_S)
 
-void bus_clock_note(struct bus_clock *clock, int64_t stored_us, int64_t monotonic_us)
-{
-	int64_t ahead_us = stored_us - monotonic_us;
+/* What is told took this long on its way, at most: a request of a second, on a busy machine. */
+#define LATENESS_US (2 * US_PER_S)
 
-	if (clock->is_known && ahead_us < clock->ahead_us &&
-		monotonic_us - clock->noted_us < LIFETIME_US)
-		return;
-	clock->is_known = true;
-	clock->ahead_us = ahead_us;
-	clock->noted_us = monotonic_us;
+void bus_clock_set(struct bus_clock *clock, int64_t bus_us, int64_t steady_us)
+{
+	*clock = (struct bus_clock){
+		.is_known = true,
+		.ahead_us = bus_us - steady_us,
+		.noted_us = steady_us,
+	};
 }
 
-int64_t bus_clock_us(const struct bus_clock *clock, int64_t wall_us, int64_t monotonic_us)
+bool bus_clock_note(struct bus_clock *clock, int64_t stored_us, int64_t steady_us)
 {
-	int64_t bus_us = monotonic_us + clock->ahead_us;
+	if (clock->is_known && stored_us - steady_us < clock->ahead_us &&
+		steady_us - clock->noted_us < LIFETIME_US)
+		return false;
+	bus_clock_set(clock, stored_us, steady_us);
+	return true;
+}
 
-	return clock->is_known && bus_us > wall_us ? bus_us : wall_us;
+int64_t bus_clock_us(const struct bus_clock *clock, int64_t wall_us, int64_t steady_us)
+{
+	int64_t bus_us = steady_us + clock->ahead_us;
+
+	if (!clock->is_known)
+		return wall_us;
+	/* It is later on the bus than it was told, by some milliseconds.  They matter where the
+	 * publisher's clock is right: its update must not seem to be accepted before it was made.
+	 */
+	return wall_us > bus_us && wall_us - bus_us <= LATENESS_US ? wall_us : bus_us;
 }

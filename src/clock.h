@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The two clocks: the wall's for what goes over the wire, the monotonic one for waiting. */
+/* The clocks: the wall's for what goes over the wire, the monotonic one for waiting, the steady one
+ * for how much time has passed. */
 #pragma once
 
 #include <stdint.h>
@@ -28,7 +29,17 @@ static inline int64_t clock_monotonic_us(void)
 	return now.tv_sec * US_PER_S + now.tv_nsec / NS_PER_US;
 }
 
-/* Likewise, in milliseconds. */
+/* Microseconds since the machine's start (CLOCK_BOOTTIME): as the monotonic clock it does not jump,
+ * and it counts the time for which the machine sleeps. */
+static inline int64_t clock_steady_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return now.tv_sec * US_PER_S + now.tv_nsec / NS_PER_US;
+}
+
+/* Milliseconds of the monotonic clock. */
 static inline int64_t clock_monotonic_ms(void)
 {
 	return clock_monotonic_us() / US_PER_MS;

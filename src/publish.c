@@ -126,6 +126,7 @@ static void pending_keep(struct server *server, struct pending *pending, const c
 		return;
 	}
 	pending->item.update = pending->publication.update;
+	pending->item.now_us = updates_now_us(server);
 	pending->with_outbox = true;
 	if (pending->publish) {
 		TAILQ_REMOVE(&server->pending, pending, link);
@@ -167,10 +168,8 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 /* The time of acceptance, by the bus's clock: this node's own may be behind it, and then an update
  * that the outbox keeps would count as older than one that the bus took before.  What is accepted
  * after the latest was stored comes after it, whatever the clocks say. */
-static int64_t acceptance_us(const struct server *server, const struct update *latest)
+static int64_t acceptance_us(int64_t now_us, const struct update *latest)
 {
-	int64_t now_us = bus_clock_us(&server->bus_clock, clock_wall_us(), clock_monotonic_us());
-
 	return latest && latest->stored_us >= now_us ? latest->stored_us + 1 : now_us;
 }
 
@@ -198,17 +197,19 @@ void publish_request(
 {
 	struct server *server = userdata;
 	struct update update = {.key = *key, .time_us = time_us};
-	const struct update *latest = NULL;
+	int64_t now_us = updates_now_us(server);
 	struct pending *pending;
+	struct update latest;
+	bool is_known;
 
 	/* Once stored it would be ordered by its updated_at or by a later time than the latest's,
 	 * so only its updated_at can make it stale. */
-	if (registry_latest(server->registry, key, clock_wall_us(), &latest, NULL) &&
-		time_us <= update_order(latest)) {
+	is_known = registry_latest(server->registry, key, now_us, &latest, NULL);
+	if (is_known && time_us <= update_order(&latest)) {
 		answer_stale(server, publish);
 		return;
 	}
-	update.stored_us = acceptance_us(server, latest);
+	update.stored_us = acceptance_us(now_us, is_known ? &latest : NULL);
 	pending = pending_new(server, &update, time_us, publish);
 	if (!pending)
 		answer_unavailable(server, publish, "Out of memory. Try again.");
@@ -216,9 +217,18 @@ void publish_request(
 		pending_begin(server, pending);
 }
 
+/* One that was accepted before, maybe by a clock that was ahead. */
+static struct pending *pending_new_waiting(struct server *server, const struct update *update)
+{
+	struct update settled = *update;
+
+	update_settle_waiting(&settled, updates_now_us(server));
+	return pending_new(server, &settled, update_order(&settled), NULL);
+}
+
 int publish_row(struct server *server, const struct update *row)
 {
-	struct pending *pending = pending_new(server, row, update_order(row), NULL);
+	struct pending *pending = pending_new_waiting(server, row);
 
 	if (!pending)
 		return -ENOMEM;
@@ -233,9 +243,9 @@ void publish_write_back(struct server *server, const struct update *update)
 
 	/* What is about to expire is not to live another hour. */
 	if (!server->bus || !server->bus_up || queue_has(server, update) ||
-		update_is_expired(update, clock_wall_us() + UPDATE_MARGIN_US))
+		update_is_expired(update, updates_now_us(server) + UPDATE_MARGIN_US))
 		return;
-	pending = pending_new(server, update, update_order(update), NULL);
+	pending = pending_new_waiting(server, update);
 	if (!pending) {
 		log_error("Out of memory: the latest update of an environment, which the bus has "
 			  "lost, is not written back to it.");
@@ -248,7 +258,7 @@ void publish_write_back(struct server *server, const struct update *update)
 
 int publish_keep_again(struct server *server, const struct update *row)
 {
-	struct pending *pending = pending_new(server, row, update_order(row), NULL);
+	struct pending *pending = pending_new_waiting(server, row);
 
 	if (!pending)
 		return -ENOMEM;

@@ -114,7 +114,8 @@ struct server {
 	sd_event_source *backlog_source; /* on while there is bus_mail */
 	bool bus_up;
 	bool bus_was_up;
-	struct bus_clock bus_clock;
+	struct bus_clock
+		bus_clock; /* as the bus has told it; the local one has none but the wall's */
 	int64_t bus_down_since_ms;
 	char bus_problem[BUS_TEXT_SIZE];                      /* while it is down */
 	char problems_told[PROBLEMS_TOLD_MAX][BUS_TEXT_SIZE]; /* of this outage, in the log */
@@ -205,6 +206,10 @@ void queue_deinit(struct server *server);
 void updates_prepare(struct server *server); /* what updates_deinit() needs at least */
 int updates_init(struct server *server);
 int updates_offer(struct server *server, const struct update *update); /* as queue_take_up() */
+
+/* Now, by the bus's clock: what all times of storing and of acceptance are to be compared with.  Of
+ * the local bus that is the wall's, of NATS its own; before that has told it, the wall's too. */
+int64_t updates_now_us(const struct server *server);
 void updates_deinit(struct server *server);
 
 /* Once there is no bus any more: does all that it has told, and notes that it is gone. */

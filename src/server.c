@@ -46,7 +46,7 @@ static int on_expiry_timer(sd_event_source *source, uint64_t usec, void *userdat
 	struct server *server = userdata;
 
 	(void)usec;
-	registry_expire(server->registry, clock_wall_us());
+	registry_expire(server->registry, updates_now_us(server));
 	return sd_event_source_set_time_relative(source, EXPIRY_INTERVAL_US);
 }
 

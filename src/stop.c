@@ -90,7 +90,7 @@ static int save(
 	int r = hub_save(server->hub, writer);
 
 	if (r >= 0)
-		r = registry_each(server->registry, clock_wall_us(), add_update, writer);
+		r = registry_each(server->registry, updates_now_us(server), add_update, writer);
 	return r < 0 ? r : handover_finish(writer, ret_state, ret_size);
 }
 

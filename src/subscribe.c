@@ -26,15 +26,15 @@ static int64_t random_between(int64_t minimum, int64_t maximum)
 static struct frame *choose_snapshot(
 	struct server *server, const struct hub_arrival *arrival, int64_t last_event_id)
 {
-	int64_t now_us = clock_wall_us();
-	const struct update *latest;
+	int64_t now_us = updates_now_us(server);
+	struct update latest;
 	struct frame *frame;
 
 	if (!registry_latest(server->registry, &arrival->key, now_us, &latest, &frame))
 		return NULL;
 	if (last_event_id == frame_id(frame))
 		return NULL;
-	if (arrival->close_after_update && now_us - latest->stored_us >= LONG_POLL_FRESH_US)
+	if (arrival->close_after_update && now_us - latest.stored_us >= LONG_POLL_FRESH_US)
 		return NULL;
 	return frame;
 }

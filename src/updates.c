@@ -15,13 +15,18 @@
 /* Out of memory: again after this. */
 #define RETRY_US (100 * US_PER_MS)
 
+int64_t updates_now_us(const struct server *server)
+{
+	return bus_clock_us(&server->bus_clock, clock_wall_us(), clock_steady_us());
+}
+
 int updates_offer(struct server *server, const struct update *update)
 {
 	const struct update *latest;
 	struct frame *frame;
 	int verdict, r;
 
-	verdict = registry_offer(server->registry, update, &latest, &frame);
+	verdict = registry_offer(server->registry, update, updates_now_us(server), &latest, &frame);
 	if (verdict < 0)
 		return verdict;
 	/* What the outbox has is not on the bus. */
@@ -47,7 +52,7 @@ static void write_back(const struct update *update, void *userdata)
 
 static void on_sync_end(struct server *server)
 {
-	int64_t now_us = clock_wall_us();
+	int64_t now_us = updates_now_us(server);
 
 	registry_expire(server->registry, now_us);
 	registry_sync_end(server->registry, now_us, write_back, server);
@@ -138,11 +143,10 @@ static void on_skipped(struct server *server, const char *text)
 static int act_upon(struct server *server, const struct bus_event *event)
 {
 	switch (event->type) {
+	case BUS_CLOCK:
+		server->bus_clock = event->clock;
+		break;
 	case BUS_UPDATE:
-		/* The last values, which are read before the bus is up, are old. */
-		if (server->bus_up)
-			bus_clock_note(
-				&server->bus_clock, event->update.stored_us, clock_monotonic_us());
 		return updates_offer(server, &event->update);
 	case BUS_SYNC_BEGIN:
 		registry_sync_begin(server->registry);

@@ -17,6 +17,7 @@ struct bus_operations {
 /* Posts one event.  Out of memory: waits and tries again, as none may be lost. */
 void bus_post_event(struct mailbox *inbox, enum bus_event_type type);
 void bus_post_update(struct mailbox *inbox, const struct update *update);
+void bus_post_clock(struct mailbox *inbox, const struct bus_clock *clock);
 void bus_post_lost(struct mailbox *inbox, const struct update *update);
 void bus_post_text(struct mailbox *inbox, enum bus_event_type type, const char *format, ...)
 	_printf_(3, 4);

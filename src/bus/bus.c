@@ -47,6 +47,14 @@ void bus_post_update(struct mailbox *inbox, const struct update *update)
 	post_with_update(inbox, BUS_UPDATE, update);
 }
 
+void bus_post_clock(struct mailbox *inbox, const struct bus_clock *clock)
+{
+	struct bus_event *event = new_event(BUS_CLOCK);
+
+	event->clock = *clock;
+	mailbox_post(inbox, &event->mail);
+}
+
 void bus_post_lost(struct mailbox *inbox, const struct update *update)
 {
 	post_with_update(inbox, BUS_LOST, update);

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bus-clock.h"
 #include "cleanup.h"
 #include "mailbox.h"
 #include "update/update.h"
@@ -19,6 +20,7 @@ struct bus;
 /* What the bus posts, in the order in which it happened. */
 enum bus_event_type {
 	BUS_UPDATE,     /* an update was stored (by any node), or read again after a doubt */
+	BUS_CLOCK,      /* `clock` is how late it is on the bus, which has a clock of its own */
 	BUS_SYNC_BEGIN, /* the last values of all environments follow, as BUS_UPDATE */
 	BUS_SYNC_END,   /* that was all of them; what comes now is new */
 	BUS_UP,         /* connected, last values read: updates come and can be published */
@@ -43,6 +45,7 @@ struct bus_event {
 	struct mail mail;
 	enum bus_event_type type;
 	struct update update;            /* BUS_UPDATE; complete, with sequence and stored_us */
+	struct bus_clock clock;          /* BUS_CLOCK */
 	struct publication *publication; /* BUS_ANSWER; now the receiver's */
 	struct outbox_item *item;        /* BUS_OUTBOX_ANSWER; likewise */
 	char text[BUS_TEXT_SIZE];        /* BUS_DOWN, BUS_SKIPPED, BUS_OUTBOX_DOWN */

@@ -18,6 +18,7 @@ struct local_bus {
 
 	/* In the store's thread: */
 	bool was_up;
+	bool future_told;  /* that a row was stored at a time that is still to come */
 	int64_t expire_ms; /* on the monotonic clock: when to delete expired rows next */
 };
 
@@ -36,11 +37,29 @@ static void on_down(const char *text, void *userdata)
 	bus_post_text(((struct local_bus *)userdata)->inbox, BUS_DOWN, "%s", text);
 }
 
+/* The latest of an environment, as it counts at `now_us`.  Told once: it may be the clock of now
+ * that is wrong. */
+static struct update settle(struct local_bus *local, const struct update *latest, int64_t now_us)
+{
+	struct update settled = *latest;
+
+	if (!update_settle(&settled, now_us) || local->future_told)
+		return settled;
+	local->future_told = true;
+	log_warning("The update of environment %s was stored at a time that is still to come: the "
+		    "system's clock was ahead then, or is behind now. Newer ones are taken all "
+		    "the same. If the clock is behind, set it right.",
+		latest->key.text);
+	return settled;
+}
+
 static void tell_update(const struct update *update, void *userdata)
 {
 	struct local_bus *local = userdata;
+	int64_t now_us = clock_wall_us();
+	struct update settled = settle(local, update, now_us);
 
-	if (!update_is_expired(update, clock_wall_us()))
+	if (!update_is_expired(&settled, now_us))
 		bus_post_update(local->inbox, update);
 }
 
@@ -91,6 +110,8 @@ static int write_publication(struct store *store, struct mail *work, void *userd
 	r = store_get(store, STORE_UPDATES, &update.key, &latest);
 	if (r < 0)
 		return r;
+	if (r > 0)
+		latest = settle(userdata, &latest, now_us);
 	if (r > 0 && !update_is_expired(&latest, now_us)) {
 		/* An environment's times of storing increase, whatever the clock does: the order of
 		 * updates needs that. */

@@ -133,6 +133,7 @@ struct nats_bus {
 	bool shape_warned;
 	int64_t stream_created;
 	int64_t consumers; /* that the stream had when last looked; INT64_MAX: not looked yet */
+	struct bus_clock clock;  /* NATS's */
 	int64_t clock_offset_ms; /* from the monotonic to the wall clock, when last looked */
 	int64_t next_attempt_ms; /* while not connected */
 	int64_t next_check_ms;
@@ -169,6 +170,11 @@ bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status
 
 /* What the callbacks of this session's connection get. */
 struct nats_origin *nats_session_origin(struct nats_bus *bus);
+
+/* nats-clock.c: NATS's clock.  Bus thread.  Main is told what it becomes. */
+int64_t nats_clock_us(const struct nats_bus *bus); /* now; before anything is known, the wall's */
+void nats_clock_read(struct nats_bus *bus, int64_t bus_us);    /* NATS says that it is so late */
+void nats_clock_note(struct nats_bus *bus, int64_t stored_us); /* of a message that has just come */
 
 /* nats-ack.c.  Bus thread, but for the parsing, which is of any. */
 

@@ -87,13 +87,20 @@ void nats_subject_seen(
 	struct nats_bus *bus, const struct key *key, uint64_t sequence, const struct update *update)
 {
 	struct subject *subject = subject_get(bus, key);
+	struct update settled;
 
 	/* Without memory, the next publish finds out by a conflict. */
 	if (!subject || sequence < subject->last_sequence)
 		return;
 	subject->last_sequence = sequence;
-	subject->order_us = update ? update_order(update) : INT64_MIN;
-	subject->stored_us = update ? update->stored_us : 0;
+	subject->order_us = INT64_MIN;
+	subject->stored_us = 0;
+	if (!update)
+		return;
+	settled = *update;
+	(void)update_settle(&settled, nats_clock_us(bus));
+	subject->order_us = update_order(&settled);
+	subject->stored_us = settled.stored_us;
 }
 
 /* ---- Acknowledged, and not told yet ---- */
@@ -154,7 +161,7 @@ bool nats_subjects_unseen(const struct nats_bus *bus)
 uint64_t nats_subjects_alive(const struct nats_bus *bus)
 {
 	/* Not those that are about to expire, or may have. */
-	int64_t since_us = clock_wall_us() - UPDATE_LIFETIME_US + UPDATE_MARGIN_US;
+	int64_t since_us = nats_clock_us(bus) - UPDATE_LIFETIME_US + UPDATE_MARGIN_US;
 	struct subject *subject, *next;
 	uint64_t n = 0;
 
@@ -365,7 +372,7 @@ static void subject_on_stored(struct nats_bus *bus, struct subject *subject, uin
 
 	subject_await(bus, subject, &stored);
 	/* When it was stored the consumer tells, or has told; until then it is about now. */
-	stored.stored_us = clock_wall_us();
+	stored.stored_us = nats_clock_us(bus);
 	if (sequence > subject->last_sequence)
 		nats_subject_seen(bus, &subject->key, sequence, &stored);
 	subject_land(bus, subject, PUBLISH_STORED, sequence, "");

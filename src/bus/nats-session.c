@@ -254,6 +254,7 @@ static bool open_consumer(struct nats_bus *bus)
 	snprintf(bus->consumer, sizeof(bus->consumer), "%s", info->Name);
 	bus->delivered = 0;
 	bus->sync_until = info->Delivered.Consumer + info->NumPending;
+	nats_clock_read(bus, info->Created / NS_PER_US);
 	jsConsumerInfo_Destroy(info);
 	return true;
 }
@@ -306,6 +307,7 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 		return;
 	}
 	bus->delivered = mail->number;
+	nats_clock_note(bus, update->stored_us);
 	if (update->key.length > 0)
 		nats_subject_seen(
 			bus, &update->key, update->sequence, mail->problem ? NULL : update);
@@ -377,7 +379,7 @@ void nats_session_check(struct nats_bus *bus)
 	       !nats_subjects_unseen(bus);
 	there = !same || consumer_is_there(bus, info->State.Consumers);
 	jsStreamInfo_Destroy(info);
-	nats_subjects_forget(bus, clock_wall_us() - UPDATE_LIFETIME_US);
+	nats_subjects_forget(bus, nats_clock_us(bus) - UPDATE_LIFETIME_US);
 	if (same && there)
 		return;
 	if (same)

@@ -128,8 +128,8 @@ static void try_to_connect(struct nats_bus *bus)
 		clock_monotonic_ms() + (pause < RECONNECT_MAX_MS ? pause : RECONNECT_MAX_MS);
 }
 
-/* nats.c's timers go by the wall clock: set back, they are not due for as long.  And by that clock
- * the registry has expired what has not. */
+/* nats.c's timers go by the wall clock: set back, they are not due for as long.  (Nothing of ours
+ * goes by it, see nats-clock.c.) */
 static void check_clock(struct nats_bus *bus)
 {
 	int64_t offset_ms = clock_wall_us() / US_PER_MS - clock_monotonic_ms();

@@ -56,7 +56,9 @@ static int keep(struct store *store, struct outbox_item *item)
 	if (r < 0)
 		return r;
 	/* As on the bus: of two, the one that is accepted later has the later time, whatever the
-	 * clock does. */
+	 * clock does; but none is accepted in the future. */
+	if (r > 0)
+		(void)update_settle(&former, item->now_us);
 	if (r > 0 && former.stored_us >= update.stored_us)
 		update.stored_us = former.stored_us + 1;
 	if (r > 0 && !update_is_newer(&update, &former)) {

@@ -27,6 +27,7 @@ struct outbox_item {
 	struct mail mail;            /* the outbox's, while it has the item */
 	bool is_removal;             /* the outbox's own */
 	struct update update;        /* in: key, time_us, and when it was accepted as stored_us */
+	int64_t now_us;              /* in: the time by the clock that stored_us is of */
 	enum outbox_outcome outcome; /* out */
 	struct update kept;          /* out, with OUTBOX_KEPT: the row.  Its stored_us may be later,
 					its sequence counts what has been kept */

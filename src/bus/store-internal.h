@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sqlite3.h>
+#include <sys/types.h>
 
 #include "bus/store.h"
 
@@ -13,13 +14,23 @@ enum store_statement {
 	/* One for each table: */
 	STATEMENT_GET,
 	STATEMENT_PUT = STATEMENT_GET + N_STORE_TABLES,
-	STATEMENT_DELETE = STATEMENT_PUT + N_STORE_TABLES,
+	STATEMENT_PUT_NUMBERED = STATEMENT_PUT + N_STORE_TABLES,
+	STATEMENT_DELETE = STATEMENT_PUT_NUMBERED + N_STORE_TABLES,
 	STATEMENT_EACH = STATEMENT_DELETE + N_STORE_TABLES,
 	N_STATEMENTS = STATEMENT_EACH + N_STORE_TABLES,
 };
 
+/* Which file has a name. */
+struct file_id {
+	dev_t device;
+	ino_t inode;
+};
+
 struct store {
 	sqlite3 *database;
+	char *path;
+	struct file_id file,
+		log; /* what the path, and that of the log, led to when it was opened */
 	sqlite3_stmt *statements[N_STATEMENTS];
 	char problem[256];
 };
@@ -33,6 +44,12 @@ int store_fail_with(struct store *store, int error, const char *format, ...) _pr
 /* Runs SQL that gives no rows. */
 int store_execute(struct store *store, const char *sql);
 
+/* The first column of the first row. */
+int store_query(struct store *store, const char *sql, char *ret, size_t size);
+
+/* NULL where memory is short. */
+char *store_make_text(const char *format, ...) _printf_(1, 2);
+
 /* Moves what is in the write-ahead log into the database, so that the log begins again in the space
  * that it has: where the disk is full, updates of environments that are known still fit.  SQLite
  * does it only after many commits. */
@@ -40,3 +57,9 @@ void store_empty_log(struct store *store);
 
 /* store-rows.c.  -EBADMSG: a table or a column is missing. */
 int store_prepare_statements(struct store *store);
+
+/* Puts it under the sequence that it has, which must be free.  0 or -errno. */
+int store_put_numbered(struct store *store, enum store_table table, const struct update *update);
+
+/* store-place.c: notes which files have been opened.  The store has its path.  0 or -errno. */
+int store_note_place(struct store *store);

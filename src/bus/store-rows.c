@@ -10,6 +10,9 @@
 		(table)] = "SELECT sequence, time_us, stored_us FROM " name " WHERE key = ?1",     \
 		[STATEMENT_PUT + (table)] = "INSERT OR REPLACE INTO " name                         \
 					    " (key, time_us, stored_us) VALUES (?1, ?2, ?3)",      \
+		[STATEMENT_PUT_NUMBERED + (table)] =                                               \
+			"INSERT INTO " name                                                        \
+			" (key, time_us, stored_us, sequence) VALUES (?1, ?2, ?3, ?4)",            \
 		[STATEMENT_DELETE + (table)] =                                                     \
 			"DELETE FROM " name " WHERE key = ?1 AND time_us = ?2 AND sequence = ?3",  \
 		[STATEMENT_EACH + (table)] =                                                       \
@@ -128,6 +131,20 @@ int store_put(struct store *store, enum store_table table, struct update *update
 	if (r == 0)
 		update->sequence = (uint64_t)sqlite3_last_insert_rowid(store->database);
 	return r;
+}
+
+int store_put_numbered(struct store *store, enum store_table table, const struct update *update)
+{
+	sqlite3_stmt *statement = store->statements[STATEMENT_PUT_NUMBERED + table];
+	int r;
+
+	r = bind_key(store, statement, &update->key);
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(statement, 2, update->time_us);
+	sqlite3_bind_int64(statement, 3, update->stored_us);
+	sqlite3_bind_int64(statement, 4, (int64_t)update->sequence);
+	return run(store, STATEMENT_PUT_NUMBERED + (int)table);
 }
 
 int store_delete(struct store *store, enum store_table table, const struct update *update)

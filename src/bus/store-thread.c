@@ -18,10 +18,16 @@
 
 #define BATCH_LIMIT 1000 /* pieces of work a transaction */
 
+/* So often the files are moved for one transaction. */
+#define MOVES_MAX 3
+
 /* While the store cannot be written: how often to try, with no work to try with.  And while it
  * cannot be opened: then work is refused without a try. */
 #define TEST_INTERVAL_MS (5 * MS_PER_S)
 #define OPEN_INTERVAL_MS MS_PER_S
+
+/* With no work, how often to look whether the files are still there. */
+#define LOOK_INTERVAL_MS (30 * MS_PER_S)
 
 enum state {
 	STATE_UNKNOWN,
@@ -38,9 +44,13 @@ struct store_thread {
 	pthread_t thread;
 
 	/* The thread's only, once it runs: */
-	struct store *store; /* NULL: cannot be opened */
+	struct store *store;  /* NULL: cannot be opened */
+	struct store *astray; /* open, but its file is not the one that the next process will open:
+				 to be moved into `store`, as soon as that can be opened */
+	bool forgotten;       /* that could not be done: the work in hand was in it alone */
 	enum state state;
 	int64_t test_ms;   /* on the monotonic clock: when to try next, while not up */
+	int64_t look_ms;   /* likewise: when to look next where the files are */
 	char problem[256]; /* the last one */
 	size_t n_batch;
 	struct mail *batch[BATCH_LIMIT]; /* in hand */
@@ -116,12 +126,58 @@ int store_thread_open(const char *directory, struct store **ret)
 	return r;
 }
 
+static void tell_of_place(const char *what)
+{
+	log_with(LOG_ERR, (&(struct log_fields){.message_id = MESSAGE_STORE_ASTRAY}),
+		"The store: %s, while flagsse has it open. All that was in it is being written to "
+		"a new one. Nothing but flagsse may touch the state directory while it runs; to "
+		"begin with an empty store, stop it first.",
+		what);
+}
+
+static void tell_of_rescue(void)
+{
+	log_notice("The store: all that was in it is in its place again.");
+}
+
+/* store_open(), with all that is in the one that went astray, if one did: it may be back. */
+static int open_store(struct store_thread *thread, char **ret_problem)
+{
+	char what[256];
+	int r;
+
+	if (!thread->astray)
+		return store_open(thread->directory, &thread->store, ret_problem);
+	if (store_find(thread->astray, what, sizeof(what)) != STORE_ASTRAY) {
+		thread->store = TAKE_PTR(thread->astray);
+		tell_of_rescue();
+		return 0;
+	}
+	r = store_move(thread->astray, thread->directory, &thread->store, ret_problem);
+	/* It cannot be read either.  What its user knows is all there is, as where one that is
+	 * corrupt is set aside. */
+	if (r == -EBADMSG) {
+		log_error("The store: %s", *ret_problem ? *ret_problem : strerror(-r));
+		snprintf(thread->problem, sizeof(thread->problem),
+			"the store's file was deleted, and cannot be read any more");
+		thread->forgotten = true;
+		thread->astray = store_free(thread->astray);
+		free(TAKE_PTR(*ret_problem));
+		return store_open(thread->directory, &thread->store, ret_problem);
+	}
+	if (r >= 0) {
+		thread->astray = store_free(thread->astray);
+		tell_of_rescue();
+	}
+	return r;
+}
+
 static void try_to_open(struct store_thread *thread)
 {
 	_cleanup_(freep) char *problem = NULL;
 	int r;
 
-	r = store_open(thread->directory, &thread->store, &problem);
+	r = open_store(thread, &problem);
 	if (r < 0) {
 		snprintf(thread->problem, sizeof(thread->problem), "the store cannot be opened: %s",
 			problem ? problem : strerror(-r));
@@ -135,6 +191,51 @@ static void try_to_open(struct store_thread *thread)
 	go_up(thread);
 }
 
+/* ---- The files ---- */
+
+/* What is in the log alone is put into the file.  Where that is not possible the store is kept: it
+ * is whole as long as it is open. */
+static int do_without_log(struct store_thread *thread)
+{
+	int r = store_flush_log(thread->store);
+
+	if (r < 0) {
+		on_failure(thread, r);
+		return r;
+	}
+	thread->store = store_free(thread->store);
+	tell_of_rescue();
+	return 0;
+}
+
+/* Whether what has been committed is in the file that the next process will open, if need be after
+ * it has been moved there.  0, or -errno and thread->problem. */
+static int stay_in_place(struct store_thread *thread)
+{
+	char what[256];
+	int r;
+
+	thread->forgotten = false;
+	for (int i = 0; i < MOVES_MAX; i++) {
+		enum store_place place = store_find(thread->store, what, sizeof(what));
+
+		thread->look_ms = clock_monotonic_ms() + LOOK_INTERVAL_MS;
+		if (place == STORE_IN_PLACE)
+			return 0;
+		tell_of_place(what);
+		if (place == STORE_ASTRAY)
+			thread->astray = TAKE_PTR(thread->store);
+		else if ((r = do_without_log(thread)) < 0)
+			return r;
+		try_to_open(thread);
+		if (!thread->store || thread->forgotten)
+			return -EIO;
+	}
+	snprintf(thread->problem, sizeof(thread->problem),
+		"the store's file is deleted again and again");
+	return -EIO;
+}
+
 static void try_again(struct store_thread *thread)
 {
 	int r;
@@ -144,6 +245,8 @@ static void try_again(struct store_thread *thread)
 		return;
 	}
 	r = store_test(thread->store);
+	if (r == 0 && stay_in_place(thread) < 0)
+		return;
 	if (r < 0)
 		on_failure(thread, r);
 	else
@@ -187,11 +290,13 @@ static int try_batch(struct store_thread *thread)
 	/* Undoing it may have made the space for it. */
 	if (r == -ENOSPC)
 		r = write_batch(thread);
-	if (r < 0)
+	if (r < 0) {
 		on_failure(thread, r);
-	else if (r > 0) /* what writes nothing proves nothing */
+		return r;
+	}
+	if (r > 0) /* what writes nothing proves nothing */
 		go_up(thread);
-	return r < 0 ? r : 0;
+	return stay_in_place(thread);
 }
 
 static void work_batch(struct store_thread *thread, struct mail_list *list)
@@ -213,16 +318,11 @@ static void work_batch(struct store_thread *thread, struct mail_list *list)
 static void wait_for_mail(struct store_thread *thread)
 {
 	struct pollfd pollfd = {.fd = mailbox_fd(&thread->mailbox), .events = POLLIN};
-	int timeout_ms = -1;
-
-	if (thread->state != STATE_UP) {
-		int64_t left_ms = thread->test_ms - clock_monotonic_ms();
-
-		timeout_ms = left_ms > 0 ? (int)left_ms : 0;
-	}
+	int64_t until_ms = thread->state == STATE_UP ? thread->look_ms : thread->test_ms;
+	int64_t left_ms = until_ms - clock_monotonic_ms();
 
 	/* That it fails (for want of memory) only means to look too early. */
-	poll(&pollfd, 1, timeout_ms);
+	poll(&pollfd, 1, left_ms > 0 ? (int)left_ms : 0);
 }
 
 static bool is_last(const struct mail_list *list, const struct store_thread *thread)
@@ -241,6 +341,19 @@ static void refuse_all(struct store_thread *thread, struct mail_list *list)
 	while (STAILQ_FIRST(list) != &thread->stop)
 		thread->operations->done(
 			next_work(list), -ESHUTDOWN, "the service is stopping", thread->userdata);
+}
+
+/* Here, as it writes to the disk. */
+static void close_store(struct store_thread *thread)
+{
+	if (thread->store)
+		(void)stay_in_place(thread);
+	else if (thread->astray)
+		try_to_open(thread);
+	if (thread->astray)
+		log_error("What was published is lost with the store's file: %s.", thread->problem);
+	thread->store = store_free(thread->store);
+	thread->astray = store_free(thread->astray);
 }
 
 static void *run(void *userdata)
@@ -263,11 +376,12 @@ static void *run(void *userdata)
 			work_batch(thread, &list);
 		if (thread->state != STATE_UP && clock_monotonic_ms() >= thread->test_ms)
 			try_again(thread);
+		else if (thread->store && clock_monotonic_ms() >= thread->look_ms)
+			(void)stay_in_place(thread);
 	}
 
 	refuse_all(thread, &list);
-	/* Here, as it writes to the disk. */
-	thread->store = store_free(thread->store);
+	close_store(thread);
 	return NULL;
 }
 

@@ -13,7 +13,8 @@ struct store_thread;
 
 /* All are called in the thread. */
 struct store_thread_operations {
-	/* The store is open: before any write(), and again after it was corrupt and begun anew. */
+	/* The store is open: before any write(), and again after it was corrupt and begun anew, or
+	 * its files were deleted and what was in them moved to new ones. */
 	void (*opened)(struct store *store, void *userdata);
 
 	/* Puts a piece of work into the open transaction; once more if the transaction has failed.

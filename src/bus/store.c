@@ -13,6 +13,12 @@
 #define TEXT_OF(value)  TEXT_OF_(value)
 #define TEXT_OF_(value) #value
 
+/* Of what is in a row.  No flagsse writes a time after the year 2999, nor one of storing, whatever
+ * the clock says, that could overflow where an hour is added. */
+#define TIME_LIMIT_US   32503680000000000
+#define STORED_LIMIT_US 4611686018427387904
+#define SEQUENCE_LIMIT  4611686018427387904
+
 /* A process that is about to end may still have the file. */
 #define BUSY_TIMEOUT_MS 1000
 
@@ -38,10 +44,7 @@ static const char *const schema[] = {
 
 /* ---- Failures ---- */
 
-/* NULL where memory is short. */
-static char *make_text(const char *format, ...) _printf_(1, 2);
-
-static char *make_text(const char *format, ...)
+char *store_make_text(const char *format, ...)
 {
 	va_list arguments;
 	char *text;
@@ -140,8 +143,7 @@ int store_execute(struct store *store, const char *sql)
 	return code == SQLITE_OK ? 0 : store_fail(store, code);
 }
 
-/* The first column of the first row. */
-static int query_text(struct store *store, const char *sql, char *ret, size_t size)
+int store_query(struct store *store, const char *sql, char *ret, size_t size)
 {
 	sqlite3_stmt *statement;
 	const char *text;
@@ -176,7 +178,7 @@ static int lock_database(struct store *store)
 	r = store_execute(store, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL");
 	if (r < 0)
 		return r;
-	r = query_text(store, "PRAGMA journal_mode = WAL", mode, sizeof(mode));
+	r = store_query(store, "PRAGMA journal_mode = WAL", mode, sizeof(mode));
 	if (r < 0)
 		return r;
 	if (strcmp(mode, "wal") != 0)
@@ -193,7 +195,7 @@ static int check_format(struct store *store, int *ret_format)
 	char text[64];
 	int r;
 
-	r = query_text(store,
+	r = store_query(store,
 		"SELECT application_id || ' ' || user_version ||"
 		" ' ' || (SELECT count(*) FROM sqlite_master)"
 		" FROM pragma_application_id, pragma_user_version",
@@ -237,16 +239,43 @@ static int bring_up_to_date(struct store *store, int format)
 }
 
 /* Every page of tables and indexes, and the constraints. */
-static int check_integrity(struct store *store)
+static int check_pages(struct store *store)
 {
 	char text[sizeof(store->problem)];
 	int r;
 
-	r = query_text(store, "PRAGMA integrity_check(1)", text, sizeof(text));
+	r = store_query(store, "PRAGMA integrity_check(1)", text, sizeof(text));
 	if (r < 0)
 		return r;
 	if (strcmp(text, "ok") != 0)
 		return store_fail_with(store, -EBADMSG, "%s", text);
+	return 0;
+}
+
+/* Times and numbers that no flagsse has written: to reckon with them could overflow, and SQLite has
+ * no number after the last one.  What is not an integer is none of them either. */
+static int check_numbers(struct store *store)
+{
+	char n_bad[24];
+	int r;
+
+	r = store_query(store,
+		"SELECT count(*) FROM (SELECT * FROM updates UNION ALL SELECT * FROM outbox)"
+		" WHERE time_us NOT BETWEEN 0 AND " TEXT_OF(TIME_LIMIT_US) " OR stored_us NOT BETWEEN 0 AND " TEXT_OF(
+			STORED_LIMIT_US) " OR sequence NOT BETWEEN 1 AND " TEXT_OF(SEQUENCE_LIMIT),
+		n_bad, sizeof(n_bad));
+	if (r < 0)
+		return r;
+	if (strcmp(n_bad, "0") != 0)
+		return store_fail_with(store, -EBADMSG, "%s rows have impossible numbers", n_bad);
+	r = store_query(store,
+		"SELECT count(*) FROM sqlite_sequence"
+		" WHERE seq NOT BETWEEN 0 AND " TEXT_OF(SEQUENCE_LIMIT),
+		n_bad, sizeof(n_bad));
+	if (r < 0)
+		return r;
+	if (strcmp(n_bad, "0") != 0)
+		return store_fail_with(store, -EBADMSG, "its numbers are used up");
 	return 0;
 }
 
@@ -255,13 +284,27 @@ void store_empty_log(struct store *store)
 	sqlite3_wal_checkpoint_v2(store->database, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
-static int open_database(struct store *store, const char *path)
+int store_flush_log(struct store *store)
+{
+	int n_pages, n_moved, code;
+
+	errno = 0;
+	code = sqlite3_wal_checkpoint_v2(
+		store->database, NULL, SQLITE_CHECKPOINT_FULL, &n_pages, &n_moved);
+	if (code != SQLITE_OK)
+		return store_fail(store, code);
+	if (n_moved < n_pages)
+		return store_fail_with(store, -EIO, "its log cannot be put into it");
+	return 0;
+}
+
+static int open_database(struct store *store)
 {
 	int code, r, format = 0;
 
 	errno = 0;
 	/* Without SQLite's own locks: one thread at a time uses the store. */
-	code = sqlite3_open_v2(path, &store->database,
+	code = sqlite3_open_v2(store->path, &store->database,
 		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 	if (code != SQLITE_OK)
 		return store_fail(store, code);
@@ -275,7 +318,7 @@ static int open_database(struct store *store, const char *path)
 	if (r < 0)
 		return r;
 	if (format > 0)
-		r = check_integrity(store);
+		r = check_pages(store);
 	if (r == 0)
 		r = bring_up_to_date(store, format);
 	if (r < 0)
@@ -284,7 +327,10 @@ static int open_database(struct store *store, const char *path)
 	if (r < 0)
 		return r;
 	store_empty_log(store);
-	return store_prepare_statements(store);
+	r = store_prepare_statements(store);
+	if (r == 0)
+		r = check_numbers(store);
+	return r < 0 ? r : store_note_place(store);
 }
 
 /* ---- Opening, and beginning anew ---- */
@@ -293,18 +339,20 @@ static char *describe_failure(const char *path, const char *problem, int error)
 {
 	switch (error) {
 	case -EBUSY:
-		return make_text("%s: another process has it open. Stop the other flagsse, or give "
-				 "this one a state directory of its own.",
+		return store_make_text(
+			"%s: another process has it open. Stop the other flagsse, or give "
+			"this one a state directory of its own.",
 			path);
 	case -ENOSPC:
-		return make_text(
+		return store_make_text(
 			"%s: no space is left (%s). Free some on its file system.", path, problem);
 	case -EROFS:
-		return make_text(
+		return store_make_text(
 			"%s: read-only (%s). Make it and its directory writable.", path, problem);
 	default:
-		return make_text("%s: cannot be opened: %s. Check that the directory exists and "
-				 "that this user may write to it.",
+		return store_make_text(
+			"%s: cannot be opened: %s. Check that the directory exists and "
+			"that this user may write to it.",
 			path, problem);
 	}
 }
@@ -318,10 +366,11 @@ static int new_store(const char *path, struct store **ret, char **ret_problem)
 	if (!store)
 		return -ENOMEM;
 
-	r = open_database(store, path);
+	store->path = strdup(path);
+	r = store->path ? open_database(store) : -ENOMEM;
 	if (r < 0) {
 		*ret_problem = r == -EBADMSG || r == -ENOTSUP
-				       ? make_text("%s", store->problem)
+				       ? store_make_text("%s", store->problem)
 				       : describe_failure(path, store->problem, r);
 		return r;
 	}
@@ -339,17 +388,19 @@ static int begin_anew(
 
 	r = set_aside_database(path, error == -ENOTSUP ? "newer" : "corrupt", &old_path);
 	if (r < 0) {
-		*ret_problem = make_text("%s: %s; it cannot be renamed: %s. Move it away by hand.",
-			path, problem, strerror(-r));
+		*ret_problem =
+			store_make_text("%s: %s; it cannot be renamed: %s. Move it away by hand.",
+				path, problem, strerror(-r));
 		return r;
 	}
 
 	r = new_store(path, ret, ret_problem);
 	if (r == 0)
-		*ret_problem = make_text("%s: %s (%s). It is now %s, and a new one is begun: what "
-					 "was published before is not known any more.",
-			path, error == -ENOTSUP ? "written by a newer version" : "corrupt", problem,
-			old_path);
+		*ret_problem =
+			store_make_text("%s: %s (%s). It is now %s, and a new one is begun: what "
+					"was published before is not known any more.",
+				path, error == -ENOTSUP ? "written by a newer version" : "corrupt",
+				problem, old_path);
 	return r;
 }
 
@@ -358,7 +409,7 @@ int store_open(const char *directory, struct store **ret, char **ret_problem)
 	_cleanup_(freep) char *path = NULL, *problem = NULL, *reason = NULL;
 	int r;
 
-	path = make_text("%s/" FILE_NAME, directory);
+	path = store_make_text("%s/" FILE_NAME, directory);
 	if (!path)
 		return -ENOMEM;
 
@@ -383,6 +434,7 @@ struct store *store_free(struct store *store)
 	for (int i = 0; i < N_STATEMENTS; i++)
 		sqlite3_finalize(store->statements[i]);
 	sqlite3_close(store->database);
+	free(store->path);
 	free(store);
 	return NULL;
 }

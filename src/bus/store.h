@@ -27,6 +27,26 @@ int store_open(const char *directory, struct store **ret, char **ret_problem);
 struct store *store_free(struct store *store); /* takes NULL; returns NULL */
 DEFINE_CLEANUP(struct store *, store_free)
 
+/* Whether what is committed will be found by the next process. */
+enum store_place {
+	STORE_IN_PLACE,
+	STORE_WITHOUT_LOG, /* the write-ahead log has been deleted or replaced: store_flush_log(),
+			      and open it again */
+	STORE_ASTRAY,      /* the file itself, or its directory, has been: store_move() */
+};
+
+/* Looks where the files are: SQLite goes on writing into those that somebody has deleted.  Two
+ * calls of stat(2).  *ret_text: what is wrong, for the log. */
+enum store_place store_find(struct store *store, char *ret_text, size_t size);
+
+/* Puts into the file what is in the log alone, durably.  0 or -errno. */
+int store_flush_log(struct store *store);
+
+/* store_open(), and copies into it all that the store `from` has, which went astray and stays the
+ * caller's.  A file that has taken its place is renamed, unless another process has it open
+ * (-EBUSY). */
+int store_move(struct store *from, const char *directory, struct store **ret, char **ret_problem);
+
 /* Failures of all calls below: -ENOSPC: no space left; -EROFS: read-only; -EBADMSG: the file is
  * corrupt; -ENOMEM; for anything else -EIO. */
 

@@ -70,6 +70,22 @@ static struct entry *registry_add(struct registry *registry, const struct update
 	return entry;
 }
 
+/* As it counts at `now_us`. */
+static struct update settle(const struct entry *entry, int64_t now_us)
+{
+	struct update settled = entry->update;
+
+	(void)update_settle(&settled, now_us);
+	return settled;
+}
+
+static bool entry_is_expired(const struct entry *entry, int64_t now_us)
+{
+	struct update settled = settle(entry, now_us);
+
+	return update_is_expired(&settled, now_us);
+}
+
 /* On the bus's own word the later number was stored later.  Where its clock says otherwise, because
  * it has jumped back, the number is right: or an accepted update would count as older.  One that
  * another process has known has no number, as that may have been another bus's. */
@@ -112,34 +128,35 @@ static int registry_offer_first(
 
 /* Read again, or written back by somebody, or told by the outbox before: then it lives longer now,
  * and comes later where its order is when it was stored. */
-static int entry_confirm(struct entry *entry, const struct update *update)
+static int entry_confirm(
+	struct entry *entry, const struct update *settled, const struct update *update)
 {
 	if (update->sequence > 0)
 		entry->update.sequence = update->sequence;
-	if (update->stored_us > entry->update.stored_us)
+	if (update->stored_us > settled->stored_us)
 		entry->update.stored_us = update->stored_us;
 	return REGISTRY_SAME;
 }
 
-static int registry_offer_next(struct entry *entry, const struct update *update)
+static int registry_offer_next(struct entry *entry, const struct update *update, int64_t now_us)
 {
-	struct update steady = with_steady_clock(update, &entry->update);
+	struct update latest = settle(entry, now_us);
+	struct update steady = with_steady_clock(update, &latest);
 
-	if (update_is_expired(&entry->update, steady.stored_us))
+	if (update_is_expired(&latest, steady.stored_us))
 		return entry_set(entry, &steady);
-	if (steady.time_us == entry->update.time_us)
-		return entry_confirm(entry, &steady);
-	return update_is_newer(&steady, &entry->update) ? entry_set(entry, &steady)
-							: REGISTRY_OLDER;
+	if (steady.time_us == latest.time_us)
+		return entry_confirm(entry, &latest, &steady);
+	return update_is_newer(&steady, &latest) ? entry_set(entry, &steady) : REGISTRY_OLDER;
 }
 
-int registry_offer(struct registry *registry, const struct update *update,
+int registry_offer(struct registry *registry, const struct update *update, int64_t now_us,
 	const struct update **ret_latest, struct frame **ret_frame)
 {
 	struct entry *entry = registry_find(registry, &update->key);
 	int verdict;
 
-	verdict = entry ? registry_offer_next(entry, update)
+	verdict = entry ? registry_offer_next(entry, update, now_us)
 			: registry_offer_first(registry, update, &entry);
 	if (verdict < 0)
 		return verdict;
@@ -151,14 +168,14 @@ int registry_offer(struct registry *registry, const struct update *update,
 	return verdict;
 }
 
-bool registry_latest(struct registry *registry, const struct key *key, int64_t now_us,
-	const struct update **ret_update, struct frame **ret_frame)
+bool registry_latest(const struct registry *registry, const struct key *key, int64_t now_us,
+	struct update *ret_update, struct frame **ret_frame)
 {
 	struct entry *entry = registry_find(registry, key);
 
-	if (!entry || update_is_expired(&entry->update, now_us))
+	if (!entry || entry_is_expired(entry, now_us))
 		return false;
-	*ret_update = &entry->update;
+	*ret_update = settle(entry, now_us);
 	if (ret_frame)
 		*ret_frame = entry->frame;
 	return true;
@@ -175,8 +192,7 @@ void registry_sync_end(struct registry *registry, int64_t now_us,
 	struct entry *entry, *next;
 
 	TABLE_FOREACH (entry, next, &registry->entries, node)
-		if (entry->generation != registry->generation &&
-			!update_is_expired(&entry->update, now_us))
+		if (entry->generation != registry->generation && !entry_is_expired(entry, now_us))
 			missing(&entry->update, userdata);
 }
 
@@ -200,7 +216,7 @@ int registry_each(const struct registry *registry, int64_t now_us,
 	int r = 0;
 
 	TABLE_FOREACH (entry, next, &registry->entries, node) {
-		if (update_is_expired(&entry->update, now_us))
+		if (entry_is_expired(entry, now_us))
 			continue;
 		r = each(&entry->update, userdata);
 		if (r != 0)
@@ -214,7 +230,7 @@ void registry_expire(struct registry *registry, int64_t now_us)
 	struct entry *entry, *next;
 
 	TABLE_FOREACH (entry, next, &registry->entries, node)
-		if (update_is_expired(&entry->update, now_us))
+		if (entry_is_expired(entry, now_us))
 			registry_remove(registry, entry);
 }
 

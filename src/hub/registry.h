@@ -23,18 +23,22 @@ enum registry_verdict {
 	REGISTRY_OLDER, /* we have a newer one, which the bus does not: write that back */
 };
 
+/* `now_us` is always the time by the clock of the bus, as the times of storing are.  What the
+ * registry has counts as update_settle() says. */
+
 /* What the bus has told, or (sequence 0) what the outbox holds.  A verdict, or -ENOMEM (then
  * nothing has changed).  *ret_latest is the environment's latest update after the call and
  * *ret_frame its frame; they belong to the registry and are valid until the next call that changes
  * it.  A former update that had expired when `update` was stored counts as none, as it does on
  * every node. */
-int registry_offer(struct registry *registry, const struct update *update,
+int registry_offer(struct registry *registry, const struct update *update, int64_t now_us,
 	const struct update **ret_latest, struct frame **ret_frame);
 
-/* The latest update of the environment and its frame, both the registry's and valid until the next
- * call that changes it; false: none, or expired at `now_us`.  `ret_frame` may be NULL. */
-bool registry_latest(struct registry *registry, const struct key *key, int64_t now_us,
-	const struct update **ret_update, struct frame **ret_frame);
+/* The latest update of the environment, settled, and its frame, which is the registry's and valid
+ * until the next call that changes it; false: none, or expired at `now_us`.  `ret_frame` may be
+ * NULL. */
+bool registry_latest(const struct registry *registry, const struct key *key, int64_t now_us,
+	struct update *ret_update, struct frame **ret_frame);
 
 /* Between the two, the bus tells all that it has.  registry_sync_end() calls `missing` for each
  * unexpired update that was not offered (or was offered only older) meanwhile: the bus has lost it.

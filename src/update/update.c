@@ -31,6 +31,23 @@ bool update_is_newer(const struct update *update, const struct update *latest)
 	return update_order(update) > update_order(latest);
 }
 
+bool update_settle(struct update *update, int64_t now_us)
+{
+	int64_t ago_us = now_us - UPDATE_MARGIN_US;
+
+	if (update->stored_us <= now_us + UPDATE_DOUBT_US)
+		return false;
+	update->stored_us =
+		update->time_us <= now_us && update->time_us > ago_us ? update->time_us : ago_us;
+	return true;
+}
+
+void update_settle_waiting(struct update *update, int64_t now_us)
+{
+	if (update->stored_us > now_us)
+		update->stored_us = now_us;
+}
+
 bool update_is_expired(const struct update *update, int64_t now_us)
 {
 	return update->stored_us + UPDATE_LIFETIME_US <= now_us;

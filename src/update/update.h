@@ -14,6 +14,10 @@
 /* Clocks of nodes and bus differ: what expires within this time may be gone already. */
 #define UPDATE_MARGIN_US INT64_C(60000000)
 
+/* A time of storing that is further in the future than this is impossible.  Less is not told apart
+ * from what a message takes on its way. */
+#define UPDATE_DOUBT_US INT64_C(1000000)
+
 struct update {
 	struct key key;
 	int64_t time_us;   /* updated_at, microseconds since the epoch: as published */
@@ -28,7 +32,21 @@ int64_t update_order(const struct update *update);
 /* Whether `update` comes after `latest` in that order.  What is not newer is stale. */
 bool update_is_newer(const struct update *update, const struct update *latest);
 
-/* Whether the bus has dropped it by now (UPDATE_LIFETIME_US after it was stored). */
+/* For a copy of an environment's latest update, before anything is compared with that, or its age
+ * is asked for.  If it bears a time of storing that is still to come, a clock was ahead then, and
+ * has been set right: that time says nothing.  It counts as stored at its `updated_at`, if that was
+ * within the last UPDATE_MARGIN_US, and else before these: so a possible `updated_at` keeps its
+ * place in the order, and an impossible one comes before all that is published next, though that
+ * bears a time of a moment ago.  Only for a copy: it may be the clock of now that is wrong.
+ *
+ * `now_us` is of the clock that `stored_us` is of.  True: it has been changed. */
+bool update_settle(struct update *update, int64_t now_us);
+
+/* For a copy of an update that waits to be stored: it was accepted now at the latest. */
+void update_settle_waiting(struct update *update, int64_t now_us);
+
+/* Whether the bus has dropped it by now (UPDATE_LIFETIME_US after it was stored).  `now_us` is of
+ * the bus's clock, as `stored_us` is. */
 bool update_is_expired(const struct update *update, int64_t now_us);
 
 #define UPDATE_PAYLOAD_SIZE 64

@@ -421,8 +421,7 @@ def test_clock_jumps(start, shim, key, bus):
                 time_us = daemon.accept(key)
                 stream.events_until(time_us)  # the one before may come again
                 time.sleep(0.05)  # more than a message takes to come from NATS
-            if offset < 3600:  # else it takes what NATS has just stored as expired
-                wait_until(lambda: daemon.snapshot(key) == time_us, "a new subscriber does not get it", 15)
+            wait_until(lambda: daemon.snapshot(key) == time_us, "a new subscriber does not get it", 15)
         wait_ready(daemon)
         wait_empty(daemon)
         stream.quiet(1.5)
@@ -453,7 +452,8 @@ def test_clock_is_wrong(start, shim, key, offset):
         daemon.start()
         wait_empty(daemon)
         daemon.check_snapshot(key, last)
-        assert client.last_message(key).payload == payload(last)
+        # The outbox may be read only after NATS is connected to: then it seems to be empty before.
+        wait_until(lambda: client.last_message(key).payload == payload(last), "the later one does not get to NATS")
 
 
 def test_no_descriptors(start, key):

@@ -34,15 +34,35 @@ END_TEST
 START_TEST(wall_is_ahead)
 {
 	bus_clock_note(&bus, AHEAD + 1000 * S, 1000 * S);
-	ck_assert_int_eq(bus_clock_us(&bus, WALL + 5 * S, 1000 * S), WALL + 5 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL + 5 * S, 1000 * S), WALL);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL + 3600 * S, 1010 * S), WALL + 10 * S);
+}
+END_TEST
+
+/* What the bus has told was late: a wall clock that is ahead by no more may be right. */
+START_TEST(what_was_told_was_late)
+{
+	bus_clock_set(&bus, WALL, 1000 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL + 10 * S + 500, 1010 * S), WALL + 10 * S + 500);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL + 12 * S, 1010 * S), WALL + 12 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL + 12 * S + 1, 1010 * S), WALL + 10 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, WALL + 10 * S - 1, 1010 * S), WALL + 10 * S);
+}
+END_TEST
+
+/* However long ago that was. */
+START_TEST(it_goes_on_while_the_bus_is_away)
+{
+	bus_clock_set(&bus, WALL, 1000 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, 0, 90000 * S), WALL + 89000 * S);
 }
 END_TEST
 
 START_TEST(the_promptest_counts)
 {
-	bus_clock_note(&bus, AHEAD + 1000 * S, 1003 * S);
-	bus_clock_note(&bus, AHEAD + 1004 * S, 1004 * S);
-	bus_clock_note(&bus, AHEAD + 1005 * S, 1007 * S);
+	ck_assert(bus_clock_note(&bus, AHEAD + 1000 * S, 1003 * S));
+	ck_assert(bus_clock_note(&bus, AHEAD + 1004 * S, 1004 * S));
+	ck_assert(!bus_clock_note(&bus, AHEAD + 1005 * S, 1007 * S));
 	ck_assert_int_eq(bus_clock_us(&bus, 0, 1010 * S), AHEAD + 1010 * S);
 }
 END_TEST
@@ -60,6 +80,17 @@ START_TEST(it_does_not_count_for_ever)
 }
 END_TEST
 
+/* What it says of itself counts at once, in either direction: it may be another server. */
+START_TEST(its_own_word_counts)
+{
+	bus_clock_note(&bus, AHEAD + 1000 * S, 1000 * S);
+	bus_clock_set(&bus, AHEAD - 90 * S + 1001 * S, 1001 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, 0, 1001 * S), AHEAD - 90 * S + 1001 * S);
+	bus_clock_set(&bus, AHEAD + 1002 * S, 1002 * S);
+	ck_assert_int_eq(bus_clock_us(&bus, 0, 1002 * S), AHEAD + 1002 * S);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tests = tcase_create("bus-clock");
@@ -71,8 +102,11 @@ int main(void)
 	tcase_add_test(tests, nothing_told);
 	tcase_add_test(tests, wall_is_behind);
 	tcase_add_test(tests, wall_is_ahead);
+	tcase_add_test(tests, what_was_told_was_late);
+	tcase_add_test(tests, it_goes_on_while_the_bus_is_away);
 	tcase_add_test(tests, the_promptest_counts);
 	tcase_add_test(tests, it_does_not_count_for_ever);
+	tcase_add_test(tests, its_own_word_counts);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

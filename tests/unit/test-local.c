@@ -218,29 +218,60 @@ START_TEST(test_clock_ahead)
 }
 END_TEST
 
-/* Our own clock was ahead when the latest was stored, and has been set right. */
-START_TEST(test_clock_set_back)
+static void set_times(const char *key, int64_t time_us, int64_t stored_us)
 {
-	int64_t now_us = clock_wall_us(), later_us = now_us + 600 * US_PER_S;
-	int64_t stored_us;
-	char sql[128];
+	char sql[200];
+
+	snprintf(sql, sizeof(sql),
+		"UPDATE updates SET time_us = %lld, stored_us = %lld WHERE key = '%s'",
+		(long long)time_us, (long long)stored_us, key);
+	execute(sql);
+}
+
+/* Our own clock was ahead when the latest was stored, and has been set right.  Of "a" the
+ * publisher's was right, of "b" it was ahead as well. */
+static void start_with_a_store_of_the_future(int64_t ahead_us)
+{
+	int64_t now_us = clock_wall_us();
 
 	expect_start();
 	publish_stored("a", now_us - 10, 1);
+	publish_stored("b", now_us - 10, 2);
 	bus = bus_free(bus);
-	snprintf(sql, sizeof(sql), "UPDATE updates SET stored_us = %lld", (long long)later_us);
-	execute(sql);
+	set_times("a", now_us - 10, now_us + ahead_us);
+	set_times("b", now_us + ahead_us, now_us + ahead_us);
 	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
 	next(BUS_SYNC_BEGIN);
-	expect_update("a", now_us - 10, 1);
+}
+
+static const int64_t aheads[] = {2 * US_PER_S, 3600 * US_PER_S, 365 * 86400 * US_PER_S};
+
+START_TEST(test_clock_set_back)
+{
+	int64_t now_us, stored_us;
+
+	start_with_a_store_of_the_future(aheads[_i]);
+	next(BUS_UPDATE);
+	next(BUS_UPDATE);
 	next(BUS_SYNC_END);
 	next(BUS_UP);
 
-	publish_stale("a", now_us - 10);
-	stored_us = publish_stored("a", now_us - 5, 2);
-	ck_assert_int_eq(stored_us, later_us + 1);
-	stored_us = publish_stored("a", now_us + 5, 3);
-	ck_assert_int_eq(stored_us, later_us + 2);
+	/* What comes now was made a moment before. */
+	now_us = clock_wall_us() - 1;
+	stored_us = publish_stored("b", now_us, 3);
+	ck_assert_int_le(stored_us, clock_wall_us());
+	publish_stale("b", now_us);
+	publish_stored("b", now_us + 1, 4);
+	/* One that is possible keeps its place. */
+	publish_stored("a", now_us, 5);
+	publish_stale("a", now_us - 1);
+	restart();
+	next(BUS_SYNC_BEGIN);
+	expect_update("b", now_us + 1, 4);
+	expect_update("a", now_us, 5);
+	next(BUS_SYNC_END);
+	next(BUS_UP);
+	publish_stored("b", now_us + 2, 6);
 }
 END_TEST
 
@@ -443,6 +474,35 @@ START_TEST(test_recovery)
 }
 END_TEST
 
+/* Somebody deletes the file: what was answered is in a new one, the update at hand too. */
+START_TEST(test_file_deleted)
+{
+	int64_t now_us = clock_wall_us() - US_PER_S;
+	struct publication publication;
+	char path[128];
+
+	expect_start();
+	publish_stored("a", now_us, 1);
+	snprintf(path, sizeof(path), "%s/flagsse.db", directory);
+	ck_assert_int_eq(unlink(path), 0);
+	log_set_level(LOG_CRIT);
+	prepare(&publication, "b", now_us + 1);
+	bus_publish(bus, &publication);
+	next(BUS_SYNC_BEGIN);
+	expect_update("a", now_us, 1);
+	expect_update("b", now_us + 1, 2);
+	next(BUS_UP);
+	next(BUS_SYNC_END);
+	expect_update("b", now_us + 1, 2);
+	expect_answer(&publication, PUBLISH_STORED);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	restart();
+	next(BUS_SYNC_BEGIN);
+	expect_update("a", now_us, 1);
+	expect_update("b", now_us + 1, 2);
+}
+END_TEST
+
 START_TEST(test_two_processes)
 {
 	pid_t child;
@@ -507,13 +567,14 @@ int main(void)
 	tcase_add_test(cases, test_publish);
 	tcase_add_test(cases, test_stale);
 	tcase_add_test(cases, test_clock_ahead);
-	tcase_add_test(cases, test_clock_set_back);
+	tcase_add_loop_test(cases, test_clock_set_back, 0, sizeof(aheads) / sizeof(aheads[0]));
 	tcase_add_test(cases, test_expired);
 	tcase_add_test(cases, test_burst);
 	tcase_add_test(cases, test_free);
 	tcase_add_test(cases, test_free_at_once);
 	tcase_add_test(cases, test_disk_full);
 	tcase_add_test(cases, test_recovery);
+	tcase_add_test(cases, test_file_deleted);
 	tcase_add_test(cases, test_two_processes);
 	tcase_add_test(cases, test_no_directory);
 	tcase_add_test(cases, test_signals);

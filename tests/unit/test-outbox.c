@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "bus/bus.h"
 #include "bus/outbox.h"
@@ -172,6 +173,35 @@ START_TEST(is_not_misled_by_clocks)
 }
 END_TEST
 
+/* The clock was an hour ahead as the first was accepted, and has been set right. */
+START_TEST(is_not_silenced_by_the_future)
+{
+	const int64_t now_us = 1700000000 * US_PER_S, ahead_us = now_us + 3600 * US_PER_S;
+	struct outbox_item item;
+
+	expect_empty();
+	prepare(&item, "a", ahead_us - 1, ahead_us);
+	item.now_us = ahead_us;
+	outbox_keep(outbox, &item);
+	next(BUS_OUTBOX_ANSWER);
+	ck_assert_int_eq(item.outcome, OUTBOX_KEPT);
+
+	prepare(&item, "a", now_us - 5, now_us);
+	item.now_us = now_us;
+	outbox_keep(outbox, &item);
+	next(BUS_OUTBOX_ANSWER);
+	ck_assert_int_eq(item.outcome, OUTBOX_KEPT);
+	ck_assert_int_eq(item.kept.stored_us, now_us);
+
+	/* One that was accepted long ago, and is kept again, does not come after it. */
+	prepare(&item, "a", now_us - 1000, now_us - 900);
+	item.now_us = now_us + 10;
+	outbox_keep(outbox, &item);
+	next(BUS_OUTBOX_ANSWER);
+	ck_assert_int_eq(item.outcome, OUTBOX_STALE);
+}
+END_TEST
+
 START_TEST(drops_what_has_arrived)
 {
 	struct update first, second, other;
@@ -302,6 +332,32 @@ START_TEST(says_that_the_disk_is_full)
 }
 END_TEST
 
+/* Somebody deletes the file while an item comes that is stale: that it is durable has to be true.
+ */
+START_TEST(moves_what_it_has_to_a_new_file)
+{
+	struct outbox_item item;
+	char path[128];
+
+	expect_empty();
+	ck_assert_int_eq(keep("a", 10, 100, NULL), OUTBOX_KEPT);
+	snprintf(path, sizeof(path), "%s/flagsse.db", state);
+	ck_assert_int_eq(unlink(path), 0);
+	log_set_level(LOG_CRIT);
+	prepare(&item, "a", 9, 101);
+	outbox_keep(outbox, &item);
+	next(BUS_OUTBOX_BEGIN);
+	expect_row("a", 10, 100, 1);
+	next(BUS_OUTBOX_END);
+	next(BUS_OUTBOX_ANSWER);
+	ck_assert_int_eq(item.outcome, OUTBOX_STALE);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	restart();
+	next(BUS_OUTBOX_BEGIN);
+	expect_row("a", 10, 100, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *all = suite_create("outbox");
@@ -312,11 +368,13 @@ int main(void)
 	tcase_add_checked_fixture(cases, set_up, tear_down);
 	tcase_add_test(cases, keeps_the_newest);
 	tcase_add_test(cases, is_not_misled_by_clocks);
+	tcase_add_test(cases, is_not_silenced_by_the_future);
 	tcase_add_test(cases, drops_what_has_arrived);
 	tcase_add_test(cases, answers_a_burst_in_order);
 	tcase_add_test(cases, gives_all_back_at_the_end);
 	tcase_add_test(cases, is_opened_when_it_can_be);
 	tcase_add_test(cases, says_that_the_disk_is_full);
+	tcase_add_test(cases, moves_what_it_has_to_a_new_file);
 	tcase_set_timeout(cases, 30);
 	suite_add_tcase(all, cases);
 	runner = srunner_create(all);

@@ -10,6 +10,13 @@
 
 #define T0 INT64_C(1700000000000000)
 
+static int64_t bus_now_us;
+
+static void start(void)
+{
+	bus_now_us = T0;
+}
+
 static struct update make(const char *key, int64_t time_us, int64_t stored_us, uint64_t sequence)
 {
 	struct update update = {.time_us = time_us, .stored_us = stored_us, .sequence = sequence};
@@ -18,11 +25,11 @@ static struct update make(const char *key, int64_t time_us, int64_t stored_us, u
 	return update;
 }
 
-static int offer(struct registry *registry, struct update update)
+static int offer_at(struct registry *registry, struct update update, int64_t now_us)
 {
 	const struct update *latest;
 	struct frame *frame;
-	int verdict = registry_offer(registry, &update, &latest, &frame);
+	int verdict = registry_offer(registry, &update, now_us, &latest, &frame);
 
 	ck_assert_int_ge(verdict, 0);
 	ck_assert_str_eq(latest->key.text, update.key.text);
@@ -30,16 +37,24 @@ static int offer(struct registry *registry, struct update update)
 	return verdict;
 }
 
+/* As it comes from a bus whose clock shows the latest time that it has ever told. */
+static int offer(struct registry *registry, struct update update)
+{
+	if (update.stored_us > bus_now_us)
+		bus_now_us = update.stored_us;
+	return offer_at(registry, update, bus_now_us);
+}
+
 static int64_t latest_time(struct registry *registry, const char *name, int64_t now_us)
 {
 	struct update probe = make(name, 0, 0, 0);
-	const struct update *latest;
+	struct update latest;
 	struct frame *frame;
 
 	if (!registry_latest(registry, &probe.key, now_us, &latest, &frame))
 		return -1;
-	ck_assert_int_eq(frame_id(frame), latest->time_us);
-	return latest->time_us;
+	ck_assert_int_eq(frame_id(frame), latest.time_us);
+	return latest.time_us;
 }
 
 /* One after the other into the same environment: the verdict of each. */
@@ -78,8 +93,8 @@ static void check_offers(const struct offer *offers, size_t n)
 
 		ck_assert_msg(
 			verdict == offers[i].verdict, "%s: verdict %d", offers[i].what, verdict);
-		ck_assert_msg(
-			latest_time(registry, "env", stored) == T0 + offers[i].latest * US_PER_S,
+		ck_assert_msg(latest_time(registry, "env", bus_now_us) ==
+				      T0 + offers[i].latest * US_PER_S,
 			"%s: the wrong one is the latest", offers[i].what);
 	}
 }
@@ -249,6 +264,80 @@ START_TEST(goes_on_from_another_process)
 }
 END_TEST
 
+#define HOUR_US (3600 * US_PER_S)
+
+/* Stored while the bus's clock, and that of the publisher too, was an hour ahead. */
+static struct registry *with_one_from_the_future(int64_t time_us)
+{
+	struct registry *registry = NULL;
+
+	ck_assert_int_eq(registry_new(&registry), 0);
+	ck_assert_int_eq(offer_at(registry, make("env", time_us, T0 + HOUR_US, 5), T0 + HOUR_US),
+		REGISTRY_NEWER);
+	return registry;
+}
+
+/* The clock has been set right: what comes is newer, though it was published a moment before. */
+START_TEST(the_future_is_overtaken)
+{
+	struct registry *registry = with_one_from_the_future(T0 + HOUR_US - 1);
+	int64_t now = T0 + US_PER_S;
+
+	ck_assert_int_eq(offer_at(registry, make("env", now - 5, now, 6), now), REGISTRY_NEWER);
+	ck_assert_int_eq(latest_time(registry, "env", now), now - 5);
+	/* And that has left nothing of the future behind. */
+	now += US_PER_S;
+	ck_assert_int_eq(
+		offer_at(registry, make("env", T0 + 99 * HOUR_US, now, 7), now), REGISTRY_NEWER);
+	now += US_PER_S;
+	ck_assert_int_eq(offer_at(registry, make("env", now - 5, now, 8), now), REGISTRY_NEWER);
+	ck_assert_int_eq(latest_time(registry, "env", now), now - 5);
+	registry_free(registry);
+}
+END_TEST
+
+/* An `updated_at` that is possible keeps its place. */
+START_TEST(the_future_keeps_the_order)
+{
+	struct registry *registry = with_one_from_the_future(T0 - 100);
+	int64_t now = T0 + US_PER_S;
+
+	ck_assert_int_eq(offer_at(registry, make("env", T0 - 101, now, 6), now), REGISTRY_OLDER);
+	ck_assert_int_eq(offer_at(registry, make("env", T0 - 99, now, 7), now), REGISTRY_NEWER);
+	registry_free(registry);
+}
+END_TEST
+
+/* It may be the clock of now that was wrong, and is set right in the end. */
+START_TEST(the_future_may_come)
+{
+	struct registry *registry = with_one_from_the_future(T0 + HOUR_US - 1);
+
+	ck_assert_int_eq(latest_time(registry, "env", T0), T0 + HOUR_US - 1);
+	registry_expire(registry, T0);
+	ck_assert_int_eq(latest_time(registry, "env", T0 + HOUR_US), T0 + HOUR_US - 1);
+	ck_assert_int_eq(offer_at(registry, make("env", T0 + HOUR_US - 2, T0 + HOUR_US + 9, 6),
+				 T0 + HOUR_US + 9),
+		REGISTRY_OLDER);
+	ck_assert_int_eq(latest_time(registry, "env", T0 + 2 * HOUR_US), -1);
+	registry_free(registry);
+}
+END_TEST
+
+/* What the outbox accepted by a clock that was ahead has come to the bus. */
+START_TEST(the_future_is_confirmed)
+{
+	struct registry *registry = with_one_from_the_future(T0 + HOUR_US - 1);
+
+	ck_assert_int_eq(
+		offer_at(registry, make("env", T0 + HOUR_US - 1, T0, 6), T0), REGISTRY_SAME);
+	ck_assert_int_eq(
+		offer_at(registry, make("env", T0 - 1, T0 + 10, 7), T0 + 10), REGISTRY_OLDER);
+	ck_assert_int_eq(latest_time(registry, "env", T0 + HOUR_US), -1);
+	registry_free(registry);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("registry");
@@ -256,6 +345,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
+	tcase_add_checked_fixture(tests, start, NULL);
 	tcase_add_test(tests, orders_updates);
 	tcase_add_test(tests, orders_what_is_queued);
 	tcase_add_test(tests, keeps_environments_apart);
@@ -264,6 +354,10 @@ int main(void)
 	tcase_add_test(tests, finds_what_the_bus_has_lost);
 	tcase_add_test(tests, tells_all_that_are_unexpired);
 	tcase_add_test(tests, goes_on_from_another_process);
+	tcase_add_test(tests, the_future_is_overtaken);
+	tcase_add_test(tests, the_future_keeps_the_order);
+	tcase_add_test(tests, the_future_may_come);
+	tcase_add_test(tests, the_future_is_confirmed);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

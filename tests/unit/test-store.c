@@ -13,7 +13,8 @@
 
 #include "bus/store.h"
 
-#define N_UPDATES 50
+#define N_UPDATES   50
+#define N_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 static char directory[64];
 static char path[128];
@@ -614,6 +615,240 @@ START_TEST(test_free)
 }
 END_TEST
 
+/* What no flagsse has written is damage: to reckon with it could overflow. */
+static const char *const impossible[] = {
+	"UPDATE updates SET time_us = -1",
+	"UPDATE updates SET time_us = 32503680000000001",
+	"UPDATE updates SET time_us = 'soon'",
+	"UPDATE updates SET stored_us = -1",
+	"UPDATE updates SET stored_us = 9223372036854775807",
+	"UPDATE updates SET stored_us = 1e300",
+	"UPDATE updates SET sequence = 0",
+	"UPDATE updates SET sequence = -5",
+	"INSERT INTO outbox VALUES (1, 'a', 1, 9223372036854775000)",
+	"INSERT INTO outbox VALUES (1, 'a', -9223372036854775808, 1)",
+};
+
+START_TEST(test_impossible_numbers)
+{
+	commit_one("old", 10, 20);
+	store = store_free(store);
+	execute(impossible[_i]);
+	assert_set_aside("corrupt");
+}
+END_TEST
+
+/* After the last number SQLite says that the disk is full. */
+static const char *const last_numbers[] = {
+	"UPDATE updates SET sequence = 9223372036854775807",
+	"UPDATE sqlite_sequence SET seq = 9223372036854775807",
+	"INSERT INTO outbox VALUES (9223372036854775807, 'a', 1, 2)",
+};
+
+START_TEST(test_last_number)
+{
+	commit_one("old", 10, 20);
+	store = store_free(store);
+	execute(last_numbers[_i]);
+	assert_set_aside("corrupt");
+}
+END_TEST
+
+/* ---- Files that are deleted while they are open ---- */
+
+static enum store_place find(void)
+{
+	char text[256] = "";
+	enum store_place place = store_find(store, text, sizeof(text));
+
+	ck_assert_int_eq(place == STORE_IN_PLACE, !*text);
+	ck_assert(!*text || strstr(text, path));
+	return place;
+}
+
+static void delete (const char *suffix)
+{
+	char name[160];
+
+	snprintf(name, sizeof(name), "%s%s", path, suffix);
+	ck_assert_int_eq(unlink(name), 0);
+}
+
+static void fill_both_tables(void)
+{
+	struct update waiting = {.key = make_key("w"), .time_us = 5, .stored_us = 6};
+
+	commit_one("gone", 1, 2);
+	commit_one("a", 10, 20);
+	commit_one("b", 11, 21);
+	ck_assert_int_eq(store_begin(store), 0);
+	ck_assert_int_eq(store_put(store, STORE_OUTBOX, &waiting), 0);
+	ck_assert_int_eq(store_put(store, STORE_OUTBOX, &waiting), 0);
+	ck_assert_int_eq(store_expire(store, 5), 1);
+	ck_assert_int_eq(store_commit(store), 0);
+}
+
+static void assert_both_tables(void)
+{
+	char text[256] = "";
+
+	ck_assert_int_eq(store_each(store, STORE_UPDATES, collect, text), 0);
+	ck_assert_int_eq(store_each(store, STORE_OUTBOX, collect, text), 0);
+	ck_assert_str_eq(text, "a 10 20 2, b 11 21 3, w 5 6 2, ");
+}
+
+/* Into the place of the one that went astray. */
+static void move(void)
+{
+	struct store *moved = NULL;
+
+	ck_assert_int_eq(store_move(store, directory, &moved, &problem), 0);
+	store_free(store);
+	store = moved;
+	ck_assert_int_eq(find(), STORE_IN_PLACE);
+	assert_both_tables();
+	ck_assert_int_eq(reopen(), 0);
+	assert_both_tables();
+	ck_assert_uint_eq(commit_one("c", 12, 22), 4);
+}
+
+START_TEST(test_in_place)
+{
+	ck_assert_int_eq(find(), STORE_IN_PLACE);
+	fill_both_tables();
+	ck_assert_int_eq(find(), STORE_IN_PLACE);
+	/* The log begins again, more than once. */
+	for (int i = 0; i < 3000; i++)
+		commit_one("a", i, i);
+	ck_assert_int_eq(find(), STORE_IN_PLACE);
+	ck_assert_int_eq(reopen(), 0);
+	ck_assert_int_eq(find(), STORE_IN_PLACE);
+}
+END_TEST
+
+START_TEST(test_deleted)
+{
+	fill_both_tables();
+	delete ("");
+	if (_i)
+		delete ("-wal");
+	ck_assert_int_eq(find(), STORE_ASTRAY);
+	move();
+	ck_assert_int_eq(count_files("flagsse.db."), 0);
+}
+END_TEST
+
+/* What is in the log alone gets into the file as that is closed. */
+START_TEST(test_log_deleted)
+{
+	fill_both_tables();
+	delete ("-wal");
+	ck_assert_int_eq(find(), STORE_WITHOUT_LOG);
+	ck_assert_int_eq(store_flush_log(store), 0);
+	ck_assert_int_eq(reopen(), 0);
+	ck_assert_int_eq(find(), STORE_IN_PLACE);
+	assert_both_tables();
+}
+END_TEST
+
+/* The disk is full: it stays open, whole, until there is space. */
+START_TEST(test_log_deleted_and_no_space)
+{
+	int r;
+
+	fill_both_tables();
+	delete ("-wal");
+	limit_file_size();
+	r = store_flush_log(store);
+	unlimit_file_size();
+	ck_assert_int_eq(r, -ENOSPC);
+	assert_both_tables();
+	ck_assert_int_eq(store_flush_log(store), 0);
+	ck_assert_int_eq(reopen(), 0);
+	assert_both_tables();
+}
+END_TEST
+
+START_TEST(test_directory_deleted)
+{
+	fill_both_tables();
+	remove_directory();
+	ck_assert_int_eq(find(), STORE_ASTRAY);
+	move();
+}
+END_TEST
+
+/* One that nobody has open makes way, and keeps what is in it. */
+START_TEST(test_replaced)
+{
+	char other[160];
+	sqlite3 *database;
+
+	fill_both_tables();
+	delete ("");
+	execute(format_1);
+	ck_assert_int_eq(find(), STORE_ASTRAY);
+	move();
+	ck_assert_int_eq(count_files("flagsse.db.replaced-"), 1);
+	ck_assert_ptr_null(problem);
+	for (DIR *stream = opendir(directory); stream; stream = NULL) {
+		struct dirent *entry;
+
+		while ((entry = readdir(stream)))
+			if (strncmp(entry->d_name, "flagsse.db.", 11) == 0)
+				snprintf(
+					other, sizeof(other), "%s/%.64s", directory, entry->d_name);
+		closedir(stream);
+	}
+	ck_assert_int_eq(sqlite3_open(other, &database), SQLITE_OK);
+	ck_assert_int_eq(
+		sqlite3_exec(database,
+			"CREATE TEMP TABLE t (n CHECK (n = 41)); INSERT INTO t SELECT sequence FROM updates",
+			NULL, NULL, NULL),
+		SQLITE_OK);
+	sqlite3_close(database);
+}
+END_TEST
+
+/* One that another process has open does not: nothing is changed, and it can be tried again. */
+START_TEST(test_place_is_taken)
+{
+	struct store *moved = NULL;
+	int to_child[2], from_child[2];
+	pid_t child;
+	char byte;
+
+	ck_assert_int_eq(pipe(to_child), 0);
+	ck_assert_int_eq(pipe(from_child), 0);
+	fill_both_tables();
+	delete ("");
+	delete ("-wal");
+	child = fork();
+	if (child == 0) {
+		struct store *second = NULL;
+
+		if (store_open(directory, &second, NULL) < 0 || write(from_child[1], "", 1) != 1 ||
+			read(to_child[0], &byte, 1) != 1)
+			_exit(1);
+		store_free(second);
+		_exit(0);
+	}
+	ck_assert_int_eq(read(from_child[0], &byte, 1), 1);
+	ck_assert_int_eq(store_move(store, directory, &moved, &problem), -EBUSY);
+	ck_assert_ptr_null(moved);
+	ck_assert_ptr_nonnull(strstr(problem, "another process"));
+	free(problem);
+	problem = NULL;
+	ck_assert_int_eq(write(to_child[1], "", 1), 1);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	move();
+	for (int i = 0; i < 2; i++) {
+		close(to_child[i]);
+		close(from_child[i]);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *all = suite_create("store");
@@ -647,6 +882,15 @@ int main(void)
 	tcase_add_test(cases, test_no_space);
 	tcase_add_test(cases, test_no_space_to_open);
 	tcase_add_test(cases, test_free);
+	tcase_add_loop_test(cases, test_impossible_numbers, 0, N_OF(impossible));
+	tcase_add_loop_test(cases, test_last_number, 0, N_OF(last_numbers));
+	tcase_add_test(cases, test_in_place);
+	tcase_add_loop_test(cases, test_deleted, 0, 2);
+	tcase_add_test(cases, test_log_deleted);
+	tcase_add_test(cases, test_log_deleted_and_no_space);
+	tcase_add_test(cases, test_directory_deleted);
+	tcase_add_test(cases, test_replaced);
+	tcase_add_test(cases, test_place_is_taken);
 	suite_add_tcase(all, cases);
 	runner = srunner_create(all);
 	srunner_run_all(runner, CK_ENV);

@@ -233,7 +233,7 @@ static const char *expected_of(unsigned i)
 START_TEST(takes_up_what_was_handed_over)
 {
 	size_t descriptors = count_descriptors();
-	const struct update *latest;
+	struct update latest;
 	struct key key = make_key(2);
 	struct sample sample = {0};
 	struct stash stash;
@@ -247,8 +247,8 @@ START_TEST(takes_up_what_was_handed_over)
 	ck_assert_uint_eq(hub_streams(parts.hub), N_STREAMS);
 	ck_assert_uint_eq(registry_size(parts.registry), N_UPDATES);
 	ck_assert(registry_latest(parts.registry, &key, clock_wall_us(), &latest, NULL));
-	ck_assert_int_eq(latest->time_us, T0 + 2);
-	ck_assert_uint_eq(latest->sequence, 0);
+	ck_assert_int_eq(latest.time_us, T0 + 2);
+	ck_assert_uint_eq(latest.sequence, 0);
 	ck_assert_int_eq(hub_start(parts.hub), 0);
 	for (unsigned i = 0; i < N_STREAMS; i++)
 		check_received(sample.clients[i], expected_of(i));

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "update/timestamp.h"
 #include "update/update-internal.h"
 #include "update/update.h"
@@ -449,6 +450,49 @@ START_TEST(test_usual_is_plain)
 }
 END_TEST
 
+/* When an update counts as stored, at 1,000 s. */
+static const struct {
+	const char *what;
+	int64_t time_s, stored_s, settled_s;
+} futures[] = {
+	{"stored before", 900, 950, 950},
+	{"stored now", 900, 1000, 1000},
+	{"within the doubt", 900, 1001, 1001},
+	{"ahead, the publisher was right", 970, 1002, 970},
+	{"ahead, published now", 1000, 4600, 1000},
+	{"ahead, published long ago", 100, 4600, 940},
+	{"both ahead", 1001, 4600, 940},
+	{"a year ahead", 31537000, 31537000, 940},
+	{"a publisher that is ahead", 31537000, 990, 990},
+};
+
+START_TEST(test_settle)
+{
+	const int64_t now_us = 1000 * US_PER_S;
+	struct update update = {.time_us = futures[_i].time_s * US_PER_S,
+		.stored_us = futures[_i].stored_s * US_PER_S};
+	bool changed = update_settle(&update, now_us);
+
+	ck_assert_msg(update.stored_us == futures[_i].settled_s * US_PER_S, "%s: %lld",
+		futures[_i].what, (long long)update.stored_us);
+	ck_assert_msg(
+		changed == (futures[_i].settled_s != futures[_i].stored_s), "%s", futures[_i].what);
+}
+END_TEST
+
+/* What waits was accepted now at the latest. */
+START_TEST(test_settle_waiting)
+{
+	struct update update = {.time_us = 5000, .stored_us = 4000};
+
+	update_settle_waiting(&update, 4000);
+	ck_assert_int_eq(update.stored_us, 4000);
+	update_settle_waiting(&update, 3999);
+	ck_assert_int_eq(update.stored_us, 3999);
+	ck_assert_int_eq(update_order(&update), 3999);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *all = suite_create("update");
@@ -458,6 +502,8 @@ int main(void)
 
 	tcase_add_loop_test(cases, test_order, 0, N_OF(orders));
 	tcase_add_test(cases, test_expired);
+	tcase_add_loop_test(cases, test_settle, 0, N_OF(futures));
+	tcase_add_test(cases, test_settle_waiting);
 	tcase_add_loop_test(cases, test_good, 0, N_OF(good));
 	tcase_add_loop_test(cases, test_bad, 0, N_OF(bad));
 	tcase_add_test(cases, test_nul);
