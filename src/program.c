@@ -23,6 +23,7 @@
 #include "next.h"
 #include "process.h"
 #include "server.h"
+#include "thread.h"
 
 enum action {
 	ACTION_SERVE,
@@ -311,5 +312,8 @@ int program_run(int argc, char *argv[])
 		r = EX_USAGE;
 	}
 	free(options.overrides);
+	/* exit() would run the destructors of libraries that such a thread is using. */
+	if (threads_left_behind() > 0)
+		_exit(r);
 	return r;
 }

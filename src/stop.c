@@ -141,8 +141,9 @@ static void on_requests_answered(struct server *server)
 	int r;
 
 	end_bus(server);
-	hub_halt(server->hub);
-	r = hand_over(server);
+	r = hub_halt(server->hub);
+	if (r >= 0)
+		r = hand_over(server);
 	if (r >= 0) {
 		(void)sd_event_exit(server->event, 0);
 		return;

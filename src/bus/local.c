@@ -150,13 +150,27 @@ static void local_free(struct bus *bus)
 {
 	struct local_bus *local = container_of(bus, struct local_bus, bus);
 
-	store_thread_free(local->thread);
-	free(local);
+	if (store_thread_end(local->thread))
+		free(local);
+}
+
+static void local_ping(struct bus *bus)
+{
+	store_thread_ping(container_of(bus, struct local_bus, bus)->thread);
+}
+
+static int64_t local_silence_ms(const struct bus *bus)
+{
+	const struct local_bus *local = container_of(bus, struct local_bus, bus);
+
+	return store_thread_silence_ms(local->thread);
 }
 
 static const struct bus_operations local_operations = {
 	.publish = local_publish,
 	.free = local_free,
+	.ping = local_ping,
+	.silence_ms = local_silence_ms,
 };
 
 int bus_new_local(const char *state_dir, struct mailbox *inbox, struct bus **ret)

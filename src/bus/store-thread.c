@@ -5,13 +5,13 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "bus/store.h"
 #include "clock.h"
 #include "log.h"
 #include "messages.h"
+#include "pulse.h"
 #include "thread.h"
 
 #define THREAD_NAME "flagsse-store"
@@ -33,8 +33,9 @@ struct store_thread {
 	const struct store_thread_operations *operations;
 	void *userdata;
 	char *directory;
-	struct mailbox mailbox; /* work, and `stop` as the last */
-	struct mail stop;
+	struct mailbox mailbox; /* work, `ping`, and `stop` as the last */
+	struct mail ping, stop;
+	struct pulse pulse;
 	pthread_t thread;
 
 	/* The thread's only, once it runs: */
@@ -225,14 +226,24 @@ static void wait_for_mail(struct store_thread *thread)
 	poll(&pollfd, 1, timeout_ms);
 }
 
-static bool is_last(const struct mail_list *list, const struct store_thread *thread)
+static bool has(const struct mail_list *list, const struct mail *wanted)
 {
 	struct mail *mail;
 
 	STAILQ_FOREACH (mail, list, link)
-		if (mail == &thread->stop)
+		if (mail == wanted)
 			return true;
 	return false;
+}
+
+/* What there is to do, without the ping, which has been answered. */
+static void take_mail(struct store_thread *thread, struct mail_list *ret)
+{
+	mailbox_take(&thread->mailbox, ret);
+	if (!has(ret, &thread->ping))
+		return;
+	STAILQ_REMOVE(ret, &thread->ping, mail, link);
+	pulse_answer(&thread->pulse);
 }
 
 /* All of them, the last of which is `stop`. */
@@ -255,8 +266,8 @@ static void *run(void *userdata)
 		try_to_open(thread);
 	for (;;) {
 		wait_for_mail(thread);
-		mailbox_take(&thread->mailbox, &list);
-		if (is_last(&list, thread))
+		take_mail(thread, &list);
+		if (has(&list, &thread->stop))
 			break;
 
 		while (!STAILQ_EMPTY(&list))
@@ -305,14 +316,24 @@ void store_thread_post(struct store_thread *thread, struct mail *work)
 	mailbox_post(&thread->mailbox, work);
 }
 
-struct store_thread *store_thread_free(struct store_thread *thread)
+void store_thread_ping(struct store_thread *thread)
 {
-	if (!thread)
-		return NULL;
+	if (pulse_ask(&thread->pulse, clock_monotonic_ms()))
+		mailbox_post(&thread->mailbox, &thread->ping);
+}
+
+int64_t store_thread_silence_ms(const struct store_thread *thread)
+{
+	return pulse_silence_ms(&thread->pulse, clock_monotonic_ms());
+}
+
+bool store_thread_end(struct store_thread *thread)
+{
 	mailbox_post(&thread->mailbox, &thread->stop);
-	pthread_join(thread->thread, NULL);
+	if (!thread_end(thread->thread, THREAD_NAME))
+		return false;
 	mailbox_deinit(&thread->mailbox);
 	free(thread->directory);
 	free(thread);
-	return NULL;
+	return true;
 }

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "cleanup.h"
 #include "mailbox.h"
@@ -39,9 +41,15 @@ int store_thread_new(const char *directory, struct store *store,
 /* Hands a piece of work over; it comes back by done(). */
 void store_thread_post(struct store_thread *thread, struct mail *work);
 
-/* Ends the thread and waits for it.  What has not been written is done with -ESHUTDOWN.  Takes
- * NULL; returns NULL. */
-struct store_thread *store_thread_free(struct store_thread *thread);
+/* Asks the thread to show that it is alive; and for how long it has not done so.  (0: it has.)  A
+ * disk that hangs keeps it from that, and a mended one lets it go on. */
+void store_thread_ping(struct store_thread *thread);
+int64_t store_thread_silence_ms(const struct store_thread *thread);
+
+/* Ends the thread and frees all of this; what has not been written is done with -ESHUTDOWN.  False:
+ * the disk does not answer within THREAD_END_MS, and the thread is left behind.  Then what it may
+ * reach stays: this, the userdata, and the work that it has. */
+bool store_thread_end(struct store_thread *thread);
 
 /* The same as store_open(), and logs what there is to be told. */
 int store_thread_open(const char *directory, struct store **ret);

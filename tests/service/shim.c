@@ -16,7 +16,13 @@
 
 struct json_object;
 struct json_tokener;
-typedef struct __natsConnection natsConnection; /* as in nats.h */
+
+/* As in nats.h: */
+typedef struct __natsConnection natsConnection;
+typedef struct __jsCtx jsCtx;
+typedef struct jsStreamInfo jsStreamInfo;
+typedef struct jsOptions jsOptions;
+typedef int natsStatus, jsErrCode; /* enumerations */
 
 struct shim {
 	_Atomic int64_t clock_offset_s; /* added to CLOCK_REALTIME */
@@ -25,6 +31,8 @@ struct shim {
 					   fails, once; 0: none */
 	_Atomic int64_t failures;       /* counts them */
 	_Atomic int64_t nats_leaks;     /* while not 0, nats.c never frees a connection */
+	_Atomic int64_t nats_hang;      /* 1: the next request for the stream does not return, and
+					   makes it 2; nor does it as long as that is 2 */
 };
 
 static struct shim nothing;
@@ -127,6 +135,18 @@ void natsConnection_Destroy(natsConnection *connection)
 		leaked = connection;
 	else
 		((void (*)(natsConnection *))next("natsConnection_Destroy"))(connection);
+}
+
+natsStatus js_GetStreamInfo(jsStreamInfo **ret, jsCtx *context, const char *stream,
+	jsOptions *options, jsErrCode *error)
+{
+	int64_t armed = 1;
+
+	if (atomic_compare_exchange_strong(&shim->nats_hang, &armed, 2))
+		while (shim->nats_hang == 2)
+			usleep(10000);
+	return ((natsStatus(*)(jsStreamInfo **, jsCtx *, const char *, jsOptions *, jsErrCode *))
+			next("js_GetStreamInfo"))(ret, context, stream, options, error);
 }
 
 /* ---- Memory ---- */
