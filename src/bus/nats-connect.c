@@ -143,7 +143,7 @@ static bool is_origin_used(const struct nats_bus *bus, unsigned session)
 	return false;
 }
 
-static struct nats_origin *next_origin(struct nats_bus *bus)
+struct nats_origin *nats_connect_next_origin(struct nats_bus *bus)
 {
 	struct nats_origin *origin;
 
@@ -161,7 +161,7 @@ static natsStatus start(struct nats_bus *bus, struct nats_attempt *attempt)
 	natsStatus s = natsOptions_Create(&attempt->options);
 
 	if (s == NATS_OK)
-		s = nats_session_set_options(bus, next_origin(bus), attempt->options);
+		s = nats_session_set_options(bus, nats_connect_next_origin(bus), attempt->options);
 	attempt->session = bus->sessions;
 	if (s == NATS_OK && thread_start(&attempt->thread, THREAD_NAME, run, attempt) < 0)
 		s = NATS_NO_MEMORY;

@@ -193,6 +193,9 @@ void nats_connect_give_up(struct nats_bus *bus);
 void nats_connect_cut_off(struct nats_bus *bus);
 int64_t nats_connect_cut_due_ms(const struct nats_bus *bus);
 
+/* The number and the origin of the next attempt; for tests. */
+struct nats_origin *nats_connect_next_origin(struct nats_bus *bus);
+
 /* An attempt is over.  True: it was not given up, and is told of; with NATS_OK the connection is
  * the caller's.  The mail is consumed. */
 bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, natsStatus *ret_status,
