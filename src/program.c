@@ -222,16 +222,18 @@ static int serve(struct options *options, struct config *loaded)
 {
 	_cleanup_(config_freep) struct config *config = loaded;
 	_cleanup_(server_freep) struct server *server = NULL;
+	int r;
 
 	log_info("flagsse " PACKAGE_VERSION " starts.");
 	if (server_new(config, read_config, options, &server) < 0)
 		return EXIT_FAILURE;
 	TAKE_PTR(config);
-	if (server_run(server) < 0)
+	r = server_run(server);
+	if (r < 0)
 		return EXIT_FAILURE;
 	server = server_free(server);
 	log_info("flagsse has stopped.");
-	return EXIT_SUCCESS;
+	return r;
 }
 
 /* What was printed has been written, or the exit code says so. */

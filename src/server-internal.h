@@ -64,6 +64,7 @@ struct watch {
 	sd_event_source *timer;
 	int64_t fed_ms; /* when the watchdog was last fed, or not */
 	bool shards_hang;
+	bool shards_told; /* in the log */
 	bool store_hangs;
 	bool bus_hangs;        /* and there is nothing more to be done about it */
 	unsigned n_buses_left; /* left behind, and replaced */
@@ -91,6 +92,8 @@ struct stop {
 	int64_t until_ms;  /* when it is over at the latest */
 	int64_t extend_ms; /* when systemd is to be told next that it takes longer */
 	bool hurried;      /* a second signal came */
+	bool own_accord;   /* a thread hangs; a signal may come yet, as systemd's first */
+	bool signalled;    /* that has come */
 	struct job *job;
 	struct next *next;
 	size_t store_max; /* descriptors that systemd keeps for us */
@@ -247,6 +250,10 @@ void watch_deinit(struct server *server);
 /* stop.c: the end. */
 int stop_init(struct server *server);
 void stop_on_signal(struct server *server, int number);
+
+/* A thread hangs, which only another process mends, and there is a watchdog that would kill this
+ * one: it ends by itself, with what streams it can hand over, and systemd starts the next. */
+void stop_on_hang(struct server *server);
 void stop_deinit(struct server *server);
 
 /* status.c: the state of things, for machines and people. */

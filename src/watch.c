@@ -6,8 +6,9 @@
  *                                        so often, then it is as with a shard
  *   the store's thread, in its disk      nothing: no other thread or process would fare better.
  *                                        Publishers are refused at once, or served by NATS alone
- *   a shard                              the watchdog is not fed: systemd replaces the process
- *   main                                 likewise: it is main that feeds the watchdog
+ *   a shard                              the watchdog is not fed, so systemd would kill the
+ * process; before that main ends it by itself, and hands over the streams of the other shards main
+ * it is main that feeds the watchdog: systemd kills the process
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -43,18 +44,26 @@ static int64_t shards_silence_ms(const struct server *server)
 	return longest;
 }
 
-static void check_shards(struct server *server)
+static void tell_of_shards(struct server *server, bool hang)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_HANGS};
-	bool hang = shards_silence_ms(server) > SHARD_SILENCE_MS;
 
-	if (hang && !server->watch.shards_hang)
+	if (hang && !server->watch.shards_told)
 		log_with(LOG_ERR, &fields,
 			"A thread that serves streams does not answer. The watchdog is not fed: if "
 			"that goes on, systemd replaces this process.");
-	else if (!hang && server->watch.shards_hang)
+	else if (!hang && server->watch.shards_told)
 		log_notice("The thread that serves streams answers again.");
-	server->watch.shards_hang = hang;
+	server->watch.shards_told = hang;
+}
+
+static void check_shards(struct server *server)
+{
+	int64_t silence_ms = shards_silence_ms(server);
+
+	server->watch.shards_hang = silence_ms > SHARD_SILENCE_MS;
+	if (server->watch.shards_hang || silence_ms == 0)
+		tell_of_shards(server, server->watch.shards_hang);
 }
 
 /* ---- The store ---- */
@@ -159,6 +168,11 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	check_shards(server);
 	check_store(server);
 	check_bus(server);
+	if ((server->watch.shards_hang || server->watch.bus_hangs) &&
+		notify_has_watchdog(server->notify)) {
+		stop_on_hang(server);
+		return 0;
+	}
 	ask(server);
 	notify_status(server->notify);
 	return sd_event_source_set_time_relative(source, INTERVAL_US);
@@ -171,6 +185,10 @@ bool watch_is_alive(void *userdata)
 	/* What was asked before the last time has to have been answered. */
 	bool alive = silence_ms == 0 || silence_ms < now_ms - server->watch.fed_ms;
 
+	if (server->stop.own_accord)
+		return true; /* it is main that makes an end now, and that takes its time */
+	if (!alive || silence_ms == 0)
+		tell_of_shards(server, !alive);
 	hub_ping(server->hub);
 	server->watch.fed_ms = now_ms;
 	return alive && !server->watch.bus_hangs;

@@ -57,14 +57,13 @@ int hub_start(struct hub *hub)
 	return 0;
 }
 
-int hub_halt(struct hub *hub)
+unsigned hub_halt(struct hub *hub)
 {
-	int r = 0;
+	unsigned n_left = 0;
 
 	for (unsigned i = 0; i < hub->n_shards; i++)
-		if (!shard_halt(hub->shards[i]))
-			r = -ETIMEDOUT;
-	return r;
+		n_left += !shard_halt(hub->shards[i]);
+	return n_left;
 }
 
 struct hub *hub_free(struct hub *hub)

@@ -38,9 +38,9 @@ int hub_new(const struct hub_settings *settings, struct hub **ret);
 int hub_start(struct hub *hub);
 
 /* Ends the threads, once they have done all that they were told.  The streams stay as they are, and
- * wait for hub_start().  0; -ETIMEDOUT: a thread hangs, and is left behind with its streams; the
- * other ones can be started again. */
-int hub_halt(struct hub *hub);
+ * wait for hub_start().  Returns how many threads hang, and are left behind with their streams: for
+ * all that follows these do not exist. */
+unsigned hub_halt(struct hub *hub);
 
 /* Between the two.  Adds all streams and their environments; their descriptors stay the hub's, so
  * that it can still go on with them.  0 or -ENOMEM. */

@@ -66,6 +66,8 @@ int shard_save(struct shard *shard, struct handover_writer *writer)
 	const struct stream *stream;
 	int r;
 
+	if (shard->is_left)
+		return 0;
 	HASH_ITER (hh, shard->environments, environment, next) {
 		r = save_environment(environment, writer);
 		if (r < 0)

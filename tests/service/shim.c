@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +35,8 @@ struct shim {
 	_Atomic int64_t nats_leaks;     /* while not 0, nats.c never frees a connection */
 	_Atomic int64_t nats_hang;      /* 1: the next request for the stream does not return, and
 					   makes it 2; nor does it as long as that is 2 */
+	_Atomic int64_t shard_hang; /* 1: the first shard waits for nothing the next time, and makes
+				       it 2; and likewise */
 };
 
 static struct shim nothing;
@@ -125,6 +129,28 @@ int fsync(int fd)
 	return ((int (*)(int))next("fsync"))(fd);
 }
 
+/* ---- A shard ---- */
+
+static bool is_first_shard(void)
+{
+	char name[16];
+
+	return pthread_getname_np(pthread_self(), name, sizeof(name)) == 0 &&
+	       strcmp(name, "shard-0") == 0;
+}
+
+int epoll_wait(int fd, struct epoll_event *events, int size, int timeout)
+{
+	int64_t armed = 1;
+
+	if (shim->shard_hang == 1 && is_first_shard() &&
+		atomic_compare_exchange_strong(&shim->shard_hang, &armed, 2))
+		while (shim->shard_hang == 2)
+			usleep(10000);
+	return ((int (*)(int, struct epoll_event *, int, int))next("epoll_wait"))(
+		fd, events, size, timeout);
+}
+
 /* ---- nats.c ---- */
 
 void natsConnection_Destroy(natsConnection *connection)
@@ -145,8 +171,8 @@ natsStatus js_GetStreamInfo(jsStreamInfo **ret, jsCtx *context, const char *stre
 	if (atomic_compare_exchange_strong(&shim->nats_hang, &armed, 2))
 		while (shim->nats_hang == 2)
 			usleep(10000);
-	return ((natsStatus(*)(jsStreamInfo **, jsCtx *, const char *, jsOptions *, jsErrCode *))
-			next("js_GetStreamInfo"))(ret, context, stream, options, error);
+	return ((natsStatus(*)(jsStreamInfo **, jsCtx *, const char *, jsOptions *,
+		jsErrCode *))next("js_GetStreamInfo"))(ret, context, stream, options, error);
 }
 
 /* ---- Memory ---- */

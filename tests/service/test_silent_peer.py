@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -323,3 +324,53 @@ def test_nats_library_hangs_at_the_end(start, shim, key):
     wait_until(lambda: shim.nats_hang == 2, "the bus never looks at its stream", 20)
     daemon.queue(key)
     check_end(daemon)
+
+
+# A shard
+
+
+def hang_of_a_shard(start, shim, notify, **env):
+    """A daemon, one of whose two shards hangs, and its streams: half of them are of that shard."""
+    daemon = start.daemon(options=["streams.shards=2", "streams.keepalive=1s"],
+                          env={**shim.env, "NOTIFY_SOCKET": notify.path, **env},
+                          wrapper=["/usr/bin/python3", str(Path(__file__).with_name("activate.py")), "--"])
+    streams = {key: daemon.stream(key) for key in (fresh_key() for _ in range(6))}
+    shim.shard_hang = 1
+    wait_until(lambda: shim.shard_hang == 2, "the shard does not wait")
+    return daemon, streams
+
+
+def ends_cleanly(stream):
+    try:
+        stream.end(15)
+    except (AssertionError, OSError):
+        return False
+    return True
+
+
+def test_shard_hangs(start, shim, notify, told):
+    """It is told of; and before the watchdog kills the process, that ends what it can end cleanly, as a failure."""
+    daemon, streams = hang_of_a_shard(start, shim, notify, WATCHDOG_USEC="30000000")
+    daemon.wait_log("A thread that serves streams does not answer", timeout=40)
+    with ThreadPoolExecutor() as pool:
+        ended = sum(pool.map(ends_cleanly, streams.values()))
+    assert ended == 3, "those of the other shard end cleanly"
+    daemon.wait_exit(1, timeout=40)
+    assert any("STOPPING=1" in line for line in told)
+    assert len(daemon.log_lines("A thread that serves streams does not answer")) == 1
+
+
+def test_shard_hangs_without_a_watchdog(start, shim, notify, told):
+    """Nobody would start the process again: it goes on with what it has, and when the shard does, all is as before."""
+    daemon, streams = hang_of_a_shard(start, shim, notify)
+    wait_until(lambda: daemon.get("/readyz").status == 503, "it is not told", 40)
+    assert daemon.metrics()['flagsse_thread_alive{thread="shard-0"}'] == 0
+    assert daemon.metrics()['flagsse_thread_alive{thread="shard-1"}'] == 1
+    wait_until(lambda: any("STATUS=" in line and "does not answer" in line for line in told), "systemd is not told")
+    shim.shard_hang = 0
+    wait_ready(daemon)
+    daemon.wait_log("The thread that serves streams answers again")
+    for key, stream in streams.items():
+        time_us = daemon.publish(key)
+        assert stream.event() == time_us
+        stream.close()
