@@ -80,7 +80,8 @@ struct nats_settings {
 int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, struct bus **ret);
 
 /* The embedded store in `state_dir`, which exists.  Opens it before returning: 0, or -errno
- * (logged: -EBUSY where another process has it). */
+ * (logged: -EBUSY where another process has it).  If its disk does not answer within 5 s that is no
+ * error: the bus is not up until it does. */
 int bus_new_local(const char *state_dir, struct mailbox *inbox, struct bus **ret);
 
 /* Ends the thread and waits for it.  Each publication still with the bus comes back as

@@ -105,7 +105,9 @@ static void on_connect_end(struct nats_bus *bus, struct nats_mail *mail)
 
 	if (!nats_connect_on_end(bus, mail, &s, &connection, &session))
 		return; /* was given up */
-	if (s != NATS_OK) {
+	if (bus->stopping) {
+		natsConnection_Destroy(connection);
+	} else if (s != NATS_OK) {
 		fail_to_connect(bus, s);
 	} else if (nats_session_begin(bus, connection, session)) {
 		bus->failures = 0;
@@ -148,7 +150,7 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 			nats_session_end(bus, "The connection to NATS is lost.");
 		break;
 	case NATS_MAIL_LAME_DUCK:
-		if (bus->connection && bus->session == mail->session)
+		if (bus->connection && bus->session == mail->session && !bus->is_lame_duck)
 			leave_lame_duck(bus);
 		break;
 	case NATS_MAIL_CONNECT_END:

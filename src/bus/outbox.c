@@ -114,7 +114,7 @@ int outbox_new(const char *state_dir, struct mailbox *inbox, struct outbox **ret
 	if (!outbox)
 		return -ENOMEM;
 	outbox->inbox = inbox;
-	r = store_thread_new(state_dir, NULL, &thread_operations, outbox, &outbox->thread);
+	r = store_thread_new(state_dir, &thread_operations, outbox, &outbox->thread);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(outbox);

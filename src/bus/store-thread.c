@@ -5,6 +5,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "bus/store.h"
@@ -23,6 +24,12 @@
 #define TEST_INTERVAL_MS (5 * MS_PER_S)
 #define OPEN_INTERVAL_MS MS_PER_S
 
+/* How long to wait for the store to be opened, where that is waited for; and how often to look. */
+#define FIRST_OPENING_MS (5 * MS_PER_S)
+#define LOOK_US          1000
+
+#define OPENING 1
+
 enum state {
 	STATE_UNKNOWN,
 	STATE_UP,
@@ -36,6 +43,7 @@ struct store_thread {
 	struct mailbox mailbox; /* work, `ping`, and `stop` as the last */
 	struct mail ping, stop;
 	struct pulse pulse;
+	_Atomic int first_opening; /* 0 or -errno; OPENING: it is under way */
 	pthread_t thread;
 
 	/* The thread's only, once it runs: */
@@ -104,29 +112,30 @@ static void tell_of_opening(const char *problem)
 		"The store: %s", problem);
 }
 
-int store_thread_open(const char *directory, struct store **ret)
+/* The first opening has this outcome: store_thread_await_open() waits for it. */
+static void tell_first_opening(struct store_thread *thread, int r, const char *problem)
 {
-	_cleanup_(freep) char *problem = NULL;
-	int r;
-
-	r = store_open(directory, ret, &problem);
 	if (r < 0)
-		log_error("The store in %s: %s", directory, problem ? problem : strerror(-r));
-	else if (problem)
-		tell_of_opening(problem);
-	return r;
+		log_error("The store in %s: %s", thread->directory, problem);
+	atomic_store(&thread->first_opening, r);
 }
 
 static void try_to_open(struct store_thread *thread)
 {
 	_cleanup_(freep) char *problem = NULL;
+	bool is_awaited =
+		thread->operations->must_open && atomic_load(&thread->first_opening) == OPENING;
 	int r;
 
 	r = store_open(thread->directory, &thread->store, &problem);
+	if (is_awaited)
+		tell_first_opening(thread, r, problem ? problem : strerror(-r));
 	if (r < 0) {
 		snprintf(thread->problem, sizeof(thread->problem), "the store cannot be opened: %s",
 			problem ? problem : strerror(-r));
 		thread->test_ms = clock_monotonic_ms() + OPEN_INTERVAL_MS;
+		if (is_awaited)
+			return;
 		go_down(thread, problem ? problem : strerror(-r));
 		return;
 	}
@@ -259,11 +268,7 @@ static void *run(void *userdata)
 	struct store_thread *thread = userdata;
 	struct mail_list list;
 
-	if (thread->store) {
-		thread->operations->opened(thread->store, thread->userdata);
-		go_up(thread);
-	} else
-		try_to_open(thread);
+	try_to_open(thread);
 	for (;;) {
 		wait_for_mail(thread);
 		take_mail(thread, &list);
@@ -284,8 +289,8 @@ static void *run(void *userdata)
 
 /* ---- In its user's thread ---- */
 
-int store_thread_new(const char *directory, struct store *store,
-	const struct store_thread_operations *operations, void *userdata, struct store_thread **ret)
+int store_thread_new(const char *directory, const struct store_thread_operations *operations,
+	void *userdata, struct store_thread **ret)
 {
 	struct store_thread *thread = calloc(1, sizeof(*thread));
 	int r;
@@ -294,7 +299,7 @@ int store_thread_new(const char *directory, struct store *store,
 		return -ENOMEM;
 	thread->operations = operations;
 	thread->userdata = userdata;
-	thread->store = store;
+	thread->first_opening = OPENING;
 	thread->directory = strdup(directory);
 	r = thread->directory ? mailbox_init(&thread->mailbox) : -ENOMEM;
 	if (r == 0) {
@@ -309,6 +314,19 @@ int store_thread_new(const char *directory, struct store *store,
 	}
 	*ret = thread;
 	return 0;
+}
+
+int store_thread_await_open(struct store_thread *thread)
+{
+	int64_t until_ms = clock_monotonic_ms() + FIRST_OPENING_MS;
+	int r;
+
+	while ((r = atomic_load(&thread->first_opening)) == OPENING) {
+		if (clock_monotonic_ms() >= until_ms)
+			return -ETIMEDOUT;
+		usleep(LOOK_US);
+	}
+	return r;
 }
 
 void store_thread_post(struct store_thread *thread, struct mail *work)

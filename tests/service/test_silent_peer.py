@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import fresh_key
+from daemon import free_port, fresh_key
 from nats import Cluster, find_nats_server
 from network import ADDRESSES
 from silent import SilentServer, info
@@ -262,6 +262,22 @@ def test_end_while_the_disk_hangs(start, shim, bus):
     for key, time_us in kept.items():
         wait_until(lambda: daemon.snapshot(key) == time_us, "what was acknowledged is gone", 20)  # noqa: B023
     assert took < 6
+
+
+@pytest.mark.parametrize("bus", ["local", "nats"])
+def test_disk_hangs_at_the_start(start, shim, key, bus):
+    """As after a restart that handed streams over: these are served, and the end is in time."""
+    shim.disk_stalls = 1
+    daemon = start.daemon(bus=bus, nats_url=f"nats://127.0.0.1:{free_port()}" if bus == "nats" else None, env=shim.env,
+                          wait="/livez")
+    assert daemon.get("/readyz").status == 503
+    assert daemon.offer(key)[0].status == 503
+    check_end(daemon)
+    daemon.start("/livez")
+    shim.disk_stalls = 0
+    time_us = wait_until(lambda: t if (o := daemon.offer(key))[0].status in (200, 202) and (t := o[1]) else None,
+                         "it never goes on")
+    daemon.check_snapshot(key, time_us)
 
 
 @pytest.mark.parametrize("bus", ["local", "nats"])
