@@ -120,6 +120,11 @@ struct notify *notify_free(struct notify *notify)
 	return NULL;
 }
 
+bool notify_has_watchdog(const struct notify *notify)
+{
+	return notify->watchdog_us > 0;
+}
+
 void notify_ready(struct notify *notify)
 {
 	if (notify->ready)

@@ -27,6 +27,9 @@ int notify_new(sd_event *event, const struct notify_operations *operations, void
 struct notify *notify_free(struct notify *notify); /* takes NULL; returns NULL */
 DEFINE_CLEANUP(struct notify *, notify_free)
 
+/* Whether systemd replaces the process if the watchdog is not fed. */
+bool notify_has_watchdog(const struct notify *notify);
+
 /* The status has changed: tells it at once. */
 void notify_status(struct notify *notify);
 

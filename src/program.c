@@ -23,6 +23,7 @@
 #include "notify-send.h"
 #include "process.h"
 #include "server.h"
+#include "thread.h"
 
 /* How long a process that fails waits for whoever reads why, in ms: longer than one that has served
  * (LOG_LAST_MS), less than next.c waits for its check. */
@@ -225,16 +226,18 @@ static int serve(struct options *options, struct config *loaded)
 {
 	_cleanup_(config_freep) struct config *config = loaded;
 	_cleanup_(server_freep) struct server *server = NULL;
+	int r;
 
 	log_info("flagsse " PACKAGE_VERSION " starts.");
 	if (server_new(config, read_config, options, &server) < 0)
 		return EXIT_FAILURE;
 	TAKE_PTR(config);
-	if (server_run(server) < 0)
+	r = server_run(server);
+	if (r < 0)
 		return EXIT_FAILURE;
 	server = server_free(server);
 	log_info("flagsse has stopped.");
-	return EXIT_SUCCESS;
+	return r;
 }
 
 /* The service waits for nobody who reads its log, from its first message on; and neither does a
@@ -333,5 +336,8 @@ int program_run(int argc, char *argv[])
 	}
 	free(options.overrides);
 	log_stop(r == EXIT_SUCCESS ? LOG_LAST_MS : LOG_FAILURE_MS);
+	/* exit() would run the destructors of libraries that such a thread is using. */
+	if (threads_left_behind() > 0)
+		_exit(r);
 	return r;
 }

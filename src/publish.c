@@ -305,6 +305,18 @@ void publish_on_answer(struct server *server, struct publication *publication)
 	pending_release(server, pending);
 }
 
+/* Of a bus that was left behind.  What it says is as true as ever; but the queue does not count it
+ * as on its way any more. */
+void publish_on_late_answer(struct server *server, struct publication *publication)
+{
+	struct pending *pending = container_of(publication, struct pending, publication);
+
+	pending->with_bus = false;
+	if (!pending->is_row)
+		answer_by_bus(server, pending);
+	pending_release(server, pending);
+}
+
 static void answer_by_outbox(struct server *server, struct pending *pending)
 {
 	struct http_publish *publish = pending_take_publish(server, pending);

@@ -164,6 +164,15 @@ void queue_on_bus_up(struct server *server)
 	queue_run(server);
 }
 
+void queue_on_bus_left(struct server *server)
+{
+	struct row *row;
+
+	TAILQ_FOREACH (row, &server->queue.list, link)
+		row->flying = false;
+	server->queue.n_flying = 0;
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct server *server = userdata;

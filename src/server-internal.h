@@ -52,6 +52,25 @@ struct queue {
 	sd_event_source *timer;
 };
 
+/* Where a bus, or the outbox, posts what it has to tell. */
+struct inbox {
+	struct mailbox mailbox;
+	struct server *server;
+	sd_event_source *source;
+	bool is_former; /* of a bus that was left behind: nothing counts but what comes back */
+};
+
+/* What watch.c knows of the threads. */
+struct watch {
+	sd_event_source *timer;
+	int64_t fed_ms; /* when the watchdog was last fed, or not */
+	bool shards_hang;
+	bool shards_told; /* in the log */
+	bool store_hangs;
+	bool bus_hangs;        /* and there is nothing more to be done about it */
+	unsigned n_buses_left; /* left behind, and replaced */
+};
+
 #define PROBLEMS_TOLD_MAX 4
 
 #define SIGNALS_MAX 3
@@ -74,6 +93,8 @@ struct stop {
 	int64_t until_ms;  /* when it is over at the latest */
 	int64_t extend_ms; /* when systemd is to be told next that it takes longer */
 	bool hurried;      /* a second signal came */
+	bool own_accord;   /* a thread hangs; a signal may come yet, as systemd's first */
+	bool signalled;    /* that has come */
 	struct job *job;
 	struct next *next;
 	size_t store_max; /* descriptors that systemd keeps for us */
@@ -107,10 +128,9 @@ struct server {
 	size_t n_early;
 
 	/* The bus: */
-	struct mailbox inbox;
+	struct inbox *bus_inbox, *outbox_inbox;
 	struct mail_list bus_mail; /* taken from it, not yet acted upon */
 	bool undelivered; /* its first is in the registry, but the hub had no memory for it */
-	sd_event_source *inbox_source;
 	sd_event_source *backlog_source; /* on while there is bus_mail */
 	bool bus_up;
 	bool bus_was_up;
@@ -123,7 +143,6 @@ struct server {
 
 	/* Told in the log: */
 	int64_t full_told_ms; /* that subscribers are refused; 0: never */
-	bool hang_told;
 
 	/* Updates on their way: */
 	struct pending_queue pending; /* those for which somebody waits; earliest deadline first */
@@ -136,6 +155,8 @@ struct server {
 	bool disk_stalled;                  /* the store has not answered in time, nor since */
 	char outbox_problem[BUS_TEXT_SIZE]; /* while it is down; "": not opened yet */
 	char state_text[3 * BUS_TEXT_SIZE]; /* status.c's */
+
+	struct watch watch;
 
 	/* The end: */
 	bool stopping; /* from the signal on */
@@ -186,6 +207,7 @@ void publish_write_back(struct server *server, const struct update *update);
 int publish_row(struct server *server, const struct update *row);
 int publish_keep_again(struct server *server, const struct update *row);
 void publish_on_answer(struct server *server, struct publication *publication);
+void publish_on_late_answer(struct server *server, struct publication *publication);
 int publish_on_outbox_answer(struct server *server, struct outbox_item *item);
 void publish_forget_item(struct server *server, struct outbox_item *item);
 void publish_deinit(struct server *server);
@@ -198,6 +220,7 @@ size_t queue_size(const struct server *server);
 void queue_run(struct server *server);
 void queue_on_answer(struct server *server, const struct publication *publication);
 void queue_on_bus_up(struct server *server);
+void queue_on_bus_left(struct server *server); /* what it had of the queue is not awaited */
 void queue_on_outbox_begin(struct server *server);
 int queue_on_outbox_end(struct server *server); /* as queue_take_up() */
 void queue_deinit(struct server *server);
@@ -211,13 +234,33 @@ int updates_offer(struct server *server, const struct update *update); /* as que
  * the local bus that is the wall's, of NATS its own; before that has told it, the wall's too. */
 int64_t updates_now_us(const struct server *server);
 void updates_deinit(struct server *server);
+void updates_on_bus_down(struct server *server, const char *text);
+
+/* The bus is left behind: what it still posts is of no interest, but for what it gives back, and
+ * the next one has an inbox of its own.  0 or -errno: then nothing has happened (-EAGAIN: there is
+ * much to be read yet). */
+int updates_replace_inbox(struct server *server);
 
 /* Once there is no bus any more: does all that it has told, and notes that it is gone. */
 void updates_deliver(struct server *server);
 
+/* server.c: begins with a bus, of the kind that is configured.  0 or -errno. */
+int server_start_bus(struct server *server, const struct config *config);
+
+/* watch.c: the threads, asked whether they are alive. */
+int watch_init(struct server *server);
+bool watch_is_alive(void *userdata);                    /* for the watchdog */
+const char *watch_problem(const struct server *server); /* NULL: none; static text */
+void watch_write_metrics(FILE *file, const struct server *server);
+void watch_deinit(struct server *server);
+
 /* stop.c: the end. */
 int stop_init(struct server *server);
 void stop_on_signal(struct server *server, int number);
+
+/* A thread hangs, which only another process mends, and there is a watchdog that would kill this
+ * one: it ends by itself, with what streams it can hand over, and systemd starts the next. */
+void stop_on_hang(struct server *server);
 void stop_deinit(struct server *server);
 
 /* status.c: the state of things, for machines and people. */

@@ -11,9 +11,9 @@
 #include "clock.h"
 #include "http/listen.h"
 #include "log.h"
-#include "messages.h"
 #include "server-internal.h"
 #include "takeup.h"
+#include "thread.h"
 
 /* systemd is told READY after this even if the bus is away: streams can be served. */
 #define READY_WITHOUT_BUS_US (5 * US_PER_S)
@@ -179,7 +179,7 @@ static int start_hub(
 	return hub_start(server->hub);
 }
 
-static int start_bus(struct server *server, const struct config *config)
+int server_start_bus(struct server *server, const struct config *config)
 {
 	struct nats_settings nats = {
 		.urls = config->nats_url,
@@ -192,9 +192,13 @@ static int start_bus(struct server *server, const struct config *config)
 	snprintf(server->bus_problem, sizeof(server->bus_problem),
 		"The bus is being connected to; try again.");
 	if (config->bus_type != BUS_TYPE_NATS)
-		return bus_new_local(config->state_dir, &server->inbox, &server->bus);
-	r = outbox_new(config->state_dir, &server->inbox, &server->outbox);
-	return r < 0 ? r : bus_new_nats(&nats, &server->inbox, &server->bus);
+		return bus_new_local(config->state_dir, &server->bus_inbox->mailbox, &server->bus);
+	if (!server->outbox) {
+		r = outbox_new(config->state_dir, &server->outbox_inbox->mailbox, &server->outbox);
+		if (r < 0)
+			return r;
+	}
+	return bus_new_nats(&nats, &server->bus_inbox->mailbox, &server->bus);
 }
 
 static size_t count_streams(void *userdata)
@@ -260,26 +264,11 @@ static int start_listening(
 	return 0;
 }
 
-static bool is_alive(void *userdata)
-{
-	struct server *server = userdata;
-	static const struct log_fields fields = {.message_id = MESSAGE_HANGS};
-	bool alive = hub_is_alive(server->hub);
-
-	if (!alive && !server->hang_told)
-		log_with(LOG_ERR, &fields,
-			"A thread that serves streams does not answer. The watchdog is not fed: if "
-			"that goes on, systemd replaces this process.");
-	server->hang_told = !alive;
-	hub_ping(server->hub);
-	return alive;
-}
-
 static int start_notify(struct server *server)
 {
 	static const struct notify_operations operations = {
 		.write_status = status_write_line,
-		.is_alive = is_alive,
+		.is_alive = watch_is_alive,
 	};
 
 	return notify_new(server->event, &operations, server, &server->notify);
@@ -302,10 +291,11 @@ static int server_start(struct server *server, const struct config *config)
 	if ((r = registry_new(&server->registry)) < 0 || (r = add_sources(server)) < 0 ||
 		(r = updates_init(server)) < 0 || (r = publish_init(server)) < 0 ||
 		(r = queue_init(server)) < 0 || (r = start_hub(server, config, &inherited)) < 0 ||
-		(r = start_http(server, config)) < 0 || (r = start_notify(server)) < 0 ||
+		(r = start_http(server, config)) < 0 || (r = watch_init(server)) < 0 ||
+		(r = start_notify(server)) < 0 ||
 		(r = start_listening(server, config, &inherited)) < 0)
 		return r;
-	return start_bus(server, config);
+	return server_start_bus(server, config);
 }
 
 /* So that main's loop gets them by sd-event, and no thread does; SIGCHLD for next.c. */
@@ -371,6 +361,10 @@ struct server *server_free(struct server *server)
 	server->stopping = true;
 	bus_free(server->bus);
 	server->outbox = outbox_free(server->outbox);
+	/* They may still post to the server, and have publications of it: all stays as it is for
+	 * the moment that the process still has. */
+	if (threads_left_behind() > 0)
+		return NULL;
 	publish_deinit(server);
 	updates_deinit(server);
 	queue_deinit(server);
@@ -378,6 +372,7 @@ struct server *server_free(struct server *server)
 	subscribe_deinit(server);
 	hub_free(server->hub);
 	notify_free(server->notify);
+	watch_deinit(server);
 	registry_free(server->registry);
 	for (size_t i = 0; i < SIGNALS_MAX; i++)
 		sd_event_source_disable_unref(server->signal_sources[i]);

@@ -17,7 +17,7 @@ int server_new(struct config *config, server_read_config *read_config, void *use
 	struct server **ret);
 
 /* Serves until SIGTERM or SIGINT, then ends all streams cleanly.  SIGHUP reads the configuration
- * anew.  0 or -errno. */
+ * anew.  0; EXIT_FAILURE: it has ended by itself, as a thread hangs; or -errno. */
 int server_run(struct server *server);
 
 struct server *server_free(struct server *server); /* takes NULL; returns NULL */

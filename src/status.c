@@ -112,6 +112,7 @@ void status_write_metrics(FILE *file, void *userdata)
 	write_update_metrics(file, server);
 	write_outbox_metrics(file, server);
 	write_http_metrics(file, server);
+	watch_write_metrics(file, server);
 	write_log_metrics(file);
 }
 
@@ -134,6 +135,8 @@ const char *status_not_ready(void *userdata)
 
 	if (server->stopping)
 		return "The service is stopping.";
+	if (watch_problem(server))
+		return watch_problem(server);
 	if (!server->outbox && server->disk_stalled)
 		return "The disk of the store does not answer.";
 	if (server->bus_up)

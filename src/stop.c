@@ -35,6 +35,12 @@ static void set_phase(struct stop *stop, enum stop_phase phase, int64_t for_ms)
 	stop->until_ms = stop->begun_ms + for_ms;
 }
 
+/* A fault shows in the exit status, too; and who starts it again only after a failure does so. */
+static void finish(struct server *server)
+{
+	(void)sd_event_exit(server->event, server->stop.own_accord ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
 /* ---- Drain ---- */
 
 static void drain_last(struct server *server, int64_t for_ms)
@@ -138,13 +144,18 @@ static void end_bus(struct server *server)
 
 static void on_requests_answered(struct server *server)
 {
+	unsigned n_left;
 	int r;
 
 	end_bus(server);
-	hub_halt(server->hub);
+	n_left = hub_halt(server->hub);
+	if (n_left > 0)
+		log_error("%u threads that serve streams hang: their streams are lost, the others "
+			  "are handed over.",
+			n_left);
 	r = hand_over(server);
 	if (r >= 0) {
-		(void)sd_event_exit(server->event, 0);
+		finish(server);
 		return;
 	}
 	/* They are ours still: none has been closed. */
@@ -174,6 +185,13 @@ static void on_next_answer(const char *problem, void *userdata)
 		begin_hand_over(server);
 }
 
+/* Whether a next process comes.  Without a job, systemd starts it as this one has failed. */
+static bool is_restart(const struct server *server, const char *job)
+{
+	return strcmp(job, "restart") == 0 || strcmp(job, "try-restart") == 0 ||
+	       (server->stop.own_accord && strcmp(job, "") == 0);
+}
+
 static void on_job_answer(const struct job_answer *answer, void *userdata)
 {
 	struct server *server = userdata;
@@ -183,8 +201,7 @@ static void on_job_answer(const struct job_answer *answer, void *userdata)
 		return;
 	if (answer->problem) {
 		drain_instead(server, answer->problem);
-	} else if (strcmp(answer->type, "restart") != 0 &&
-		   strcmp(answer->type, "try-restart") != 0) {
+	} else if (!is_restart(server, answer->type)) {
 		begin_drain(server);
 	} else if (answer->store_max == 0) {
 		drain_instead(server, "FileDescriptorStoreMax= of the unit is 0");
@@ -250,7 +267,7 @@ static void go_on(struct server *server, int64_t now_ms)
 			log_warning("%zu streams have not ended in time and are cut off.",
 				hub_streams(server->hub));
 		if (late || is_all_over(server, now_ms))
-			(void)sd_event_exit(server->event, 0);
+			finish(server);
 		break;
 	default:
 		break;
@@ -281,10 +298,23 @@ static void hurry(struct server *server)
 	drain_last(server, HURRIED_TIMEOUT_MS);
 }
 
-void stop_on_signal(struct server *server, int number)
+static void begin(struct server *server)
 {
 	struct stop *stop = &server->stop;
 
+	server->stopping = true;
+	subscribe_settle(server);
+	stop->signal_ms = stop->extend_ms = clock_monotonic_ms();
+	notify_stopping(server->notify);
+	(void)sd_event_source_set_enabled(stop->timer, SD_EVENT_ON);
+}
+
+void stop_on_signal(struct server *server, int number)
+{
+	if (server->stop.own_accord && !server->stop.signalled) {
+		server->stop.signalled = true;
+		return; /* it does already what is asked */
+	}
 	if (server->stopping) {
 		log_notice("%s again: all streams are ended at once.", strsignal(number));
 		hurry(server);
@@ -292,16 +322,21 @@ void stop_on_signal(struct server *server, int number)
 	}
 	log_notice("%s: stopping. There are %zu streams.", strsignal(number),
 		hub_streams(server->hub));
-	server->stopping = true;
-	subscribe_settle(server);
-	stop->signal_ms = stop->extend_ms = clock_monotonic_ms();
-	notify_stopping(server->notify);
-	(void)sd_event_source_set_enabled(stop->timer, SD_EVENT_ON);
+	begin(server);
 	/* Only a service of systemd can have a next process that takes the streams up. */
 	if (number == SIGTERM && getenv("NOTIFY_SOCKET"))
 		ask_systemd(server);
 	else
 		begin_drain(server);
+}
+
+void stop_on_hang(struct server *server)
+{
+	log_notice("Stopping, before the watchdog kills this process. There are %zu streams.",
+		hub_streams(server->hub));
+	server->stop.own_accord = true;
+	begin(server);
+	ask_systemd(server);
 }
 
 int stop_init(struct server *server)

@@ -90,7 +90,7 @@ static bool note_problem(struct server *server, const char *text)
 	return true;
 }
 
-static void on_down(struct server *server, const char *text)
+void updates_on_bus_down(struct server *server, const char *text)
 {
 	static const struct log_fields away = {.message_id = MESSAGE_BUS_AWAY};
 	bool is_new;
@@ -158,7 +158,7 @@ static int act_upon(struct server *server, const struct bus_event *event)
 		on_up(server);
 		break;
 	case BUS_DOWN:
-		on_down(server, event->text);
+		updates_on_bus_down(server, event->text);
 		break;
 	case BUS_LOST:
 		publish_write_back(server, &event->update);
@@ -211,27 +211,51 @@ static int on_backlog(sd_event_source *source, uint64_t usec, void *userdata)
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
+/* Of a bus that was left behind, and goes on. */
+static void take_back(struct server *server, struct mail_list *list)
+{
+	struct mail *mail;
+
+	while ((mail = STAILQ_FIRST(list))) {
+		struct bus_event *event = container_of(mail, struct bus_event, mail);
+
+		STAILQ_REMOVE_HEAD(list, link);
+		if (event->type == BUS_ANSWER)
+			publish_on_late_answer(server, event->publication);
+		free(event);
+	}
+}
+
+static void take_mail(struct inbox *inbox)
+{
+	struct mail_list arrived;
+
+	mailbox_take(&inbox->mailbox, &arrived);
+	if (inbox->is_former)
+		take_back(inbox->server, &arrived);
+	else
+		STAILQ_CONCAT(&inbox->server->bus_mail, &arrived);
+}
+
 static int on_inbox(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-	struct server *server = userdata;
-	struct mail_list arrived;
+	struct inbox *inbox = userdata;
+	struct server *server = inbox->server;
 	bool idle = STAILQ_EMPTY(&server->bus_mail);
 
 	(void)source;
 	(void)fd;
 	(void)revents;
-	mailbox_take(&server->inbox, &arrived);
-	STAILQ_CONCAT(&server->bus_mail, &arrived);
+	take_mail(inbox);
 	return idle ? on_backlog(server->backlog_source, 0, server) : 0;
 }
 
 void updates_deliver(struct server *server)
 {
-	struct mail_list arrived;
 	struct mail *mail;
 
-	mailbox_take(&server->inbox, &arrived);
-	STAILQ_CONCAT(&server->bus_mail, &arrived);
+	take_mail(server->bus_inbox);
+	take_mail(server->outbox_inbox);
 	while ((mail = STAILQ_FIRST(&server->bus_mail))) {
 		struct bus_event *event = container_of(mail, struct bus_event, mail);
 
@@ -248,9 +272,60 @@ void updates_deliver(struct server *server)
 		"The service is stopping. Try again.");
 }
 
+/* ---- Inboxes ---- */
+
+static struct inbox *inbox_free(struct inbox *inbox)
+{
+	if (!inbox)
+		return NULL;
+	sd_event_source_disable_unref(inbox->source);
+	if (inbox->mailbox.fd >= 0)
+		mailbox_deinit(&inbox->mailbox);
+	free(inbox);
+	return NULL;
+}
+DEFINE_CLEANUP(struct inbox *, inbox_free)
+
+static int inbox_new(struct server *server, struct inbox **ret)
+{
+	_cleanup_(inbox_freep) struct inbox *inbox = calloc(1, sizeof(*inbox));
+	int r;
+
+	if (!inbox)
+		return -ENOMEM;
+	inbox->server = server;
+	inbox->mailbox.fd = -1;
+	r = mailbox_init(&inbox->mailbox);
+	if (r < 0)
+		return r;
+	r = sd_event_add_io(server->event, &inbox->source, mailbox_fd(&inbox->mailbox), EPOLLIN,
+		on_inbox, inbox);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(inbox);
+	return 0;
+}
+
+int updates_replace_inbox(struct server *server)
+{
+	struct inbox *former = server->bus_inbox;
+	int r;
+
+	/* What it has posted until now counts, and goes first. */
+	take_mail(former);
+	if (!STAILQ_EMPTY(&server->bus_mail))
+		(void)on_backlog(server->backlog_source, 0, server);
+	if (!STAILQ_EMPTY(&server->bus_mail))
+		return -EAGAIN;
+	r = inbox_new(server, &server->bus_inbox);
+	if (r < 0)
+		return r;
+	former->is_former = true;
+	return 0;
+}
+
 void updates_prepare(struct server *server)
 {
-	server->inbox.fd = -1;
 	STAILQ_INIT(&server->bus_mail);
 	TAILQ_INIT(&server->pending);
 }
@@ -259,11 +334,10 @@ int updates_init(struct server *server)
 {
 	int r;
 
-	r = mailbox_init(&server->inbox);
+	r = inbox_new(server, &server->bus_inbox);
 	if (r < 0)
 		return r;
-	r = sd_event_add_io(server->event, &server->inbox_source, mailbox_fd(&server->inbox),
-		EPOLLIN, on_inbox, server);
+	r = inbox_new(server, &server->outbox_inbox);
 	if (r < 0)
 		return r;
 	r = sd_event_add_time(
@@ -273,17 +347,10 @@ int updates_init(struct server *server)
 	return sd_event_source_set_enabled(server->backlog_source, SD_EVENT_OFF);
 }
 
-void updates_deinit(struct server *server)
+static void drop_mail(struct server *server)
 {
-	struct mail_list arrived;
 	struct mail *mail;
 
-	sd_event_source_disable_unref(server->inbox_source);
-	sd_event_source_disable_unref(server->backlog_source);
-	if (server->inbox.fd < 0)
-		return;
-	mailbox_take(&server->inbox, &arrived);
-	STAILQ_CONCAT(&server->bus_mail, &arrived);
 	while ((mail = STAILQ_FIRST(&server->bus_mail))) {
 		struct bus_event *event = container_of(mail, struct bus_event, mail);
 
@@ -294,5 +361,16 @@ void updates_deinit(struct server *server)
 			publish_forget_item(server, event->item);
 		free(event);
 	}
-	mailbox_deinit(&server->inbox);
+}
+
+void updates_deinit(struct server *server)
+{
+	sd_event_source_disable_unref(server->backlog_source);
+	if (server->bus_inbox)
+		take_mail(server->bus_inbox);
+	if (server->outbox_inbox)
+		take_mail(server->outbox_inbox);
+	drop_mail(server);
+	server->bus_inbox = inbox_free(server->bus_inbox);
+	server->outbox_inbox = inbox_free(server->outbox_inbox);
 }

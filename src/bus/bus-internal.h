@@ -12,6 +12,9 @@ struct bus {
 struct bus_operations {
 	void (*publish)(struct bus *bus, struct publication *publication);
 	void (*free)(struct bus *bus);
+	void (*ping)(struct bus *bus);
+	int64_t (*silence_ms)(const struct bus *bus);
+	void (*leave)(struct bus *bus); /* NULL: it cannot be replaced */
 };
 
 /* Posts one event.  Out of memory: waits and tries again, as none may be lost. */

@@ -18,6 +18,21 @@ void bus_publish(struct bus *bus, struct publication *publication)
 	bus->operations->publish(bus, publication);
 }
 
+void bus_ping(struct bus *bus)
+{
+	bus->operations->ping(bus);
+}
+
+int64_t bus_silence_ms(const struct bus *bus)
+{
+	return bus->operations->silence_ms(bus);
+}
+
+void bus_leave(struct bus *bus)
+{
+	bus->operations->leave(bus);
+}
+
 static struct bus_event *new_event(enum bus_event_type type)
 {
 	struct bus_event *event;

@@ -83,17 +83,31 @@ struct nats_settings {
 int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, struct bus **ret);
 
 /* The embedded store in `state_dir`, which exists.  Opens it before returning: 0, or -errno
- * (logged: -EBUSY where another process has it). */
+ * (logged: -EBUSY where another process has it).  If its disk does not answer within 5 s that is no
+ * error: the bus is not up until it does. */
 int bus_new_local(const char *state_dir, struct mailbox *inbox, struct bus **ret);
 
 /* Ends the thread and waits for it.  Each publication still with the bus comes back as
- * PUBLISH_UNAVAILABLE before this returns NULL.  Takes NULL. */
+ * PUBLISH_UNAVAILABLE before this returns NULL; unless the thread is in a call that does not
+ * return: then it is left behind after THREAD_END_MS, and the publications that it has, and the
+ * mailbox, must stay.  Takes NULL. */
 struct bus *bus_free(struct bus *bus);
 DEFINE_CLEANUP(struct bus *, bus_free)
 
 /* Hands the publication to the bus; it comes back by BUS_ANSWER, whatever happens, though perhaps
  * late: the caller minds its own deadline. */
 void bus_publish(struct bus *bus, struct publication *publication);
+
+/* Asks the thread to show that it is alive; and for how long it has not done so (0: it has). */
+void bus_ping(struct bus *bus);
+int64_t bus_silence_ms(const struct bus *bus);
+
+/* So long a NATS bus that is well may be silent: no call that it makes takes longer. */
+#define BUS_NATS_SILENCE_MS 15000
+
+/* The thread of a NATS bus hangs: it is left behind, and the bus with it.  What it has may come
+ * back yet, so the mailbox must stay, and be read: nothing of that but BUS_ANSWER counts. */
+void bus_leave(struct bus *bus);
 
 /* nats.c's version, for --version. */
 const char *bus_library_version(void);

@@ -151,6 +151,7 @@ static void on_done(struct mail *work, int error, const char *problem, void *use
 }
 
 static const struct store_thread_operations thread_operations = {
+	.must_open = true,
 	.opened = on_opened,
 	.write = write_publication,
 	.done = on_done,
@@ -171,36 +172,54 @@ static void local_free(struct bus *bus)
 {
 	struct local_bus *local = container_of(bus, struct local_bus, bus);
 
-	store_thread_free(local->thread);
-	free(local);
+	if (store_thread_end(local->thread))
+		free(local);
+}
+
+static void local_ping(struct bus *bus)
+{
+	store_thread_ping(container_of(bus, struct local_bus, bus)->thread);
+}
+
+static int64_t local_silence_ms(const struct bus *bus)
+{
+	const struct local_bus *local = container_of(bus, struct local_bus, bus);
+
+	return store_thread_silence_ms(local->thread);
 }
 
 static const struct bus_operations local_operations = {
 	.publish = local_publish,
 	.free = local_free,
+	.ping = local_ping,
+	.silence_ms = local_silence_ms,
 };
 
 int bus_new_local(const char *state_dir, struct mailbox *inbox, struct bus **ret)
 {
-	_cleanup_(store_freep) struct store *store = NULL;
-	_cleanup_(freep) struct local_bus *local = NULL;
+	struct local_bus *local = calloc(1, sizeof(*local));
 	int r;
 
-	local = calloc(1, sizeof(*local));
 	if (!local)
 		return -ENOMEM;
 	local->bus.operations = &local_operations;
 	local->inbox = inbox;
-
-	r = store_thread_open(state_dir, &store);
-	if (r < 0)
+	r = store_thread_new(state_dir, &thread_operations, local, &local->thread);
+	if (r < 0) {
+		free(local);
 		return r;
-	r = store_thread_new(state_dir, store, &thread_operations, local, &local->thread);
-	if (r < 0)
-		return r;
+	}
 
-	/* The thread's from here on. */
-	TAKE_PTR(store);
-	*ret = &TAKE_PTR(local)->bus;
+	r = store_thread_await_open(local->thread);
+	if (r < 0 && r != -ETIMEDOUT) {
+		local_free(&local->bus);
+		return r;
+	}
+	if (r < 0)
+		log_error(
+			"The disk of the store in %s does not answer. Updates are refused until it "
+			"does.",
+			state_dir);
+	*ret = &local->bus;
 	return 0;
 }

@@ -14,6 +14,7 @@
 
 #include "bus/bus-internal.h"
 #include "mailbox.h"
+#include "pulse.h"
 #include "table.h"
 
 /* As in Flagsmith's own service, so that both can share a cluster. */
@@ -31,10 +32,13 @@
 
 /* From nats.c's threads to the bus thread. */
 enum nats_mail_type {
-	NATS_MAIL_MESSAGE, /* the consumer has delivered a message */
-	NATS_MAIL_ACK,     /* JetStream has answered a publish */
-	NATS_MAIL_DOUBT,   /* messages may be missing */
-	NATS_MAIL_CLOSED,  /* the connection is gone */
+	NATS_MAIL_MESSAGE,     /* the consumer has delivered a message */
+	NATS_MAIL_ACK,         /* JetStream has answered a publish */
+	NATS_MAIL_DOUBT,       /* messages may be missing */
+	NATS_MAIL_CLOSED,      /* the connection is gone */
+	NATS_MAIL_LAME_DUCK,   /* the server says that it is about to end */
+	NATS_MAIL_CONNECT_END, /* an attempt to connect is over; part of a struct nats_attempt */
+	NATS_MAIL_PING,        /* main asks whether the bus thread is alive */
 	NATS_MAIL_STOP,
 };
 
@@ -60,7 +64,7 @@ struct nats_mail {
 	const char *problem;  /* MESSAGE: why it is no update; static */
 	uint64_t number;      /* MESSAGE: in the consumer's count; ACK: of the flight */
 	char consumer[64];    /* MESSAGE */
-	unsigned session;     /* DOUBT, CLOSED: which one it is about */
+	unsigned session;     /* DOUBT, CLOSED, LAME_DUCK: which one it is about */
 	struct nats_ack ack;  /* ACK */
 	char text[160];       /* DOUBT: what nats.c says */
 };
@@ -100,12 +104,33 @@ struct nats_origin {
 	_Atomic unsigned session;
 };
 
+/* One attempt to connect to one server.  Its thread's until the mail is posted; if it is given up
+ * before, it stays until that ends. */
+struct nats_attempt {
+	struct nats_mail mail;
+	TAILQ_ENTRY(nats_attempt) link; /* in bus.stragglers, once it is given up */
+	struct nats_bus *bus;
+	unsigned session;
+	pthread_t thread;
+	natsOptions *options;
+	natsStatus status;
+	natsConnection *connection; /* with NATS_OK */
+};
+
+TAILQ_HEAD(nats_attempts, nats_attempt);
+
+/* So many attempts that have been given up may be under way; until one of them ends there is no
+ * other. */
+#define NATS_STRAGGLERS_MAX 8
+
 struct nats_bus {
 	struct bus bus;
 	struct mailbox *inbox;       /* main's */
 	struct mailbox publications; /* from main */
 	struct mailbox mailbox;      /* struct nats_mail */
-	struct nats_mail stop;
+	struct nats_mail stop, ping;
+	struct pulse pulse;
+	_Atomic bool is_left; /* another bus has taken its place: the library is that one's */
 	pthread_t thread;
 
 	/* The bus thread's only: */
@@ -115,10 +140,19 @@ struct nats_bus {
 	int64_t connect_timeout_ms;
 	int replicas;
 	bool stopping;
+	bool is_library_closed; /* nothing of nats.c calls back any more */
 
-	unsigned session; /* counts the attempts to connect */
+	unsigned sessions; /* counts the attempts to connect */
 	struct nats_origin origins[NATS_ORIGINS];
-	int server;                 /* the next to be tried */
+	int server;                   /* the next to be tried, or the one that is used */
+	struct nats_attempt *attempt; /* NULL: none is under way */
+	int64_t attempt_until_ms;     /* then it is given up */
+	struct nats_attempts stragglers;
+	unsigned n_stragglers;
+	int64_t next_cut_ms; /* when to look for their sockets again */
+
+	unsigned session;           /* the number that its attempt had */
+	bool is_lame_duck;          /* its server is about to end: another is looked for */
 	natsConnection *connection; /* NULL: not connected */
 	jsCtx *jetstream;
 	natsInbox *ack_inbox;
@@ -135,7 +169,7 @@ struct nats_bus {
 	int64_t consumers; /* that the stream had when last looked; INT64_MAX: not looked yet */
 	struct bus_clock clock;  /* NATS's */
 	int64_t clock_offset_ms; /* from the monotonic to the wall clock, when last looked */
-	int64_t next_attempt_ms; /* while not connected */
+	int64_t next_attempt_ms; /* while not connected, or with a lame duck */
 	int64_t next_check_ms;
 	unsigned checks;   /* counts them */
 	unsigned attempts; /* to connect */
@@ -147,11 +181,44 @@ struct nats_bus {
 	uint64_t flights;            /* counts the publishes */
 };
 
+/* nats-connect.c.  Bus thread. */
+
+/* Begins an attempt to connect to `bus->server`; NATS_MAIL_CONNECT_END tells when it is over.  Each
+ * one is given up after connect_timeout, by nats_connect_give_up(), wherever it is by then.
+ * NATS_TIMEOUT: too many are under way that have been given up. */
+natsStatus nats_connect_begin(struct nats_bus *bus);
+void nats_connect_give_up(struct nats_bus *bus);
+
+/* What attempts that have been given up are waiting for is cut off, again and again, as they may
+ * turn to the next address of a name; and when that is due (INT64_MAX: it is not). */
+void nats_connect_cut_off(struct nats_bus *bus);
+int64_t nats_connect_cut_due_ms(const struct nats_bus *bus);
+
+/* The number and the origin of the next attempt; for tests. */
+struct nats_origin *nats_connect_next_origin(struct nats_bus *bus);
+
+/* An attempt is over.  True: it was not given up, and is told of; with NATS_OK the connection is
+ * the caller's.  The mail is consumed. */
+bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, natsStatus *ret_status,
+	natsConnection **ret_connection, unsigned *ret_session);
+
+/* Gives up all attempts, and waits a moment for their threads.  Those that do not end are left
+ * behind; the bus has to stay then. */
+void nats_connect_end(struct nats_bus *bus, void (*read_mail)(struct nats_bus *bus));
+
 /* nats-session.c: the connection, the stream, the consumer.  Bus thread. */
 
-/* Connects to the next server and begins to read.  False: not possible now; BUS_DOWN has been
- * posted. */
-bool nats_session_begin(struct nats_bus *bus);
+/* Sets the options of a connection to `bus->server`, whose callbacks get `origin`.  nats.c's error.
+ */
+natsStatus nats_session_set_options(
+	struct nats_bus *bus, struct nats_origin *origin, natsOptions *options);
+
+/* No connection could be made: posts BUS_DOWN, unless there is one. */
+void nats_session_refuse(struct nats_bus *bus, natsStatus status);
+
+/* Begins to read by a new connection, which is consumed; a session that is there is ended before.
+ * False: not possible now; BUS_DOWN has been posted. */
+bool nats_session_begin(struct nats_bus *bus, natsConnection *connection, unsigned session);
 
 /* A new consumer, that reads the last values anew.  False: as above, and the session is at its end.
  */

@@ -78,6 +78,12 @@ static void on_error(natsConnection *connection, natsSubscription *subscription,
 	post_about_session(closure, NATS_MAIL_DOUBT, natsStatus_GetText(status));
 }
 
+static void on_lame_duck(natsConnection *connection, void *closure)
+{
+	(void)connection;
+	post_about_session(closure, NATS_MAIL_LAME_DUCK, "");
+}
+
 struct nats_origin *nats_session_origin(struct nats_bus *bus)
 {
 	return &bus->origins[bus->session % NATS_ORIGINS];
@@ -85,10 +91,10 @@ struct nats_origin *nats_session_origin(struct nats_bus *bus)
 
 /* ---- The connection ---- */
 
-static natsStatus set_options(struct nats_bus *bus, natsOptions *options)
+natsStatus nats_session_set_options(
+	struct nats_bus *bus, struct nats_origin *origin, natsOptions *options)
 {
 	const char *server = bus->servers[bus->server];
-	struct nats_origin *origin = nats_session_origin(bus);
 	natsStatus s;
 
 	s = natsOptions_SetURL(options, server);
@@ -98,6 +104,11 @@ static natsStatus set_options(struct nats_bus *bus, natsOptions *options)
 		s = natsOptions_SetName(options, "flagsse");
 	if (s == NATS_OK)
 		s = natsOptions_SetAllowReconnect(options, false);
+#if NATS_VERSION_NUMBER >= 0x030400
+	/* One server an attempt: else nats.c goes on to those that this one tells of. */
+	if (s == NATS_OK)
+		s = natsOptions_SetIgnoreDiscoveredServers(options, true);
+#endif
 	if (s == NATS_OK)
 		s = natsOptions_SetTimeout(options, bus->connect_timeout_ms);
 	if (s == NATS_OK)
@@ -106,17 +117,9 @@ static natsStatus set_options(struct nats_bus *bus, natsOptions *options)
 		s = natsOptions_SetClosedCB(options, on_closed, origin);
 	if (s == NATS_OK)
 		s = natsOptions_SetErrorHandler(options, on_error, origin);
+	if (s == NATS_OK)
+		s = natsOptions_SetLameDuckModeCB(options, on_lame_duck, origin);
 	return s;
-}
-
-static void begin_session(struct nats_bus *bus)
-{
-	struct nats_origin *origin;
-
-	bus->session++;
-	origin = nats_session_origin(bus);
-	origin->bus = bus;
-	atomic_store(&origin->session, bus->session);
 }
 
 /* The servers without user and password. */
@@ -136,30 +139,16 @@ static void format_servers(const struct nats_bus *bus, char *text, size_t size)
 	}
 }
 
-static bool connect_to_nats(struct nats_bus *bus)
+void nats_session_refuse(struct nats_bus *bus, natsStatus status)
 {
-	natsOptions *options = NULL;
-	natsConnection *connection = NULL;
-	natsStatus s;
+	char servers[120], text[BUS_TEXT_SIZE];
 
-	begin_session(bus);
-	s = natsOptions_Create(&options);
-	if (s == NATS_OK)
-		s = set_options(bus, options);
-	if (s == NATS_OK)
-		s = natsConnection_Connect(&connection, options);
-	natsOptions_Destroy(options);
-	if (s != NATS_OK) {
-		char servers[120], text[BUS_TEXT_SIZE];
-
-		format_servers(bus, servers, sizeof(servers));
-		snprintf(text, sizeof(text), "cannot connect to NATS at %s: %s.", servers,
-			natsStatus_GetText(s));
-		begin_down(bus, text);
-		return false;
-	}
-	bus->connection = connection;
-	return true;
+	if (bus->connection)
+		return;
+	format_servers(bus, servers, sizeof(servers));
+	snprintf(text, sizeof(text), "cannot connect to NATS at %s: %s.", servers,
+		natsStatus_GetText(status));
+	begin_down(bus, text);
 }
 
 static bool open_jetstream(struct nats_bus *bus)
@@ -191,6 +180,7 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 	/* Not ours any more, so that what its closing posts is of no interest.  Closed first: then
 	 * nothing below waits for a server that may hang. */
 	bus->connection = NULL;
+	bus->is_lame_duck = false;
 	natsConnection_Close(connection);
 	drop_consumer(bus);
 	nats_ack_close(bus);
@@ -288,9 +278,12 @@ bool nats_session_sync(struct nats_bus *bus)
 	return true;
 }
 
-bool nats_session_begin(struct nats_bus *bus)
+bool nats_session_begin(struct nats_bus *bus, natsConnection *connection, unsigned session)
 {
-	return connect_to_nats(bus) && open_jetstream(bus) && nats_session_sync(bus);
+	nats_session_end(bus, "The NATS server is in lame duck mode. Another one is used.");
+	bus->connection = connection;
+	bus->session = session;
+	return open_jetstream(bus) && nats_session_sync(bus);
 }
 
 void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)

@@ -11,6 +11,8 @@
 #include "log.h"
 #include "thread.h"
 
+#define THREAD_NAME "nats"
+
 /* How often the stream is looked at, as nobody tells that it was purged; and while its last values
  * are being read. */
 #define CHECK_INTERVAL_MS      5000
@@ -22,8 +24,8 @@
 
 #define MEMORY_RETRY_MS 10
 
-/* For nats.c to end in, its connections being closed. */
-#define CLOSE_TIMEOUT_MS 2000
+/* For nats.c to end in, its connections being closed; less than the bus thread has. */
+#define CLOSE_TIMEOUT_MS 1000
 
 /* A clock that is set changes by more than this between two looks; one that is slewed does not. */
 #define CLOCK_JUMP_MS 2000
@@ -59,6 +61,75 @@ const char *nats_read_message(natsMsg *message, struct update *ret)
 	return r < 0 ? problem : NULL;
 }
 
+/* ---- Connecting ---- */
+
+static bool wants_connection(const struct nats_bus *bus)
+{
+	return !bus->attempt && (!bus->connection || bus->is_lame_duck);
+}
+
+/* The next server, and after the last one a pause. */
+static void plan_attempt(struct nats_bus *bus)
+{
+	int64_t pause = RECONNECT_MIN_MS;
+
+	bus->server = (bus->server + 1) % bus->n_servers;
+	bus->next_attempt_ms = clock_monotonic_ms();
+	if (++bus->attempts % (unsigned)bus->n_servers != 0)
+		return;
+	for (unsigned i = 0; i < bus->failures && pause < RECONNECT_MAX_MS; i++)
+		pause *= 2;
+	bus->failures++;
+	bus->next_attempt_ms += pause < RECONNECT_MAX_MS ? pause : RECONNECT_MAX_MS;
+}
+
+static void fail_to_connect(struct nats_bus *bus, natsStatus status)
+{
+	nats_session_refuse(bus, status);
+	plan_attempt(bus);
+}
+
+static void try_to_connect(struct nats_bus *bus)
+{
+	natsStatus s = nats_connect_begin(bus);
+
+	if (s != NATS_OK)
+		fail_to_connect(bus, s);
+}
+
+static void on_connect_end(struct nats_bus *bus, struct nats_mail *mail)
+{
+	natsConnection *connection;
+	natsStatus s;
+	unsigned session;
+
+	if (!nats_connect_on_end(bus, mail, &s, &connection, &session))
+		return; /* was given up */
+	if (bus->stopping) {
+		natsConnection_Destroy(connection);
+	} else if (s != NATS_OK) {
+		fail_to_connect(bus, s);
+	} else if (nats_session_begin(bus, connection, session)) {
+		bus->failures = 0;
+		bus->next_check_ms = clock_monotonic_ms() + CHECK_SYNC_INTERVAL_MS;
+	} else {
+		plan_attempt(bus);
+	}
+}
+
+/* It goes on serving its clients for a while, and the session stays until another server has been
+ * found. */
+static void leave_lame_duck(struct nats_bus *bus)
+{
+	log_notice(
+		"The NATS server is in lame duck mode: it is about to end. Another is looked for.");
+	bus->is_lame_duck = true;
+	bus->server = (bus->server + 1) % bus->n_servers;
+	bus->next_attempt_ms = clock_monotonic_ms();
+}
+
+/* ---- The thread ---- */
+
 static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 {
 	switch (mail->type) {
@@ -78,9 +149,19 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 		if (bus->connection && bus->session == mail->session)
 			nats_session_end(bus, "The connection to NATS is lost.");
 		break;
+	case NATS_MAIL_LAME_DUCK:
+		if (bus->connection && bus->session == mail->session && !bus->is_lame_duck)
+			leave_lame_duck(bus);
+		break;
+	case NATS_MAIL_CONNECT_END:
+		on_connect_end(bus, mail);
+		return; /* consumed */
+	case NATS_MAIL_PING:
+		pulse_answer(&bus->pulse);
+		return; /* not from the heap */
 	case NATS_MAIL_STOP:
 		bus->stopping = true;
-		return; /* not from the heap */
+		return; /* likewise */
 	}
 	free(mail);
 }
@@ -109,25 +190,6 @@ static void read_publications(struct nats_bus *bus)
 	}
 }
 
-static void try_to_connect(struct nats_bus *bus)
-{
-	int64_t pause = RECONNECT_MIN_MS;
-
-	if (nats_session_begin(bus)) {
-		bus->failures = 0;
-		bus->next_check_ms = clock_monotonic_ms() + CHECK_SYNC_INTERVAL_MS;
-		return;
-	}
-	bus->server = (bus->server + 1) % bus->n_servers;
-	if (++bus->attempts % (unsigned)bus->n_servers != 0)
-		return; /* the next server at once */
-	for (unsigned i = 0; i < bus->failures && pause < RECONNECT_MAX_MS; i++)
-		pause *= 2;
-	bus->failures++;
-	bus->next_attempt_ms =
-		clock_monotonic_ms() + (pause < RECONNECT_MAX_MS ? pause : RECONNECT_MAX_MS);
-}
-
 /* nats.c's timers go by the wall clock: set back, they are not due for as long.  (Nothing of ours
  * goes by it, see nats-clock.c.) */
 static void check_clock(struct nats_bus *bus)
@@ -145,22 +207,62 @@ static void check_clock(struct nats_bus *bus)
 	nats_session_end(bus, "The system's clock has jumped.");
 }
 
+static int64_t next_due_ms(const struct nats_bus *bus)
+{
+	int64_t due = nats_publish_deadline_ms(bus);
+
+	if (bus->attempt && bus->attempt_until_ms < due)
+		due = bus->attempt_until_ms;
+	if (nats_connect_cut_due_ms(bus) < due)
+		due = nats_connect_cut_due_ms(bus);
+	if (wants_connection(bus) && bus->next_attempt_ms < due)
+		due = bus->next_attempt_ms;
+	if (bus->connection && bus->next_check_ms < due)
+		due = bus->next_check_ms;
+	return due;
+}
+
+/* At the start, what is published waits for the first attempt to connect. */
+static bool is_starting(const struct nats_bus *bus)
+{
+	return bus->attempt && bus->sessions == 1;
+}
+
+/* Nothing of nats.c calls back any more, once this has succeeded; unless attempts or another bus
+ * use it still. */
+static void close_library(struct nats_bus *bus)
+{
+	natsStatus s;
+
+	if (bus->n_stragglers > 0 || atomic_load(&bus->is_left))
+		return;
+	/* A reference that it has lost must not keep the streams from being handed over. */
+	s = nats_CloseAndWait(CLOSE_TIMEOUT_MS);
+	if (s == NATS_TIMEOUT)
+		log_warning("The NATS library does not end; it is left behind.");
+	bus->is_library_closed = s != NATS_TIMEOUT;
+}
+
 /* Does what is due.  Returns when the next thing is, in milliseconds from now. */
 static int do_what_is_due(struct nats_bus *bus)
 {
 	int64_t now = clock_monotonic_ms(), due;
 
 	check_clock(bus);
-	if (!bus->connection && now >= bus->next_attempt_ms)
+	if (bus->attempt && now >= bus->attempt_until_ms) {
+		nats_connect_give_up(bus);
+		fail_to_connect(bus, NATS_TIMEOUT);
+	}
+	if (nats_connect_cut_due_ms(bus) <= now)
+		nats_connect_cut_off(bus);
+	if (wants_connection(bus) && now >= bus->next_attempt_ms)
 		try_to_connect(bus);
-	else if (bus->connection && now >= bus->next_check_ms) {
+	if (bus->connection && now >= bus->next_check_ms) {
 		nats_session_check(bus);
 		bus->next_check_ms = clock_monotonic_ms() +
 				     (bus->syncing ? CHECK_SYNC_INTERVAL_MS : CHECK_INTERVAL_MS);
 	}
-	due = bus->connection ? bus->next_check_ms : bus->next_attempt_ms;
-	if (nats_publish_deadline_ms(bus) < due)
-		due = nats_publish_deadline_ms(bus);
+	due = next_due_ms(bus);
 	now = clock_monotonic_ms();
 	return due > now ? (int)(due - now) : 0;
 }
@@ -170,12 +272,14 @@ static void *run(void *userdata)
 	struct nats_bus *bus = userdata;
 	struct pollfd fds[] = {
 		{.fd = mailbox_fd(&bus->mailbox), .events = POLLIN},
-		{.fd = mailbox_fd(&bus->publications), .events = POLLIN},
+		{.events = POLLIN},
 	};
 
 	while (!bus->stopping) {
 		int timeout = do_what_is_due(bus);
 
+		/* Not looked at. */
+		fds[1].fd = is_starting(bus) ? -1 : mailbox_fd(&bus->publications);
 		if (poll(fds, 2, timeout) < 0 && errno != EINTR) {
 			log_error("The NATS bus cannot wait for mail: %s. Giving up.",
 				strerror(errno));
@@ -187,10 +291,13 @@ static void *run(void *userdata)
 		/* Messages first: they say what a publication would overwrite. */
 		read_mail(bus);
 		nats_publish_expire(bus, clock_monotonic_ms());
-		read_publications(bus);
+		if (!is_starting(bus))
+			read_publications(bus);
 	}
 	nats_session_end(bus, "The service is stopping.");
+	nats_connect_end(bus, read_mail);
 	read_publications(bus);
+	close_library(bus);
 	return NULL;
 }
 
@@ -214,12 +321,12 @@ static void operation_free(struct bus *base)
 
 	bus->stop.type = NATS_MAIL_STOP;
 	mailbox_post(&bus->mailbox, &bus->stop.mail);
-	pthread_join(bus->thread, NULL);
+	if (!thread_end(bus->thread, THREAD_NAME))
+		return;
 	read_publications(bus);
-	/* Waits for nats.c's own threads: no callback comes after this.  But a reference that it
-	 * has lost must not keep the streams from being handed over; then there may be one yet. */
-	if (nats_CloseAndWait(CLOSE_TIMEOUT_MS) == NATS_TIMEOUT) {
-		log_warning("The NATS library does not end; it is left behind.");
+	/* Something of the library may call back yet, into all this. */
+	if (!bus->is_library_closed) {
+		threads_note_left_behind();
 		return;
 	}
 	read_mail(bus);
@@ -229,9 +336,38 @@ static void operation_free(struct bus *base)
 	nats_bus_free(bus);
 }
 
+static void operation_ping(struct bus *base)
+{
+	struct nats_bus *bus = container_of(base, struct nats_bus, bus);
+
+	if (pulse_ask(&bus->pulse, clock_monotonic_ms()))
+		mailbox_post(&bus->mailbox, &bus->ping.mail);
+}
+
+static int64_t operation_silence_ms(const struct bus *base)
+{
+	const struct nats_bus *bus = container_of(base, struct nats_bus, bus);
+
+	return pulse_silence_ms(&bus->pulse, clock_monotonic_ms());
+}
+
+/* If the thread ever returns from the call that it is in, it gives back what it has, and ends. */
+static void operation_leave(struct bus *base)
+{
+	struct nats_bus *bus = container_of(base, struct nats_bus, bus);
+
+	atomic_store(&bus->is_left, true);
+	bus->stop.type = NATS_MAIL_STOP;
+	mailbox_post(&bus->mailbox, &bus->stop.mail);
+	thread_leave_behind(bus->thread, THREAD_NAME);
+}
+
 static const struct bus_operations operations = {
 	.publish = operation_publish,
 	.free = operation_free,
+	.ping = operation_ping,
+	.silence_ms = operation_silence_ms,
+	.leave = operation_leave,
 };
 
 /* Cuts the list of URLs into pieces, in place. */
@@ -260,7 +396,7 @@ static int start(struct nats_bus *bus)
 		return r;
 	r = mailbox_init(&bus->publications);
 	if (r >= 0) {
-		r = thread_start(&bus->thread, "nats", run, bus);
+		r = thread_start(&bus->thread, THREAD_NAME, run, bus);
 		if (r < 0)
 			mailbox_deinit(&bus->publications);
 	}
@@ -280,6 +416,8 @@ int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, st
 	STAILQ_INIT(&bus->held);
 	TAILQ_INIT(&bus->flying);
 	table_init(&bus->subjects);
+	TAILQ_INIT(&bus->stragglers);
+	bus->ping.type = NATS_MAIL_PING;
 	bus->inbox = inbox;
 	bus->connect_timeout_ms = settings->connect_timeout_ms;
 	bus->replicas = settings->replicas;

@@ -116,7 +116,7 @@ int outbox_new(const char *state_dir, struct mailbox *inbox, struct outbox **ret
 	if (!outbox)
 		return -ENOMEM;
 	outbox->inbox = inbox;
-	r = store_thread_new(state_dir, NULL, &thread_operations, outbox, &outbox->thread);
+	r = store_thread_new(state_dir, &thread_operations, outbox, &outbox->thread);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(outbox);
@@ -127,9 +127,19 @@ struct outbox *outbox_free(struct outbox *outbox)
 {
 	if (!outbox)
 		return NULL;
-	store_thread_free(outbox->thread);
-	free(outbox);
+	if (store_thread_end(outbox->thread))
+		free(outbox);
 	return NULL;
+}
+
+void outbox_ping(struct outbox *outbox)
+{
+	store_thread_ping(outbox->thread);
+}
+
+int64_t outbox_silence_ms(const struct outbox *outbox)
+{
+	return store_thread_silence_ms(outbox->thread);
 }
 
 void outbox_keep(struct outbox *outbox, struct outbox_item *item)

@@ -40,7 +40,8 @@ struct outbox_item {
 int outbox_new(const char *state_dir, struct mailbox *inbox, struct outbox **ret);
 
 /* Ends the thread and waits for it.  Each item still with the outbox comes back as OUTBOX_FAILED
- * before this returns NULL.  Takes NULL. */
+ * before this returns NULL; unless the disk hangs: then the thread is left behind after
+ * THREAD_END_MS, and the items that it has, and the mailbox, must stay.  Takes NULL. */
 struct outbox *outbox_free(struct outbox *outbox);
 DEFINE_CLEANUP(struct outbox *, outbox_free)
 
@@ -51,3 +52,7 @@ void outbox_keep(struct outbox *outbox, struct outbox_item *item);
 /* The update (as it was kept) has arrived: deletes it, if it is still there and not a newer one.
  * That this may fail is no harm, as it goes as stale the next time.  0 or -ENOMEM. */
 int outbox_drop(struct outbox *outbox, const struct update *update);
+
+/* Asks the thread to show that it is alive; and for how long it has not done so (0: it has). */
+void outbox_ping(struct outbox *outbox);
+int64_t outbox_silence_ms(const struct outbox *outbox);

@@ -5,13 +5,14 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <stdbool.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "bus/store.h"
 #include "clock.h"
 #include "log.h"
 #include "messages.h"
+#include "pulse.h"
 #include "thread.h"
 
 #define THREAD_NAME "flagsse-store"
@@ -28,6 +29,11 @@
 
 /* With no work, how often to look whether the files are still there. */
 #define LOOK_INTERVAL_MS (30 * MS_PER_S)
+/* How long to wait for the store to be opened, where that is waited for; and how often to look. */
+#define FIRST_OPENING_MS (5 * MS_PER_S)
+#define LOOK_US          1000
+
+#define OPENING 1
 
 enum state {
 	STATE_UNKNOWN,
@@ -39,8 +45,10 @@ struct store_thread {
 	const struct store_thread_operations *operations;
 	void *userdata;
 	char *directory;
-	struct mailbox mailbox; /* work, and `stop` as the last */
-	struct mail stop;
+	struct mailbox mailbox; /* work, `ping`, and `stop` as the last */
+	struct mail ping, stop;
+	struct pulse pulse;
+	_Atomic int first_opening; /* 0 or -errno; OPENING: it is under way */
 	pthread_t thread;
 
 	/* The thread's only, once it runs: */
@@ -113,17 +121,12 @@ static void tell_of_opening(const char *problem)
 		"The store: %s", problem);
 }
 
-int store_thread_open(const char *directory, struct store **ret)
+/* The first opening has this outcome: store_thread_await_open() waits for it. */
+static void tell_first_opening(struct store_thread *thread, int r, const char *problem)
 {
-	_cleanup_(freep) char *problem = NULL;
-	int r;
-
-	r = store_open(directory, ret, &problem);
 	if (r < 0)
-		log_error("The store in %s: %s", directory, problem ? problem : strerror(-r));
-	else if (problem)
-		tell_of_opening(problem);
-	return r;
+		log_error("The store in %s: %s", thread->directory, problem);
+	atomic_store(&thread->first_opening, r);
 }
 
 static void tell_of_place(const char *what)
@@ -175,13 +178,19 @@ static int open_store(struct store_thread *thread, char **ret_problem)
 static void try_to_open(struct store_thread *thread)
 {
 	_cleanup_(freep) char *problem = NULL;
+	bool is_awaited =
+		thread->operations->must_open && atomic_load(&thread->first_opening) == OPENING;
 	int r;
 
 	r = open_store(thread, &problem);
+	if (is_awaited)
+		tell_first_opening(thread, r, problem ? problem : strerror(-r));
 	if (r < 0) {
 		snprintf(thread->problem, sizeof(thread->problem), "the store cannot be opened: %s",
 			problem ? problem : strerror(-r));
 		thread->test_ms = clock_monotonic_ms() + OPEN_INTERVAL_MS;
+		if (is_awaited)
+			return;
 		go_down(thread, problem ? problem : strerror(-r));
 		return;
 	}
@@ -325,14 +334,24 @@ static void wait_for_mail(struct store_thread *thread)
 	poll(&pollfd, 1, left_ms > 0 ? (int)left_ms : 0);
 }
 
-static bool is_last(const struct mail_list *list, const struct store_thread *thread)
+static bool has(const struct mail_list *list, const struct mail *wanted)
 {
 	struct mail *mail;
 
 	STAILQ_FOREACH (mail, list, link)
-		if (mail == &thread->stop)
+		if (mail == wanted)
 			return true;
 	return false;
+}
+
+/* What there is to do, without the ping, which has been answered. */
+static void take_mail(struct store_thread *thread, struct mail_list *ret)
+{
+	mailbox_take(&thread->mailbox, ret);
+	if (!has(ret, &thread->ping))
+		return;
+	STAILQ_REMOVE(ret, &thread->ping, mail, link);
+	pulse_answer(&thread->pulse);
 }
 
 /* All of them, the last of which is `stop`. */
@@ -361,15 +380,11 @@ static void *run(void *userdata)
 	struct store_thread *thread = userdata;
 	struct mail_list list;
 
-	if (thread->store) {
-		thread->operations->opened(thread->store, thread->userdata);
-		go_up(thread);
-	} else
-		try_to_open(thread);
+	try_to_open(thread);
 	for (;;) {
 		wait_for_mail(thread);
-		mailbox_take(&thread->mailbox, &list);
-		if (is_last(&list, thread))
+		take_mail(thread, &list);
+		if (has(&list, &thread->stop))
 			break;
 
 		while (!STAILQ_EMPTY(&list))
@@ -387,8 +402,8 @@ static void *run(void *userdata)
 
 /* ---- In its user's thread ---- */
 
-int store_thread_new(const char *directory, struct store *store,
-	const struct store_thread_operations *operations, void *userdata, struct store_thread **ret)
+int store_thread_new(const char *directory, const struct store_thread_operations *operations,
+	void *userdata, struct store_thread **ret)
 {
 	struct store_thread *thread = calloc(1, sizeof(*thread));
 	int r;
@@ -397,7 +412,7 @@ int store_thread_new(const char *directory, struct store *store,
 		return -ENOMEM;
 	thread->operations = operations;
 	thread->userdata = userdata;
-	thread->store = store;
+	thread->first_opening = OPENING;
 	thread->directory = strdup(directory);
 	r = thread->directory ? mailbox_init(&thread->mailbox) : -ENOMEM;
 	if (r == 0) {
@@ -414,19 +429,42 @@ int store_thread_new(const char *directory, struct store *store,
 	return 0;
 }
 
+int store_thread_await_open(struct store_thread *thread)
+{
+	int64_t until_ms = clock_monotonic_ms() + FIRST_OPENING_MS;
+	int r;
+
+	while ((r = atomic_load(&thread->first_opening)) == OPENING) {
+		if (clock_monotonic_ms() >= until_ms)
+			return -ETIMEDOUT;
+		usleep(LOOK_US);
+	}
+	return r;
+}
+
 void store_thread_post(struct store_thread *thread, struct mail *work)
 {
 	mailbox_post(&thread->mailbox, work);
 }
 
-struct store_thread *store_thread_free(struct store_thread *thread)
+void store_thread_ping(struct store_thread *thread)
 {
-	if (!thread)
-		return NULL;
+	if (pulse_ask(&thread->pulse, clock_monotonic_ms()))
+		mailbox_post(&thread->mailbox, &thread->ping);
+}
+
+int64_t store_thread_silence_ms(const struct store_thread *thread)
+{
+	return pulse_silence_ms(&thread->pulse, clock_monotonic_ms());
+}
+
+bool store_thread_end(struct store_thread *thread)
+{
 	mailbox_post(&thread->mailbox, &thread->stop);
-	pthread_join(thread->thread, NULL);
+	if (!thread_end(thread->thread, THREAD_NAME))
+		return false;
 	mailbox_deinit(&thread->mailbox);
 	free(thread->directory);
 	free(thread);
-	return NULL;
+	return true;
 }

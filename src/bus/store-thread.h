@@ -4,6 +4,8 @@
 #pragma once
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "cleanup.h"
 #include "mailbox.h"
@@ -11,8 +13,12 @@
 struct store;
 struct store_thread;
 
-/* All are called in the thread. */
+/* All functions are called in the thread. */
 struct store_thread_operations {
+	/* The first opening is waited for, by store_thread_await_open(), which tells the outcome.
+	 * It is logged, and no matter for down(). */
+	bool must_open;
+
 	/* The store is open: before any write(), and again after it was corrupt and begun anew, or
 	 * its files were deleted and what was in them moved to new ones. */
 	void (*opened)(struct store *store, void *userdata);
@@ -31,18 +37,25 @@ struct store_thread_operations {
 	void (*down)(const char *text, void *userdata);
 };
 
-/* With `store`, open, which is the thread's from then on; or with NULL: then the thread opens the
- * one in `directory`, as often as it takes.  The directory's name is copied.  0 or -errno. */
-int store_thread_new(const char *directory, struct store *store,
-	const struct store_thread_operations *operations, void *userdata,
-	struct store_thread **ret);
+/* The thread opens the store in `directory`, as often as it takes.  The name is copied.  0 or
+ * -errno.
+ */
+int store_thread_new(const char *directory, const struct store_thread_operations *operations,
+	void *userdata, struct store_thread **ret);
+
+/* Waits until the store has been opened for the first time, 5 s at most.  0; -errno: it cannot be
+ * opened; -ETIMEDOUT: its disk does not answer, and the thread waits for that. */
+int store_thread_await_open(struct store_thread *thread);
 
 /* Hands a piece of work over; it comes back by done(). */
 void store_thread_post(struct store_thread *thread, struct mail *work);
 
-/* Ends the thread and waits for it.  What has not been written is done with -ESHUTDOWN.  Takes
- * NULL; returns NULL. */
-struct store_thread *store_thread_free(struct store_thread *thread);
+/* Asks the thread to show that it is alive; and for how long it has not done so.  (0: it has.)  A
+ * disk that hangs keeps it from that, and a mended one lets it go on. */
+void store_thread_ping(struct store_thread *thread);
+int64_t store_thread_silence_ms(const struct store_thread *thread);
 
-/* The same as store_open(), and logs what there is to be told. */
-int store_thread_open(const char *directory, struct store **ret);
+/* Ends the thread and frees all of this; what has not been written is done with -ESHUTDOWN.  False:
+ * the disk does not answer within THREAD_END_MS, and the thread is left behind.  Then what it may
+ * reach stays: this, the userdata, and the work that it has. */
+bool store_thread_end(struct store_thread *thread);

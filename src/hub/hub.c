@@ -57,10 +57,13 @@ int hub_start(struct hub *hub)
 	return 0;
 }
 
-void hub_halt(struct hub *hub)
+unsigned hub_halt(struct hub *hub)
 {
+	unsigned n_left = 0;
+
 	for (unsigned i = 0; i < hub->n_shards; i++)
-		shard_halt(hub->shards[i]);
+		n_left += !shard_halt(hub->shards[i]);
+	return n_left;
 }
 
 struct hub *hub_free(struct hub *hub)
@@ -137,12 +140,14 @@ void hub_ping(struct hub *hub)
 		shard_ping(hub->shards[i]);
 }
 
-bool hub_is_alive(const struct hub *hub)
+unsigned hub_shards(const struct hub *hub)
 {
-	for (unsigned i = 0; i < hub->n_shards; i++)
-		if (!shard_is_alive(hub->shards[i]))
-			return false;
-	return true;
+	return hub->n_shards;
+}
+
+int64_t hub_silence_ms(const struct hub *hub, unsigned shard)
+{
+	return shard_silence_ms(hub->shards[shard]);
 }
 
 size_t hub_streams(const struct hub *hub)

@@ -38,8 +38,9 @@ int hub_new(const struct hub_settings *settings, struct hub **ret);
 int hub_start(struct hub *hub);
 
 /* Ends the threads, once they have done all that they were told.  The streams stay as they are, and
- * wait for hub_start(). */
-void hub_halt(struct hub *hub);
+ * wait for hub_start().  Returns how many threads hang, and are left behind with their streams: for
+ * all that follows these do not exist. */
+unsigned hub_halt(struct hub *hub);
 
 /* Between the two.  Adds all streams and their environments; their descriptors stay the hub's, so
  * that it can still go on with them.  0 or -ENOMEM. */
@@ -77,10 +78,11 @@ int hub_publish(struct hub *hub, const struct key *key, struct frame *frame);
  * called once more at the most, with a shorter time. */
 void hub_drain(struct hub *hub, int64_t over_ms);
 
-/* Asks each shard to answer; hub_is_alive() is true once all have answered the last time of asking.
- * For the watchdog. */
+/* Asks each shard to answer; and for how long that with this number has not answered (0: it has).
+ */
 void hub_ping(struct hub *hub);
-bool hub_is_alive(const struct hub *hub);
+unsigned hub_shards(const struct hub *hub);
+int64_t hub_silence_ms(const struct hub *hub, unsigned shard);
 
 /* Streams open now, those on their way to a shard and those that are being ended included: what
  * holds a descriptor. */

@@ -145,15 +145,18 @@ void shard_drain(struct shard *shard, int64_t over_ms)
 
 void shard_ping(struct shard *shard)
 {
-	if (!shard_is_alive(shard))
-		return;
-	shard->pings++;
-	shard_post(shard, &shard->standing->ping, SHARD_PING);
+	if (pulse_ask(&shard->pulse, clock_monotonic_ms()))
+		shard_post(shard, &shard->standing->ping, SHARD_PING);
 }
 
 bool shard_is_alive(const struct shard *shard)
 {
-	return atomic_load(&shard->pings_answered) == shard->pings;
+	return pulse_is_answered(&shard->pulse);
+}
+
+int64_t shard_silence_ms(const struct shard *shard)
+{
+	return pulse_silence_ms(&shard->pulse, clock_monotonic_ms());
 }
 
 size_t shard_streams(const struct shard *shard)
@@ -212,7 +215,7 @@ static void shard_act_upon(struct shard *shard, struct shard_mail *mail)
 		shard_begin_drain(shard, container_of(mail, struct drain_mail, head)->over_ms);
 		break;
 	case SHARD_PING:
-		atomic_fetch_add(&shard->pings_answered, 1);
+		pulse_answer(&shard->pulse);
 		break;
 	case SHARD_STOP:
 		shard->stopping = true;
@@ -446,21 +449,25 @@ int shard_start(struct shard *shard, unsigned number)
 	char name[16];
 	int r;
 
+	if (shard->is_left)
+		return 0; /* it has a thread, that does not come back */
 	snprintf(name, sizeof(name), "shard-%u", number);
 	r = thread_start(&shard->thread, name, shard_run, shard);
 	shard->started = r == 0;
 	return r;
 }
 
-void shard_halt(struct shard *shard)
+bool shard_halt(struct shard *shard)
 {
 	if (!shard->started)
-		return;
+		return !shard->is_left;
 	/* It comes last, so all mail has been read by then. */
 	shard_post(shard, &shard->standing->stop, SHARD_STOP);
-	pthread_join(shard->thread, NULL);
 	shard->started = false;
-	shard->stopping = false;
+	shard->is_left = !thread_end(shard->thread, "shard");
+	if (!shard->is_left)
+		shard->stopping = false;
+	return !shard->is_left;
 }
 
 static void shard_drop_mail(struct shard *shard)
@@ -483,7 +490,8 @@ struct shard *shard_free(struct shard *shard)
 {
 	if (!shard)
 		return NULL;
-	shard_halt(shard);
+	if (!shard_halt(shard))
+		return NULL; /* stays as it is, for the thread that was left behind */
 	if (shard->epoll_fd >= 0) {
 		shard_drop_mail(shard);
 		shard_drop_streams(shard, &shard->open);

@@ -39,8 +39,9 @@ DEFINE_CLEANUP(struct shard *, shard_free)
 int shard_start(struct shard *shard, unsigned number);
 
 /* Ends the thread, if there is one, once it has read all its mail.  The streams stay as they are.
+ * False: it hangs, and is left behind after THREAD_END_MS.  Nobody else may touch the shard then.
  */
-void shard_halt(struct shard *shard);
+bool shard_halt(struct shard *shard);
 
 /* One turn of the loop; for the shard's thread, or a test's.  Waits for something to do if `wait`.
  * 0 or -errno, which is fatal. */
@@ -67,13 +68,14 @@ void shard_discard(struct shard_mail *mail);
 
 void shard_ping(struct shard *shard);
 bool shard_is_alive(const struct shard *shard);
+int64_t shard_silence_ms(const struct shard *shard); /* since it was asked; 0: it has answered */
 
 size_t shard_streams(const struct shard *shard);
 size_t shard_environments(const struct shard *shard);
 
 /* While there is no thread: */
 
-/* Adds its streams and their environments.  0 or -ENOMEM. */
+/* Adds its streams and their environments; none if its thread was left behind.  0 or -ENOMEM. */
 int shard_save(struct shard *shard, struct handover_writer *writer);
 
 /* A stream that comes from another process.  Of no environment, it can only be ended. */

@@ -11,6 +11,7 @@
 
 #include "hub/shard.h"
 #include "mailbox.h"
+#include "pulse.h"
 #include "table.h"
 #include "update/frame.h"
 
@@ -110,11 +111,11 @@ struct shard {
 	/* Main thread only: */
 	pthread_t thread;
 	bool started;
-	unsigned pings;
+	bool is_left; /* the thread hangs: all this is its, for ever */
 	struct shard_standing_mail *standing;
 
 	/* The shard's thread counts, main reads: */
-	_Atomic unsigned pings_answered;
+	struct pulse pulse;
 	_Atomic size_t n_environments;
 	_Atomic size_t n_streams; /* main adds, the shard's thread takes away */
 	_Atomic uint32_t subscribed[SUBSCRIBED_SLOTS]; /* likewise */

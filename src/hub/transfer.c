@@ -66,6 +66,8 @@ int shard_save(struct shard *shard, struct handover_writer *writer)
 	const struct stream *stream;
 	int r;
 
+	if (shard->is_left)
+		return 0;
 	TABLE_FOREACH (environment, next, &shard->environments, node) {
 		r = save_environment(environment, writer);
 		if (r < 0)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from daemon import under_sanitizer
 
-FIELDS = ("clock_offset_s", "disk_stalls", "fail_at", "failures", "nats_leaks", "mhd_restless")
+FIELDS = ("clock_offset_s", "disk_stalls", "fail_at", "failures", "nats_leaks", "mhd_restless", "nats_hang",
+          "shard_hang")
 
 
 def build(directory):

@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "hub/stream.h"
+#include "thread.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\n\r\n"
 #define T0   INT64_C(1700000000000000)
@@ -905,6 +906,52 @@ START_TEST(answers_pings_in_its_thread)
 }
 END_TEST
 
+static _Atomic bool clock_hangs;
+static pthread_t tester;
+
+/* As a call in a shard's thread that does not return. */
+static int64_t clock_that_hangs(void)
+{
+	while (clock_hangs && !pthread_equal(pthread_self(), tester))
+		poll(NULL, 0, 10);
+	return clock_monotonic_ms();
+}
+
+START_TEST(is_left_behind_if_its_thread_hangs)
+{
+	struct shard_settings settings = {.keepalive_ms = 15000, .clock_ms = clock_that_hangs};
+	_cleanup_(handover_writer_freep) struct handover_writer *writer = NULL;
+	struct shard *shard = NULL;
+	struct hub_arrival arrival;
+	size_t n_items;
+	int pair[2];
+
+	tester = pthread_self();
+	ck_assert_int_eq(handover_writer_new(&writer), 0);
+	ck_assert_int_eq(shard_new(&settings, &shard), 0);
+	connect_pair(pair);
+	arrival = make_arrival(pair[0], "env");
+	ck_assert_int_eq(shard_adopt(shard, &arrival), 0);
+	clock_hangs = true;
+	ck_assert_int_eq(shard_start(shard, 0), 0);
+	shard_ping(shard);
+	poll(NULL, 0, 20);
+	ck_assert_int_gt(shard_silence_ms(shard), 0);
+	ck_assert(!shard_halt(shard));
+	ck_assert(!shard_halt(shard));
+	/* Nobody touches what is its: neither what is handed over, nor another thread, nor the end.
+	 */
+	ck_assert_int_eq(shard_save(shard, writer), 0);
+	handover_items(writer, &n_items);
+	ck_assert_uint_eq(n_items, 0);
+	ck_assert_int_eq(shard_start(shard, 0), 0);
+	ck_assert_ptr_null(shard_free(shard));
+	ck_assert_uint_eq(threads_left_behind(), 1);
+	clock_hangs = false; /* it ends by itself */
+	close(pair[1]);
+}
+END_TEST
+
 START_TEST(a_stream_is_small)
 {
 	/* malloc() adds eight bytes and rounds up to sixteen. */
@@ -925,7 +972,7 @@ static void raise_descriptor_limit(void)
 int main(void)
 {
 	Suite *suite = suite_create("shard");
-	TCase *tests = tcase_create("shard");
+	TCase *tests = tcase_create("shard"), *left = tcase_create("left behind");
 	SRunner *runner;
 	int failed;
 
@@ -959,6 +1006,11 @@ int main(void)
 	tcase_add_test(tests, answers_pings_in_its_thread);
 	tcase_add_test(tests, a_stream_is_small);
 	suite_add_tcase(suite, tests);
+	/* It leaks on purpose. */
+	tcase_set_tags(left, "not-in-valgrind");
+	tcase_set_timeout(left, 60);
+	tcase_add_test(left, is_left_behind_if_its_thread_hangs);
+	suite_add_tcase(suite, left);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Peers that hold a connection and say nothing any more."""
+import json
+import socket
+import threading
+
+INFO = {"server_id": "SILENT", "version": "2.10.0", "proto": 1, "host": "127.0.0.1", "port": 1, "headers": True,
+        "max_payload": 1048576, "jetstream": True}
+
+
+class SilentServer:
+    """As a nats-server whose link dies within the handshake: it accepts, says what it is asked to say, and no more."""
+
+    def __init__(self, greeting):
+        self.greeting = greeting
+        self.connections = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections.append(connection)
+            connection.sendall(self.greeting)
+
+    @property
+    def count(self):
+        """Of all that have come."""
+        return len(self.connections)
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for connection in self.connections:
+            connection.close()
+
+
+def info(**more):
+    return b"INFO " + json.dumps({**INFO, **more}).encode() + b"\r\n"
