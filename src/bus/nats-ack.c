@@ -48,9 +48,8 @@ static void refuse(struct nats_ack *ack, const char *text)
 static void read_error(json_object *error, struct nats_ack *ret)
 {
 	refuse(ret, "an error without a description");
-	if (number_of(error, "err_code") == JSStreamWrongLastSequenceErr)
-		ret->outcome = NATS_ACK_CONFLICT;
 	copy_text(error, "description", ret->text, sizeof(ret->text));
+	ret->outcome = nats_ack_meaning(number_of(error, "err_code"), ret->text);
 }
 
 int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret)

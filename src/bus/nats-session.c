@@ -3,6 +3,7 @@
  * subject and all that follows.  A session is never mended: nats.c's own reconnecting is off, and
  * whatever is in doubt is made anew and read again, in this one way. */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,14 @@
 /* The consumer shows itself so often, and says what it has sent; nats.c tells when two have been
  * missed. */
 #define HEARTBEAT_NS INT64_C(5000000000)
+
+/* nats.c's queue of messages, in bytes 1024 times as many, which an int has to hold: it drops what
+ * is beyond, and flow control keeps far below. */
+#define PENDING_MAX (INT_MAX / 1024)
+
+/* To make a consumer that begins with the last value of each subject, nats-server 2.9 looks at each
+ * message: a million take some 5 s.  So many of them in a millisecond it does in any case. */
+#define MESSAGES_PER_MS 50
 
 static void begin_down(struct nats_bus *bus, const char *text)
 {
@@ -70,12 +79,18 @@ static void on_closed(natsConnection *connection, void *closure)
 	post_about_session(closure, NATS_MAIL_CLOSED, "");
 }
 
+/* What NATS itself said, if it did, is this thread's last error. */
 static void on_error(natsConnection *connection, natsSubscription *subscription, natsStatus status,
 	void *closure)
 {
+	const char *text = nats_GetLastError(NULL);
+
 	(void)connection;
 	(void)subscription;
-	post_about_session(closure, NATS_MAIL_DOUBT, natsStatus_GetText(status));
+	if (status == NATS_NOT_PERMITTED && text)
+		post_about_session(closure, NATS_MAIL_DENIED, text);
+	else
+		post_about_session(closure, NATS_MAIL_DOUBT, natsStatus_GetText(status));
 }
 
 struct nats_origin *nats_session_origin(struct nats_bus *bus)
@@ -103,6 +118,8 @@ static natsStatus set_options(struct nats_bus *bus, natsOptions *options)
 	if (s == NATS_OK)
 		s = natsOptions_SetWriteDeadline(options, WRITE_DEADLINE_MS);
 	if (s == NATS_OK)
+		s = natsOptions_SetMaxPendingMsgs(options, PENDING_MAX);
+	if (s == NATS_OK)
 		s = natsOptions_SetClosedCB(options, on_closed, origin);
 	if (s == NATS_OK)
 		s = natsOptions_SetErrorHandler(options, on_error, origin);
@@ -114,6 +131,7 @@ static void begin_session(struct nats_bus *bus)
 	struct nats_origin *origin;
 
 	bus->session++;
+	bus->has_stored = false;
 	origin = nats_session_origin(bus);
 	origin->bus = bus;
 	atomic_store(&origin->session, bus->session);
@@ -202,11 +220,54 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 	bus->next_attempt_ms = clock_monotonic_ms();
 }
 
+/* ---- Requests, and what is said where they fail ---- */
+
+void nats_request_begin(struct nats_request *request, struct nats_patience *patience)
+{
+	request->patience = patience;
+	request->begun_ms = clock_monotonic_ms();
+	jsOptions_Init(&request->options);
+	request->options.Wait = nats_patience_ms(patience);
+}
+
+natsStatus nats_request_end(struct nats_request *request, natsStatus status)
+{
+	if (status == NATS_TIMEOUT)
+		nats_patience_lost(request->patience);
+	else if (status == NATS_OK)
+		nats_patience_rewarded(request->patience, clock_monotonic_ms() - request->begun_ms);
+	return status;
+}
+
+/* The reason why nothing has answered. */
+static bool find_denial(const struct nats_bus *bus, struct nats_denial *ret)
+{
+	const char *text = NULL;
+
+	return natsConnection_GetLastError(bus->connection, &text) == NATS_NOT_PERMITTED && text &&
+	       nats_denied_parse(text, ret) &&
+	       (ret->what == NATS_DENIED_REQUEST || ret->what == NATS_DENIED_READING);
+}
+
+static void end_denied(struct nats_bus *bus, const struct nats_denial *denial)
+{
+	char text[BUS_TEXT_SIZE + 1];
+
+	snprintf(text, sizeof(text), "%s.", denial->text);
+	bus->denied = true;
+	nats_session_end(bus, text);
+}
+
 bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error)
 {
 	const char *reason = nats_GetLastError(NULL);
 	char text[BUS_TEXT_SIZE], servers[80];
+	struct nats_denial denial;
 
+	if (status == NATS_TIMEOUT && find_denial(bus, &denial)) {
+		end_denied(bus, &denial);
+		return false;
+	}
 	format_servers(bus, servers, sizeof(servers));
 	if (status == NATS_NO_RESPONDERS || error == JSNotEnabledErr ||
 		error == JSNotEnabledForAccountErr)
@@ -216,7 +277,7 @@ bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status
 			servers);
 	else if (status == NATS_TIMEOUT)
 		snprintf(text, sizeof(text),
-			"JetStream at %s does not answer (%s). A cluster needs a majority.",
+			"JetStream at %s does not answer in time (%s). A cluster needs a majority.",
 			servers, what);
 	else
 		snprintf(text, sizeof(text), "NATS at %s: %s failed: %s (JetStream's code %d).",
@@ -228,8 +289,19 @@ bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status
 
 /* ---- The consumer ---- */
 
+static natsStatus ask_for_consumer(
+	struct nats_bus *bus, jsConsumerInfo **ret_info, jsErrCode *ret_error)
+{
+	struct nats_request request;
+
+	nats_request_begin(&request, &bus->consumer_patience);
+	return nats_request_end(&request, natsSubscription_GetConsumerInfo(ret_info,
+						  bus->subscription, &request.options, ret_error));
+}
+
 static bool open_consumer(struct nats_bus *bus)
 {
+	struct nats_request request;
 	jsSubOptions options;
 	jsConsumerInfo *info = NULL;
 	jsErrCode error = 0;
@@ -243,12 +315,15 @@ static bool open_consumer(struct nats_bus *bus)
 	options.Config.Heartbeat = HEARTBEAT_NS;
 	options.Config.MemoryStorage = true;
 	options.Config.Replicas = 1;
-	s = js_Subscribe(&bus->subscription, bus->jetstream, NATS_SUBJECTS, on_message,
-		nats_session_origin(bus), NULL, &options, &error);
+	nats_request_begin(&request, &bus->consumer_patience);
+	request.options.Wait += (int64_t)(bus->n_messages / MESSAGES_PER_MS);
+	s = nats_request_end(&request,
+		js_Subscribe(&bus->subscription, bus->jetstream, NATS_SUBJECTS, on_message,
+			nats_session_origin(bus), &request.options, &options, &error));
 	if (s == NATS_OK)
 		s = natsSubscription_SetPendingLimits(bus->subscription, -1, -1);
 	if (s == NATS_OK)
-		s = natsSubscription_GetConsumerInfo(&info, bus->subscription, NULL, &error);
+		s = ask_for_consumer(bus, &info, &error);
 	if (s != NATS_OK)
 		return nats_session_fail(bus, "making a consumer", s, error);
 	snprintf(bus->consumer, sizeof(bus->consumer), "%s", info->Name);
@@ -280,6 +355,7 @@ bool nats_session_sync(struct nats_bus *bus)
 		return false;
 	bus_post_event(bus->inbox, BUS_SYNC_BEGIN);
 	bus->syncing = true;
+	bus->reread.is_due = false;
 	bus->consumers = INT64_MAX;
 	if (!open_consumer(bus))
 		return false;
@@ -299,11 +375,10 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 	if (!bus->subscription || strcmp(mail->consumer, bus->consumer) != 0)
 		return; /* of a consumer that we gave up */
 	if (mail->number != bus->delivered + 1) {
-		log_info("NATS: a gap after message %" PRIu64 " of the consumer. All last values "
-			 "are read again.",
-			bus->delivered);
-		nats_session_sync(bus);
-		return;
+		nats_session_doubt(bus, "a gap in the consumer's messages");
+		/* If they are read again later, this one is good news all the same. */
+		if (!bus->subscription || strcmp(mail->consumer, bus->consumer) != 0)
+			return;
 	}
 	bus->delivered = mail->number;
 	if (update->key.length > 0)
@@ -319,6 +394,44 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 	end_sync_if_complete(bus);
 }
 
+void nats_session_doubt(struct nats_bus *bus, const char *why)
+{
+	bool asked = bus->reread.is_due;
+
+	if (nats_reread_begin(&bus->reread, clock_monotonic_ms())) {
+		log_info("NATS: %s. All last values are read again.", why);
+		nats_session_sync(bus);
+	} else if (!asked)
+		log_info("NATS: %s. All last values are read again in %.0f s, as that was done a "
+			 "moment ago.",
+			why, (double)bus->reread.pause_ms / MS_PER_S);
+}
+
+void nats_session_on_denied(struct nats_bus *bus, const char *text)
+{
+	struct nats_denial denial;
+
+	if (!nats_denied_parse(text, &denial)) {
+		nats_session_doubt(bus, text);
+		return;
+	}
+	switch (denial.what) {
+	case NATS_DENIED_ENVIRONMENT:
+		nats_publish_on_denied(bus, &denial);
+		break;
+	case NATS_DENIED_READING:
+		end_denied(bus, &denial);
+		break;
+	case NATS_DENIED_REQUEST:
+		break; /* who waits for its answer will say so */
+	case NATS_DENIED_OTHER:
+		if (denial.need == 0 || !(bus->denied_told & denial.need))
+			log_warning("%s.", denial.text);
+		bus->denied_told |= denial.need;
+		break;
+	}
+}
+
 /* Messages that leave the stream before they are delivered (purged, expired) never come: then fewer
  * are to be waited for. */
 static void check_sync(struct nats_bus *bus)
@@ -327,7 +440,7 @@ static void check_sync(struct nats_bus *bus)
 	jsErrCode error = 0;
 	natsStatus s;
 
-	s = natsSubscription_GetConsumerInfo(&info, bus->subscription, NULL, &error);
+	s = ask_for_consumer(bus, &info, &error);
 	if (s != NATS_OK) {
 		nats_session_fail(bus, "asking for the consumer", s, error);
 		return;
@@ -343,12 +456,13 @@ static void check_sync(struct nats_bus *bus)
 static bool consumer_is_there(struct nats_bus *bus, int64_t consumers)
 {
 	jsConsumerInfo *info = NULL;
+	jsErrCode error = 0;
 	bool fewer = consumers < bus->consumers, there;
 
 	bus->consumers = consumers;
 	if (!fewer)
 		return true;
-	there = natsSubscription_GetConsumerInfo(&info, bus->subscription, NULL, NULL) == NATS_OK;
+	there = ask_for_consumer(bus, &info, &error) == NATS_OK;
 	jsConsumerInfo_Destroy(info);
 	return there;
 }
@@ -366,11 +480,13 @@ void nats_session_check(struct nats_bus *bus)
 		check_sync(bus);
 		return;
 	}
-	s = js_GetStreamInfo(&info, bus->jetstream, NATS_STREAM, NULL, &error);
+	s = nats_stream_ask(bus, &info, &error);
 	if (s != NATS_OK && s != NATS_NOT_FOUND && error != JSStreamNotFoundErr) {
 		nats_session_fail(bus, "asking for the stream " NATS_STREAM, s, error);
 		return;
 	}
+	if (s == NATS_OK)
+		nats_stream_note_acks(bus, info->Config);
 	/* A purge is told to nobody.  A stream of another shape may keep less, though. */
 	same = s == NATS_OK && info->Created == bus->stream_created &&
 	       (!bus->standard_shape || info->State.Msgs >= nats_subjects_alive(bus)) &&

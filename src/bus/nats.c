@@ -20,6 +20,9 @@
 #define RECONNECT_MIN_MS 100
 #define RECONNECT_MAX_MS 2000
 
+/* Where its permissions are wanting: somebody has to change them first. */
+#define DENIED_PAUSE_MS 5000
+
 #define MEMORY_RETRY_MS 10
 
 /* For nats.c to end in, its connections being closed. */
@@ -69,10 +72,12 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 		nats_publish_on_ack(bus, mail);
 		break;
 	case NATS_MAIL_DOUBT:
-		if (bus->connection && bus->session == mail->session) {
-			log_info("NATS: %s. All last values are read again.", mail->text);
-			nats_session_sync(bus);
-		}
+		if (bus->connection && bus->session == mail->session)
+			nats_session_doubt(bus, mail->text);
+		break;
+	case NATS_MAIL_DENIED:
+		if (bus->connection && bus->session == mail->session)
+			nats_session_on_denied(bus, mail->text);
 		break;
 	case NATS_MAIL_CLOSED:
 		if (bus->connection && bus->session == mail->session)
@@ -113,6 +118,7 @@ static void try_to_connect(struct nats_bus *bus)
 {
 	int64_t pause = RECONNECT_MIN_MS;
 
+	bus->denied = false;
 	if (nats_session_begin(bus)) {
 		bus->failures = 0;
 		bus->next_check_ms = clock_monotonic_ms() + CHECK_SYNC_INTERVAL_MS;
@@ -124,8 +130,8 @@ static void try_to_connect(struct nats_bus *bus)
 	for (unsigned i = 0; i < bus->failures && pause < RECONNECT_MAX_MS; i++)
 		pause *= 2;
 	bus->failures++;
-	bus->next_attempt_ms =
-		clock_monotonic_ms() + (pause < RECONNECT_MAX_MS ? pause : RECONNECT_MAX_MS);
+	pause = pause < RECONNECT_MAX_MS ? pause : RECONNECT_MAX_MS;
+	bus->next_attempt_ms = clock_monotonic_ms() + (bus->denied ? DENIED_PAUSE_MS : pause);
 }
 
 /* nats.c's timers go by the wall clock: set back, they are not due for as long.  And by that clock
@@ -158,7 +164,11 @@ static int do_what_is_due(struct nats_bus *bus)
 		bus->next_check_ms = clock_monotonic_ms() +
 				     (bus->syncing ? CHECK_SYNC_INTERVAL_MS : CHECK_INTERVAL_MS);
 	}
+	if (bus->connection && now >= nats_reread_due_ms(&bus->reread))
+		nats_session_doubt(bus, "what was in doubt before is due");
 	due = bus->connection ? bus->next_check_ms : bus->next_attempt_ms;
+	if (bus->connection && nats_reread_due_ms(&bus->reread) < due)
+		due = nats_reread_due_ms(&bus->reread);
 	if (nats_publish_deadline_ms(bus) < due)
 		due = nats_publish_deadline_ms(bus);
 	now = clock_monotonic_ms();
@@ -282,6 +292,8 @@ int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, st
 	bus->inbox = inbox;
 	bus->connect_timeout_ms = settings->connect_timeout_ms;
 	bus->replicas = settings->replicas;
+	bus->stream_patience.max_ms = NATS_STREAM_TIMEOUT_MS;
+	bus->consumer_patience.max_ms = NATS_CONSUMER_TIMEOUT_MS;
 	r = split_urls(bus, settings->urls);
 	if (r >= 0)
 		bus->server = (int)(random() % bus->n_servers); /* so that nodes spread */
