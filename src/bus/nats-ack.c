@@ -123,6 +123,21 @@ bool nats_ack_parse_reply(const char *subject, struct key *ret_key, uint64_t *re
 	return end == key && *ret_flight > 0;
 }
 
+static int parse_body(struct nats_mail *mail, const char *body, size_t length)
+{
+	return mail->type == NATS_MAIL_ACK ? nats_ack_parse(body, length, &mail->ack)
+					   : nats_consumer_parse(body, length, mail);
+}
+
+/* What it is the answer to.  False: to nothing of ours. */
+static bool parse_subject(struct nats_mail *mail, const char *subject)
+{
+	if (nats_ack_parse_reply(subject, &mail->update.key, &mail->number))
+		return true;
+	mail->type = NATS_MAIL_CONSUMER;
+	return nats_consumer_parse_reply(subject, &mail->number);
+}
+
 /* In a thread of nats.c. */
 static void on_ack(
 	natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *closure)
@@ -132,13 +147,12 @@ static void on_ack(
 
 	(void)connection;
 	(void)subscription;
-	if (nats_ack_parse_reply(natsMsg_GetSubject(message), &mail->update.key, &mail->number)) {
+	if (parse_subject(mail, natsMsg_GetSubject(message))) {
 		if (natsMsg_IsNoResponders(message))
 			mail->ack.outcome = NATS_ACK_NO_STREAM;
 		else
-			while (nats_ack_parse(natsMsg_GetData(message),
-				       (size_t)natsMsg_GetDataLength(message),
-				       &mail->ack) == -ENOMEM)
+			while (parse_body(mail, natsMsg_GetData(message),
+				       (size_t)natsMsg_GetDataLength(message)) == -ENOMEM)
 				nats_wait_for_memory();
 		mailbox_post(&origin->bus->mailbox, &mail->mail);
 	} else

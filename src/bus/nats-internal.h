@@ -28,21 +28,24 @@
 
 /* JetStream's answers to requests of ours, other than publishes: so long at first, and what has
  * been learnt of how long they take (struct nats_patience) up to these. */
-#define NATS_REQUEST_TIMEOUT_MS 1000
-#define NATS_STREAM_TIMEOUT_MS  8000 /* about the stream: as far away as the server may be */
-#define NATS_CONSUMER_TIMEOUT_MS                                                                   \
-	60000 /* about the consumer: the server looks at each environment */
+#define NATS_REQUEST_TIMEOUT_MS  1000
+#define NATS_STREAM_TIMEOUT_MS   4000  /* as far away as the server may be; the bus thread waits */
+#define NATS_CONSUMER_TIMEOUT_MS 60000 /* to make the consumer, which nobody waits for */
+
+/* Where NATS's permissions are wanting, between two attempts: somebody has to change them first. */
+#define NATS_DENIED_PAUSE_MS 5000
 
 /* Of what NATS says, so much is kept. */
 #define NATS_TEXT_SIZE 200
 
 /* From nats.c's threads to the bus thread. */
 enum nats_mail_type {
-	NATS_MAIL_MESSAGE, /* the consumer has delivered a message */
-	NATS_MAIL_ACK,     /* JetStream has answered a publish */
-	NATS_MAIL_DOUBT,   /* messages may be missing */
-	NATS_MAIL_DENIED,  /* NATS's permissions do not allow something */
-	NATS_MAIL_CLOSED,  /* the connection is gone */
+	NATS_MAIL_MESSAGE,  /* the consumer has delivered a message */
+	NATS_MAIL_ACK,      /* JetStream has answered a publish */
+	NATS_MAIL_CONSUMER, /* JetStream has answered the request to make the consumer */
+	NATS_MAIL_DOUBT,    /* messages may be missing */
+	NATS_MAIL_DENIED,   /* NATS's permissions do not allow something */
+	NATS_MAIL_CLOSED,   /* the connection is gone */
 	NATS_MAIL_STOP,
 };
 
@@ -163,6 +166,10 @@ struct nats_bus {
 	natsInbox *ack_inbox;
 	natsSubscription *ack_subscription;
 	natsSubscription *subscription;
+	natsInbox *deliver_inbox; /* what the consumer sends to; NULL: there is none */
+	uint64_t creations;       /* counts the requests to make a consumer */
+	int64_t create_begun_ms;
+	int64_t create_until_ms; /* then the answer is not waited for any more; 0: none is */
 	char consumer[64];
 	uint64_t delivered;  /* the consumer's count of the last message */
 	uint64_t sync_until; /* the count at which all last values have been read */
@@ -214,6 +221,9 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
  * What comes until then is taken. */
 void nats_session_doubt(struct nats_bus *bus, const char *why);
 
+/* JetStream has made the consumer, or refuses to. */
+void nats_session_on_consumer(struct nats_bus *bus, const struct nats_mail *mail);
+
 /* NATS has said that something is not permitted. */
 void nats_session_on_denied(struct nats_bus *bus, const char *text);
 
@@ -255,6 +265,35 @@ int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret);
  * nats-server writes where the update was stored, byte for byte; false: it is something else. */
 bool nats_ack_parse_plain(const char *body, size_t length, struct nats_ack *ret);
 int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret);
+
+/* nats-consumer.c.  Bus thread, but for the parsing, which is of any. */
+
+/* Gives up the consumer that there is, and asks for another; NATS_MAIL_CONSUMER tells what came of
+ * it.  False: the session is at its end. */
+bool nats_consumer_create(struct nats_bus *bus);
+bool nats_consumer_is_awaited(const struct nats_bus *bus);
+
+/* True: there is one now, and `on_message` gets what it sends.  Else it was not asked for, or the
+ * session is at its end. */
+bool nats_consumer_on_created(
+	struct nats_bus *bus, const struct nats_mail *mail, natsMsgHandler on_message);
+
+/* Ends the session if it takes too long; and when that is (INT64_MAX: none is awaited). */
+void nats_consumer_expire(struct nats_bus *bus, int64_t now_ms);
+int64_t nats_consumer_deadline_ms(const struct nats_bus *bus);
+
+/* Asks how far it is.  *ret_error is JetStream's code; *ret_info, if NATS_OK, the caller's. */
+natsStatus nats_consumer_ask(struct nats_bus *bus, jsConsumerInfo **ret_info, jsErrCode *ret_error);
+
+/* Gives it up, whether it is there or asked for. */
+void nats_consumer_drop(struct nats_bus *bus);
+
+/* False: it is the reply subject of something else. */
+bool nats_consumer_parse_reply(const char *subject, uint64_t *ret_number);
+
+/* Fills in `consumer`, and `ack`: with NATS_ACK_STORED its `sequence` is the consumer's count at
+ * which all last values have been sent.  0 or -ENOMEM. */
+int nats_consumer_parse(const char *body, size_t length, struct nats_mail *mail);
 
 /* nats-refusal.c.  Any thread. */
 

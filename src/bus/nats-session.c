@@ -15,17 +15,9 @@
 /* A write that the server does not take in this time ends the connection. */
 #define WRITE_DEADLINE_MS 500
 
-/* The consumer shows itself so often, and says what it has sent; nats.c tells when two have been
- * missed. */
-#define HEARTBEAT_NS INT64_C(5000000000)
-
 /* nats.c's queue of messages, in bytes 1024 times as many, which an int has to hold: it drops what
  * is beyond, and flow control keeps far below. */
 #define PENDING_MAX (INT_MAX / 1024)
-
-/* To make a consumer that begins with the last value of each subject, nats-server 2.9 looks at each
- * message: a million take some 5 s.  So many of them in a millisecond it does in any case. */
-#define MESSAGES_PER_MS 50
 
 static void begin_down(struct nats_bus *bus, const char *text)
 {
@@ -193,13 +185,6 @@ static bool open_jetstream(struct nats_bus *bus)
 	return s == NATS_OK || nats_session_fail(bus, "opening JetStream", s, 0);
 }
 
-static void drop_consumer(struct nats_bus *bus)
-{
-	natsSubscription_Destroy(bus->subscription);
-	bus->subscription = NULL;
-	bus->consumer[0] = '\0';
-}
-
 void nats_session_end(struct nats_bus *bus, const char *why)
 {
 	natsConnection *connection = bus->connection;
@@ -210,7 +195,7 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 	 * nothing below waits for a server that may hang. */
 	bus->connection = NULL;
 	natsConnection_Close(connection);
-	drop_consumer(bus);
+	nats_consumer_drop(bus);
 	nats_ack_close(bus);
 	jsCtx_Destroy(bus->jetstream);
 	bus->jetstream = NULL;
@@ -256,6 +241,7 @@ static void end_denied(struct nats_bus *bus, const struct nats_denial *denial)
 	snprintf(text, sizeof(text), "%s.", denial->text);
 	bus->denied = true;
 	nats_session_end(bus, text);
+	bus->next_attempt_ms = clock_monotonic_ms() + NATS_DENIED_PAUSE_MS;
 }
 
 bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error)
@@ -289,50 +275,6 @@ bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status
 
 /* ---- The consumer ---- */
 
-static natsStatus ask_for_consumer(
-	struct nats_bus *bus, jsConsumerInfo **ret_info, jsErrCode *ret_error)
-{
-	struct nats_request request;
-
-	nats_request_begin(&request, &bus->consumer_patience);
-	return nats_request_end(&request, natsSubscription_GetConsumerInfo(ret_info,
-						  bus->subscription, &request.options, ret_error));
-}
-
-static bool open_consumer(struct nats_bus *bus)
-{
-	struct nats_request request;
-	jsSubOptions options;
-	jsConsumerInfo *info = NULL;
-	jsErrCode error = 0;
-	natsStatus s;
-
-	jsSubOptions_Init(&options);
-	options.Stream = NATS_STREAM;
-	options.Config.DeliverPolicy = js_DeliverLastPerSubject;
-	options.Config.AckPolicy = js_AckNone;
-	options.Config.FlowControl = true;
-	options.Config.Heartbeat = HEARTBEAT_NS;
-	options.Config.MemoryStorage = true;
-	options.Config.Replicas = 1;
-	nats_request_begin(&request, &bus->consumer_patience);
-	request.options.Wait += (int64_t)(bus->n_messages / MESSAGES_PER_MS);
-	s = nats_request_end(&request,
-		js_Subscribe(&bus->subscription, bus->jetstream, NATS_SUBJECTS, on_message,
-			nats_session_origin(bus), &request.options, &options, &error));
-	if (s == NATS_OK)
-		s = natsSubscription_SetPendingLimits(bus->subscription, -1, -1);
-	if (s == NATS_OK)
-		s = ask_for_consumer(bus, &info, &error);
-	if (s != NATS_OK)
-		return nats_session_fail(bus, "making a consumer", s, error);
-	snprintf(bus->consumer, sizeof(bus->consumer), "%s", info->Name);
-	bus->delivered = 0;
-	bus->sync_until = info->Delivered.Consumer + info->NumPending;
-	jsConsumerInfo_Destroy(info);
-	return true;
-}
-
 static void end_sync_if_complete(struct nats_bus *bus)
 {
 	if (!bus->syncing || bus->delivered < bus->sync_until)
@@ -349,7 +291,7 @@ static void end_sync_if_complete(struct nats_bus *bus)
 
 bool nats_session_sync(struct nats_bus *bus)
 {
-	drop_consumer(bus);
+	nats_consumer_drop(bus);
 	nats_subjects_forget(bus, INT64_MAX);
 	if (!nats_stream_open(bus))
 		return false;
@@ -357,10 +299,13 @@ bool nats_session_sync(struct nats_bus *bus)
 	bus->syncing = true;
 	bus->reread.is_due = false;
 	bus->consumers = INT64_MAX;
-	if (!open_consumer(bus))
-		return false;
-	end_sync_if_complete(bus);
-	return true;
+	return nats_consumer_create(bus);
+}
+
+void nats_session_on_consumer(struct nats_bus *bus, const struct nats_mail *mail)
+{
+	if (nats_consumer_on_created(bus, mail, on_message))
+		end_sync_if_complete(bus);
 }
 
 bool nats_session_begin(struct nats_bus *bus)
@@ -398,6 +343,8 @@ void nats_session_doubt(struct nats_bus *bus, const char *why)
 {
 	bool asked = bus->reread.is_due;
 
+	if (nats_consumer_is_awaited(bus))
+		return; /* they are about to be */
 	if (nats_reread_begin(&bus->reread, clock_monotonic_ms())) {
 		log_info("NATS: %s. All last values are read again.", why);
 		nats_session_sync(bus);
@@ -420,10 +367,9 @@ void nats_session_on_denied(struct nats_bus *bus, const char *text)
 		nats_publish_on_denied(bus, &denial);
 		break;
 	case NATS_DENIED_READING:
+	case NATS_DENIED_REQUEST:
 		end_denied(bus, &denial);
 		break;
-	case NATS_DENIED_REQUEST:
-		break; /* who waits for its answer will say so */
 	case NATS_DENIED_OTHER:
 		if (denial.need == 0 || !(bus->denied_told & denial.need))
 			log_warning("%s.", denial.text);
@@ -440,7 +386,7 @@ static void check_sync(struct nats_bus *bus)
 	jsErrCode error = 0;
 	natsStatus s;
 
-	s = ask_for_consumer(bus, &info, &error);
+	s = nats_consumer_ask(bus, &info, &error);
 	if (s != NATS_OK) {
 		nats_session_fail(bus, "asking for the consumer", s, error);
 		return;
@@ -462,7 +408,7 @@ static bool consumer_is_there(struct nats_bus *bus, int64_t consumers)
 	bus->consumers = consumers;
 	if (!fewer)
 		return true;
-	there = ask_for_consumer(bus, &info, &error) == NATS_OK;
+	there = nats_consumer_ask(bus, &info, &error) == NATS_OK;
 	jsConsumerInfo_Destroy(info);
 	return there;
 }
@@ -476,6 +422,8 @@ void nats_session_check(struct nats_bus *bus)
 	bool same, there;
 
 	bus->checks++;
+	if (nats_consumer_is_awaited(bus))
+		return; /* which has a deadline of its own */
 	if (bus->syncing) {
 		check_sync(bus);
 		return;

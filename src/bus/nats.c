@@ -20,9 +20,6 @@
 #define RECONNECT_MIN_MS 100
 #define RECONNECT_MAX_MS 2000
 
-/* Where its permissions are wanting: somebody has to change them first. */
-#define DENIED_PAUSE_MS 5000
-
 #define MEMORY_RETRY_MS 10
 
 /* For nats.c to end in, its connections being closed. */
@@ -70,6 +67,9 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 		break;
 	case NATS_MAIL_ACK:
 		nats_publish_on_ack(bus, mail);
+		break;
+	case NATS_MAIL_CONSUMER:
+		nats_session_on_consumer(bus, mail);
 		break;
 	case NATS_MAIL_DOUBT:
 		if (bus->connection && bus->session == mail->session)
@@ -131,7 +131,7 @@ static void try_to_connect(struct nats_bus *bus)
 		pause *= 2;
 	bus->failures++;
 	pause = pause < RECONNECT_MAX_MS ? pause : RECONNECT_MAX_MS;
-	bus->next_attempt_ms = clock_monotonic_ms() + (bus->denied ? DENIED_PAUSE_MS : pause);
+	bus->next_attempt_ms = clock_monotonic_ms() + (bus->denied ? NATS_DENIED_PAUSE_MS : pause);
 }
 
 /* nats.c's timers go by the wall clock: set back, they are not due for as long.  And by that clock
@@ -164,11 +164,14 @@ static int do_what_is_due(struct nats_bus *bus)
 		bus->next_check_ms = clock_monotonic_ms() +
 				     (bus->syncing ? CHECK_SYNC_INTERVAL_MS : CHECK_INTERVAL_MS);
 	}
+	nats_consumer_expire(bus, now);
 	if (bus->connection && now >= nats_reread_due_ms(&bus->reread))
 		nats_session_doubt(bus, "what was in doubt before is due");
 	due = bus->connection ? bus->next_check_ms : bus->next_attempt_ms;
 	if (bus->connection && nats_reread_due_ms(&bus->reread) < due)
 		due = nats_reread_due_ms(&bus->reread);
+	if (nats_consumer_deadline_ms(bus) < due)
+		due = nats_consumer_deadline_ms(bus);
 	if (nats_publish_deadline_ms(bus) < due)
 		due = nats_publish_deadline_ms(bus);
 	now = clock_monotonic_ms();
