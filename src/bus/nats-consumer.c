@@ -22,10 +22,6 @@
  * subscription so long, which has to come from afar. */
 #define INACTIVE_NS INT64_C(30000000000)
 
-/* To make a consumer that begins with the last value of each subject, nats-server 2.9 looks at each
- * message: so many in a millisecond at the least. */
-#define MESSAGES_PER_MS 50
-
 /* One that is refused at once is not asked for again at once. */
 #define FAILED_PAUSE_MS 1000
 
@@ -129,8 +125,9 @@ bool nats_consumer_create(struct nats_bus *bus)
 		return nats_session_fail(bus, "making a consumer", s, 0);
 	bus->create_begun_ms = clock_monotonic_ms();
 	bus->create_until_ms = bus->create_begun_ms + nats_patience_ms(&bus->consumer_patience) +
-			       (int64_t)(bus->n_messages / MESSAGES_PER_MS);
+			       2 * (int64_t)(bus->n_messages / NATS_MESSAGES_PER_MS);
 	bus->delivered = 0;
+	bus->sync_seen = UINT64_MAX;
 	bus->sync_until = UINT64_MAX;
 	return true;
 }
@@ -151,7 +148,7 @@ static bool bind_to(struct nats_bus *bus, const char *consumer, natsMsgHandler o
 	options.Config.FlowControl = true;
 	options.Config.Heartbeat = HEARTBEAT_NS;
 	options.Config.MemoryStorage = true;
-	nats_request_begin(&request, &bus->stream_patience);
+	nats_request_begin(&request, bus);
 	s = nats_request_end(&request,
 		js_Subscribe(&bus->subscription, bus->jetstream, NATS_SUBJECTS, on_message,
 			nats_session_origin(bus), &request.options, &options, &error));
@@ -203,7 +200,7 @@ natsStatus nats_consumer_ask(struct nats_bus *bus, jsConsumerInfo **ret_info, js
 {
 	struct nats_request request;
 
-	nats_request_begin(&request, &bus->stream_patience);
+	nats_request_begin(&request, bus);
 	return nats_request_end(&request, js_GetConsumerInfo(ret_info, bus->jetstream, NATS_STREAM,
 						  bus->consumer, &request.options, ret_error));
 }

@@ -32,6 +32,11 @@
 #define NATS_STREAM_TIMEOUT_MS   4000  /* as far away as the server may be; the bus thread waits */
 #define NATS_CONSUMER_TIMEOUT_MS 60000 /* to make the consumer, which nobody waits for */
 
+/* And longer by this, where there are many messages.  To make a consumer that begins with the last
+ * value of each subject, nats-server 2.9 looks at each of them, and meanwhile does nothing else for
+ * the stream: a million take it 5 s, and a second to say how far the consumer is. */
+#define NATS_MESSAGES_PER_MS 100
+
 /* Where NATS's permissions are wanting, between two attempts: somebody has to change them first. */
 #define NATS_DENIED_PAUSE_MS 5000
 
@@ -173,6 +178,7 @@ struct nats_bus {
 	char consumer[64];
 	uint64_t delivered;  /* the consumer's count of the last message */
 	uint64_t sync_until; /* the count at which all last values have been read */
+	uint64_t sync_seen;  /* `delivered` when it was last looked whether more will come */
 	bool syncing;
 	bool up;             /* BUS_UP has been posted, and no BUS_DOWN since */
 	bool standard_shape; /* the stream is configured as we would */
@@ -235,7 +241,7 @@ struct nats_request {
 	jsOptions options;
 };
 
-void nats_request_begin(struct nats_request *request, struct nats_patience *patience);
+void nats_request_begin(struct nats_request *request, struct nats_bus *bus);
 natsStatus nats_request_end(struct nats_request *request, natsStatus status);
 
 /* A request has failed: says why and what to do about it, and ends the session.  Returns false. */

@@ -207,12 +207,13 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 
 /* ---- Requests, and what is said where they fail ---- */
 
-void nats_request_begin(struct nats_request *request, struct nats_patience *patience)
+void nats_request_begin(struct nats_request *request, struct nats_bus *bus)
 {
-	request->patience = patience;
+	request->patience = &bus->stream_patience;
 	request->begun_ms = clock_monotonic_ms();
 	jsOptions_Init(&request->options);
-	request->options.Wait = nats_patience_ms(patience);
+	request->options.Wait = nats_patience_ms(request->patience) +
+				(int64_t)(bus->n_messages / NATS_MESSAGES_PER_MS);
 }
 
 natsStatus nats_request_end(struct nats_request *request, natsStatus status)
@@ -386,6 +387,12 @@ static void check_sync(struct nats_bus *bus)
 	jsErrCode error = 0;
 	natsStatus s;
 
+	/* While they come, there is no need: where there are very many, it takes the server a
+	 * second to say, in which it sends none. */
+	if (bus->delivered != bus->sync_seen) {
+		bus->sync_seen = bus->delivered;
+		return;
+	}
 	s = nats_consumer_ask(bus, &info, &error);
 	if (s != NATS_OK) {
 		nats_session_fail(bus, "asking for the consumer", s, error);
@@ -433,8 +440,10 @@ void nats_session_check(struct nats_bus *bus)
 		nats_session_fail(bus, "asking for the stream " NATS_STREAM, s, error);
 		return;
 	}
-	if (s == NATS_OK)
+	if (s == NATS_OK) {
 		nats_stream_note_acks(bus, info->Config);
+		bus->n_messages = info->State.Msgs;
+	}
 	/* A purge is told to nobody.  A stream of another shape may keep less, though. */
 	same = s == NATS_OK && info->Created == bus->stream_created &&
 	       (!bus->standard_shape || info->State.Msgs >= nats_subjects_alive(bus)) &&

@@ -91,7 +91,7 @@ natsStatus nats_stream_ask(struct nats_bus *bus, jsStreamInfo **ret_info, jsErrC
 {
 	struct nats_request request;
 
-	nats_request_begin(&request, &bus->stream_patience);
+	nats_request_begin(&request, bus);
 	return nats_request_end(&request, js_GetStreamInfo(ret_info, bus->jetstream, NATS_STREAM,
 						  &request.options, ret_error));
 }
@@ -128,7 +128,7 @@ static bool create_stream(struct nats_bus *bus)
 	config.MaxMsgsPerSubject = 1;
 	config.MaxAge = STREAM_MAX_AGE_NS;
 	config.Duplicates = STREAM_DUPLICATES_NS;
-	nats_request_begin(&request, &bus->stream_patience);
+	nats_request_begin(&request, bus);
 	s = nats_request_end(
 		&request, js_AddStream(&info, bus->jetstream, &config, &request.options, &error));
 	/* Another node may have been faster. */

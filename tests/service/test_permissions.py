@@ -159,3 +159,9 @@ def test_publish_to_the_wrong_subject_only(start):
     line, = daemon.log_lines("Permissions Violation")
     assert SUBJECT in line and "flagsse(8)" in line
     assert daemon.get("/readyz").status == 503
+
+
+def test_manual_page_has_the_same_list():
+    page = (README.parent / "man" / "flagsse.8").read_text()
+    block = re.search(r"^permissions = \{\n.*?^\}", README.read_text(), re.MULTILINE | re.DOTALL)[0]
+    assert block in page
