@@ -32,6 +32,9 @@ static const struct need {
 	{"_INBOX.", "_INBOX.>", NATS_DENIED_READING},
 };
 
+/* The bit for all that we do not know of. */
+#define NONE_OF_OURS (1U << 31)
+
 static const struct need *need_of(const char *subject)
 {
 	for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
@@ -62,8 +65,7 @@ bool nats_denied_parse(const char *text, struct nats_denial *ret)
 	need = need_of(subject);
 	permission = need ? need->permission : subject;
 	*ret = (struct nats_denial){.what = need ? need->what : NATS_DENIED_OTHER};
-	if (need)
-		ret->need = 1U << (need - needs);
+	ret->need = need ? 1U << (need - needs) : NONE_OF_OURS;
 	if (ret->what == NATS_DENIED_ENVIRONMENT && publish &&
 		key_parse(subject + strlen(need->prefix), strlen(subject + strlen(need->prefix)),
 			&ret->key) < 0)

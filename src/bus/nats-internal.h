@@ -94,7 +94,7 @@ enum nats_denied {
 struct nats_denial {
 	enum nats_denied what;
 	struct key key;           /* ENVIRONMENT */
-	unsigned need;            /* one bit, of what we need to be allowed; 0: none of it */
+	unsigned need;            /* one bit: which of all that we need to be allowed */
 	char text[BUS_TEXT_SIZE]; /* what NATS says, and what to grant; without a full stop */
 };
 

@@ -372,7 +372,7 @@ void nats_session_on_denied(struct nats_bus *bus, const char *text)
 		end_denied(bus, &denial);
 		break;
 	case NATS_DENIED_OTHER:
-		if (denial.need == 0 || !(bus->denied_told & denial.need))
+		if (!(bus->denied_told & denial.need))
 			log_warning("%s.", denial.text);
 		bus->denied_told |= denial.need;
 		break;

@@ -39,11 +39,12 @@ def start_with(start, granted, **options):
     return server, lambda: start.daemon(bus="nats", nats_url=url, **options)
 
 
-def stored(client, key):
+def n_messages(client):
+    """By the stream's state only: to ask for a message while its stream is being made ends nats-server 2.9.10."""
     try:
-        return client.last_message(key)
+        return client.stream_info()["state"]["messages"]
     except NatsError:
-        return None  # the stream is not there again yet
+        return 0  # the stream is not there again yet
 
 
 FILLERS = 20000  # enough for NATS's flow control to ask for an answer, with which it goes on
@@ -81,8 +82,7 @@ def test_permissions_suffice(start):
         for key in keys:
             other.check_snapshot(key, times[key])
         client.delete_stream()
-        for key in keys:
-            wait_until(lambda key=key: stored(client, key), "it is not written back", 30)
+        wait_until(lambda: n_messages(client) == len(keys), "it is not written back", 30)
         # New consumers take the place of those that are gone.
         before = wait_until(lambda: consumers(client), "they do not read again", 30)
         for name in before:
