@@ -260,18 +260,12 @@ int publish_keep_again(struct server *server, const struct update *row)
 
 /* ---- Answers ---- */
 
-static bool is_refused(const struct publication *publication)
-{
-	return publication->outcome == PUBLISH_REFUSED ||
-	       publication->outcome == PUBLISH_REFUSED_ONE;
-}
-
 static void keep_unanswered(struct server *server, struct pending *pending)
 {
 	const struct publication *publication = &pending->publication;
 	char why[BUS_TEXT_SIZE + 64];
 
-	if (!is_refused(publication)) {
+	if (!publication_is_refused(publication)) {
 		pending_keep(server, pending, publication->problem);
 		return;
 	}
@@ -308,7 +302,7 @@ void publish_on_answer(struct server *server, struct publication *publication)
 	pending->with_bus = false;
 	if (!server->outbox)
 		server->disk_stalled = false;
-	if (is_refused(publication)) {
+	if (publication_is_refused(publication)) {
 		pending->is_refused = true;
 		server->n_refused_pending++;
 		refused_on_answer(server, publication);

@@ -213,12 +213,6 @@ void queue_note_refused(struct server *server, const struct update *update)
 		row_rest(server, row);
 }
 
-static bool is_refused(const struct publication *publication)
-{
-	return publication->outcome == PUBLISH_REFUSED ||
-	       publication->outcome == PUBLISH_REFUSED_ONE;
-}
-
 void queue_on_answer(struct server *server, const struct publication *publication)
 {
 	struct row *row = queue_find(server, &publication->update.key);
@@ -228,7 +222,7 @@ void queue_on_answer(struct server *server, const struct publication *publicatio
 		return; /* the end */
 	if (row_is(row, &publication->update)) {
 		row->flying = false;
-		if (is_refused(publication))
+		if (publication_is_refused(publication))
 			row_rest(server, row);
 		else if (publication->outcome != PUBLISH_UNAVAILABLE)
 			row_arrived(server, row, publication->outcome);

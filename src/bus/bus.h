@@ -71,9 +71,16 @@ struct publication {
 	uint64_t sequence;            /* out, with PUBLISH_STORED */
 	int64_t stored_us;            /* out, with PUBLISH_STORED by the local bus; for itself */
 	char problem[BUS_TEXT_SIZE];  /* out, with PUBLISH_UNAVAILABLE: why; sentences for the
-					 client.  With PUBLISH_REFUSED and _ONE: the bus's own reason,
-					 which  is somebody else's text, without a full stop */
+					 client.  With PUBLISH_REFUSED and _ONE: the bus's own
+					 reason,  which  is somebody else's text, without a full stop
+				       */
 };
+
+static inline bool publication_is_refused(const struct publication *publication)
+{
+	return publication->outcome == PUBLISH_REFUSED ||
+	       publication->outcome == PUBLISH_REFUSED_ONE;
+}
 
 /* The NATS bus.  `urls`: nats:// or tls:// URLs with commas between. */
 struct nats_settings {
