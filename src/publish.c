@@ -93,6 +93,7 @@ static void pending_release(struct server *server, struct pending *pending)
 {
 	if (pending->with_bus || pending->with_outbox)
 		return;
+	server->n_refused_pending -= pending->is_refused;
 	server->n_publications--;
 	free(pending);
 	arm_deadline(server);
@@ -269,15 +270,28 @@ int publish_keep_again(struct server *server, const struct update *row)
 
 /* ---- Answers ---- */
 
+static void keep_unanswered(struct server *server, struct pending *pending)
+{
+	const struct publication *publication = &pending->publication;
+	char why[BUS_TEXT_SIZE + 64];
+
+	if (!publication_is_refused(publication)) {
+		pending_keep(server, pending, publication->problem);
+		return;
+	}
+	snprintf(why, sizeof(why), "NATS refuses the update: %s. Try again.", publication->problem);
+	pending_keep(server, pending, why);
+}
+
 static void answer_by_bus(struct server *server, struct pending *pending)
 {
 	const struct publication *publication = &pending->publication;
 	struct http_publish *publish;
 
-	if (publication->outcome == PUBLISH_UNAVAILABLE) {
+	if (publication->outcome != PUBLISH_STORED && publication->outcome != PUBLISH_STALE) {
 		/* What is with the outbox already is answered by that. */
 		if (!pending->with_outbox && (pending->publish || pending->is_repair))
-			pending_keep(server, pending, publication->problem);
+			keep_unanswered(server, pending);
 		return;
 	}
 	publish = pending_take_publish(server, pending);
@@ -298,10 +312,17 @@ void publish_on_answer(struct server *server, struct publication *publication)
 	pending->with_bus = false;
 	if (!server->outbox)
 		server->disk_stalled = false;
+	if (publication_is_refused(publication)) {
+		pending->is_refused = true;
+		server->n_refused_pending++;
+		refused_on_answer(server, publication);
+	}
 	if (pending->is_row)
 		queue_on_answer(server, publication);
 	else
 		answer_by_bus(server, pending);
+	if (publication->outcome == PUBLISH_STORED)
+		refused_on_stored(server);
 	pending_release(server, pending);
 }
 
@@ -347,6 +368,8 @@ int publish_on_outbox_answer(struct server *server, struct outbox_item *item)
 		r = queue_take_up(server, &item->kept);
 		if (r < 0)
 			return r;
+		if (pending->is_refused)
+			queue_note_refused(server, &item->kept);
 	}
 	pending->with_outbox = false;
 	answer_by_outbox(server, pending);

@@ -10,8 +10,14 @@
 /* With the bus at a time. */
 #define FLYING_MAX 256
 
+/* With the bus at a time while it refuses all: enough to see when it takes them again. */
+#define PROBES_MAX 16
+
 /* The bus is up and does not take one: again after this. */
 #define PAUSE_US US_PER_S
+
+/* Those that it refuses are tried again after PAUSE_US, twice that, and so on, up to this. */
+#define REST_MAX_US (16 * US_PER_S)
 
 /* One of the outbox's.  Durable there, before it comes here. */
 struct row {
@@ -19,6 +25,8 @@ struct row {
 	TAILQ_ENTRY(row) link;  /* by update.sequence, which counts what was accepted */
 	struct update update;
 	bool flying;         /* with the bus */
+	bool refused;        /* by the bus, when it was last tried */
+	bool resting;        /* in queue.resting, not in queue.list */
 	unsigned generation; /* of the outbox that has told it */
 };
 
@@ -35,10 +43,20 @@ static bool row_is(const struct row *row, const struct update *update)
 	       row->update.time_us == update->time_us;
 }
 
+static void row_unlink(struct server *server, struct row *row)
+{
+	if (row->resting)
+		TAILQ_REMOVE(&server->queue.resting, row, link);
+	else
+		TAILQ_REMOVE(&server->queue.list, row, link);
+	row->resting = false;
+}
+
 static void queue_remove(struct server *server, struct row *row)
 {
 	table_remove(&server->queue.rows, &row->node);
-	TAILQ_REMOVE(&server->queue.list, row, link);
+	row_unlink(server, row);
+	server->queue.n_refused -= row->refused;
 	free(row);
 }
 
@@ -56,8 +74,8 @@ static struct row *queue_add(struct server *server, const struct update *update)
 		return NULL;
 	}
 	TAILQ_INSERT_TAIL(&server->queue.list, row, link);
-	/* If it is away, that has been said. */
-	if (queue_size(server) == 1 && server->bus_up)
+	/* If it is away or refuses, that has been said. */
+	if (queue_size(server) == 1 && server->bus_up && !refused_told(server))
 		log_warning(
 			"NATS does not acknowledge updates in time. They are kept in the outbox "
 			"until it does.");
@@ -74,7 +92,7 @@ int queue_take_up(struct server *server, const struct update *update)
 	else if (!row_is(row, update)) {
 		row->update = *update;
 		row->flying = false;
-		TAILQ_REMOVE(&server->queue.list, row, link);
+		row_unlink(server, row);
 		TAILQ_INSERT_TAIL(&server->queue.list, row, link);
 	}
 	if (!row)
@@ -99,21 +117,39 @@ size_t queue_size(const struct server *server)
 
 /* ---- To the bus ---- */
 
+static void start_timer(struct server *server, int64_t after_us)
+{
+	server->queue.timer_on = true;
+	(void)sd_event_source_set_time_relative(server->queue.timer, (uint64_t)after_us);
+	(void)sd_event_source_set_enabled(server->queue.timer, SD_EVENT_ONESHOT);
+}
+
 static void pause_queue(struct server *server)
 {
 	server->queue.pausing = true;
-	(void)sd_event_source_set_time_relative(server->queue.timer, PAUSE_US);
-	(void)sd_event_source_set_enabled(server->queue.timer, SD_EVENT_ONESHOT);
+	start_timer(server, PAUSE_US);
+}
+
+/* Those that the bus has refused stand behind the others now, which it may take. */
+static void wake_resting(struct server *server)
+{
+	struct row *row;
+
+	server->queue.pausing = false;
+	TAILQ_FOREACH (row, &server->queue.resting, link)
+		row->resting = false;
+	TAILQ_CONCAT(&server->queue.list, &server->queue.resting, link);
 }
 
 void queue_run(struct server *server)
 {
+	unsigned max = server->refusal.state == REFUSAL_ALL ? PROBES_MAX : FLYING_MAX;
 	struct row *row;
 
 	if (!server->bus_up || server->stopping || server->queue.pausing)
 		return;
 	TAILQ_FOREACH (row, &server->queue.list, link) {
-		if (server->queue.n_flying == FLYING_MAX)
+		if (server->queue.n_flying >= max)
 			return;
 		if (row->flying)
 			continue;
@@ -141,6 +177,39 @@ static void row_arrived(struct server *server, struct row *row, enum publish_out
 		log_notice("The outbox is empty: all that was accepted is on the bus.");
 }
 
+static void row_note_refused(struct server *server, struct row *row)
+{
+	server->queue.n_refused += !row->refused;
+	row->refused = true;
+}
+
+/* The bus will not take it for a while.  If it takes no other either, the queue pauses; else the
+ * others go on. */
+static void row_rest(struct server *server, struct row *row)
+{
+	struct queue *queue = &server->queue;
+
+	row_note_refused(server, row);
+	row_unlink(server, row);
+	TAILQ_INSERT_TAIL(&queue->resting, row, link);
+	row->resting = true;
+	if (refused_all(server))
+		pause_queue(server);
+	else if (!queue->timer_on) {
+		start_timer(server, queue->rest_us);
+		queue->rest_us =
+			2 * queue->rest_us < REST_MAX_US ? 2 * queue->rest_us : REST_MAX_US;
+	}
+}
+
+void queue_note_refused(struct server *server, const struct update *update)
+{
+	struct row *row = queue_find(server, &update->key);
+
+	if (row_is(row, update) && !row->flying)
+		row_rest(server, row);
+}
+
 void queue_on_answer(struct server *server, const struct publication *publication)
 {
 	struct row *row = queue_find(server, &publication->update.key);
@@ -150,7 +219,9 @@ void queue_on_answer(struct server *server, const struct publication *publicatio
 		return; /* the end */
 	if (row_is(row, &publication->update)) {
 		row->flying = false;
-		if (publication->outcome != PUBLISH_UNAVAILABLE)
+		if (publication_is_refused(publication))
+			row_rest(server, row);
+		else if (publication->outcome != PUBLISH_UNAVAILABLE)
 			row_arrived(server, row, publication->outcome);
 		else if (server->bus_up)
 			pause_queue(server);
@@ -160,7 +231,8 @@ void queue_on_answer(struct server *server, const struct publication *publicatio
 
 void queue_on_bus_up(struct server *server)
 {
-	server->queue.pausing = false;
+	server->queue.rest_us = PAUSE_US;
+	wake_resting(server);
 	queue_run(server);
 }
 
@@ -179,7 +251,11 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source;
 	(void)usec;
-	server->queue.pausing = false;
+	server->queue.timer_on = false;
+	refused_look(server);
+	if (server->queue.n_refused == 0)
+		server->queue.rest_us = PAUSE_US;
+	wake_resting(server);
 	queue_run(server);
 	return 0;
 }
@@ -193,10 +269,10 @@ void queue_on_outbox_begin(struct server *server)
 
 int queue_on_outbox_end(struct server *server)
 {
-	struct row *row;
+	struct row *row, *next;
 
 	/* Rows of a file that was corrupt and is begun anew. */
-	TAILQ_FOREACH (row, &server->queue.list, link)
+	TABLE_FOREACH (row, next, &server->queue.rows, node)
 		if (row->generation != server->queue.generation &&
 			publish_keep_again(server, &row->update) < 0)
 			return -ENOMEM;
@@ -212,6 +288,8 @@ int queue_init(struct server *server)
 
 	table_init(&server->queue.rows);
 	TAILQ_INIT(&server->queue.list);
+	TAILQ_INIT(&server->queue.resting);
+	server->queue.rest_us = PAUSE_US;
 	r = sd_event_add_time(server->event, &server->queue.timer, CLOCK_MONOTONIC, 0, US_PER_MS,
 		on_timer, server);
 	if (r < 0)

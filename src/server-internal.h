@@ -22,6 +22,7 @@
 #include "mailbox.h"
 #include "next.h"
 #include "notify.h"
+#include "refusal.h"
 #include "server.h"
 #include "table.h"
 
@@ -33,6 +34,7 @@ struct pending {
 	bool with_bus, with_outbox;
 	bool is_row;                  /* one of the outbox's, on its way to the bus */
 	bool is_repair;               /* written back, as the bus has lost it */
+	bool is_refused;              /* by the bus; in server.n_refused_pending */
 	TAILQ_ENTRY(pending) link;    /* in server.pending while `publish` is set */
 	struct http_publish *publish; /* who waits; NULL: nobody (any more) */
 	int64_t begun_ms, deadline_ms;
@@ -44,11 +46,15 @@ TAILQ_HEAD(row_list, row);
 
 /* What the outbox holds, durable there, and waits for the bus. */
 struct queue {
-	struct table rows;    /* of struct row */
-	struct row_list list; /* in the order of acceptance */
-	unsigned n_flying;    /* with the bus */
-	unsigned generation;  /* counts how often the outbox was opened */
-	bool pausing;         /* until `timer` */
+	struct table rows;       /* of struct row */
+	struct row_list list;    /* in the order of acceptance */
+	struct row_list resting; /* the bus has refused them: they join the others at `timer` */
+	size_t n_refused;        /* rows that the bus has refused when they were last tried */
+	unsigned n_flying;       /* with the bus */
+	unsigned generation;     /* counts how often the outbox was opened */
+	int64_t rest_us;         /* until the next `timer`, while some are resting */
+	bool pausing;            /* until `timer` */
+	bool timer_on;
 	sd_event_source *timer;
 };
 
@@ -141,6 +147,14 @@ struct server {
 	char problems_told[PROBLEMS_TOLD_MAX][BUS_TEXT_SIZE]; /* of this outage, in the log */
 	size_t n_problems_told;
 
+	/* What the bus refuses (refused.c): */
+	struct refusal refusal;
+	size_t n_refused_pending;         /* refused, and on the way to the outbox */
+	char refused_text[BUS_TEXT_SIZE]; /* the last reason */
+	struct key refused_key;           /* of the last one */
+	char bus_fault[BUS_TEXT_SIZE];    /* why it acknowledges none; "": it does */
+	bool refused_all_told, refused_some_told;
+
 	/* Told in the log: */
 	int64_t full_told_ms; /* that subscribers are refused; 0: never */
 
@@ -174,6 +188,7 @@ struct server {
 		uint64_t queued;
 		uint64_t unavailable;
 		uint64_t outbox_published; /* updates of the outbox, by the bus */
+		uint64_t refused;          /* by the bus; each attempt */
 		uint64_t full;             /* subscribers refused */
 	} counters;
 };
@@ -221,9 +236,20 @@ void queue_run(struct server *server);
 void queue_on_answer(struct server *server, const struct publication *publication);
 void queue_on_bus_up(struct server *server);
 void queue_on_bus_left(struct server *server); /* what it had of the queue is not awaited */
+void queue_note_refused(
+	struct server *server, const struct update *update); /* before it came here */
 void queue_on_outbox_begin(struct server *server);
 int queue_on_outbox_end(struct server *server); /* as queue_take_up() */
 void queue_deinit(struct server *server);
+
+/* refused.c: what the bus refuses. */
+void refused_on_answer(struct server *server, const struct publication *publication);
+void refused_on_stored(struct server *server);                  /* the bus has taken one */
+void refused_look(struct server *server);                       /* whether any is left */
+void refused_on_fault(struct server *server, const char *text); /* "": it is over */
+bool refused_all(const struct server *server);                  /* every update */
+bool refused_told(const struct server *server);                 /* all or some: why is known */
+size_t refused_environments(const struct server *server);
 
 /* updates.c: what the bus tells, to registry and hub. */
 void updates_prepare(struct server *server); /* what updates_deinit() needs at least */

@@ -5,6 +5,9 @@
 #include "log.h"
 #include "server-internal.h"
 
+/* A reason of the bus, and some words before it. */
+#define BUS_PROBLEM_SIZE (BUS_TEXT_SIZE + 64)
+
 static void write_metric(
 	FILE *file, const char *name, const char *type, const char *help, uint64_t value)
 {
@@ -45,6 +48,13 @@ static void write_update_metrics(FILE *file, const struct server *server)
 {
 	write_metric(
 		file, "flagsse_bus_up", "gauge", "1 while the bus is connected.", server->bus_up);
+	write_metric(file, "flagsse_bus_refuses_all", "gauge",
+		"1 while NATS refuses every update, or acknowledges none.", refused_all(server));
+	write_metric(file, "flagsse_environments_refused", "gauge",
+		"Environments whose latest update NATS has refused; it is tried again.",
+		refused_environments(server));
+	write_metric(file, "flagsse_refusals_total", "counter",
+		"Times that NATS has refused an update.", server->counters.refused);
 	write_metric(file, "flagsse_environments", "gauge", "Environments with a known update.",
 		registry_size(server->registry));
 	write_metric(file, "flagsse_updates_total", "counter",
@@ -128,27 +138,44 @@ static const char *outbox_problem(const struct server *server)
 	return server->outbox_problem[0] ? server->outbox_problem : "It is being opened.";
 }
 
+/* Why the bus takes no updates; NULL: it does, as far as is known.  `text` has BUS_PROBLEM_SIZE
+ * bytes. */
+static const char *bus_problem(const struct server *server, char *text)
+{
+	if (!server->bus_up)
+		return server->bus_problem;
+	if (server->bus_fault[0])
+		return server->bus_fault;
+	if (server->refusal.state != REFUSAL_ALL)
+		return NULL;
+	snprintf(text, BUS_PROBLEM_SIZE, "NATS refuses every update: %s.", server->refused_text);
+	return text;
+}
+
 const char *status_not_ready(void *userdata)
 {
 	struct server *server = userdata;
-	const char *problem = outbox_problem(server);
+	const char *outbox = outbox_problem(server), *bus;
+	char text[BUS_PROBLEM_SIZE];
 
+	refused_look(server);
+	bus = bus_problem(server, text);
 	if (server->stopping)
 		return "The service is stopping.";
 	if (watch_problem(server))
 		return watch_problem(server);
 	if (!server->outbox && server->disk_stalled)
 		return "The disk of the store does not answer.";
-	if (server->bus_up)
+	if (!bus)
 		return NULL;
 	if (!server->outbox)
 		return server->bus_problem;
-	if (problem)
+	if (outbox)
 		snprintf(server->state_text, sizeof(server->state_text),
-			"%s There is no outbox either: %s", server->bus_problem, problem);
+			"%s There is no outbox either: %s", bus, outbox);
 	else
 		snprintf(server->state_text, sizeof(server->state_text),
-			"%s Updates are kept in the outbox, which holds %zu.", server->bus_problem,
+			"%s Updates are kept in the outbox, which holds %zu.", bus,
 			queue_size(server));
 	return server->state_text;
 }
@@ -157,11 +184,18 @@ const char *status_warning(void *userdata)
 {
 	struct server *server = userdata;
 	const char *problem = outbox_problem(server);
+	bool refused = server->refusal.state == REFUSAL_SOME;
+	size_t n = 0;
 
-	if (!problem)
-		return NULL;
-	snprintf(server->state_text, sizeof(server->state_text), "There is no outbox: %s", problem);
-	return server->state_text;
+	if (problem)
+		n = (size_t)snprintf(server->state_text, sizeof(server->state_text),
+			"There is no outbox: %s%s", problem, refused ? " " : "");
+	if (refused)
+		snprintf(server->state_text + n, sizeof(server->state_text) - n,
+			"NATS refuses the updates of %zu environments, %s the last: %s.",
+			refused_environments(server), server->refused_key.text,
+			server->refused_text);
+	return problem || refused ? server->state_text : NULL;
 }
 
 void status_write_line(char *text, size_t size, void *userdata)

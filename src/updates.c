@@ -166,6 +166,9 @@ static int act_upon(struct server *server, const struct bus_event *event)
 	case BUS_SKIPPED:
 		on_skipped(server, event->text);
 		break;
+	case BUS_FAULT:
+		refused_on_fault(server, event->text);
+		break;
 	case BUS_ANSWER:
 		publish_on_answer(server, event->publication);
 		break;

@@ -28,6 +28,8 @@ enum bus_event_type {
 	BUS_LOST,    /* `update` was acknowledged, and is gone before it was told: publish it again;
 			its stored_us is when it was accepted */
 	BUS_SKIPPED, /* a message that is no update; `text` says what is wrong with it */
+	BUS_FAULT,   /* connected, but set up so that it acknowledges nothing; `text` says why and
+			what   to do, and is empty once that is over */
 	BUS_ANSWER,  /* `publication` comes back, its outcome filled in */
 
 	/* From the outbox (outbox.h), which is no bus but shares the mailbox: */
@@ -48,13 +50,16 @@ struct bus_event {
 	struct bus_clock clock;          /* BUS_CLOCK */
 	struct publication *publication; /* BUS_ANSWER; now the receiver's */
 	struct outbox_item *item;        /* BUS_OUTBOX_ANSWER; likewise */
-	char text[BUS_TEXT_SIZE];        /* BUS_DOWN, BUS_SKIPPED, BUS_OUTBOX_DOWN */
+	char text[BUS_TEXT_SIZE];        /* BUS_DOWN, BUS_SKIPPED, BUS_FAULT, BUS_OUTBOX_DOWN */
 };
 
 enum publish_outcome {
 	PUBLISH_STORED,      /* durable on the bus, under `sequence` */
 	PUBLISH_STALE,       /* the bus has one that is not older; not stored */
 	PUBLISH_UNAVAILABLE, /* the bus did not take it, or did not say so in time */
+	PUBLISH_REFUSED, /* the bus says that it does not take it, and for all that it says no other
+			    either */
+	PUBLISH_REFUSED_ONE, /* likewise, for a reason that is this environment's alone */
 };
 
 /* An update on its way to the bus and back. */
@@ -68,8 +73,17 @@ struct publication {
 	enum publish_outcome outcome; /* out */
 	uint64_t sequence;            /* out, with PUBLISH_STORED */
 	int64_t stored_us;            /* out, with PUBLISH_STORED by the local bus; for itself */
-	char problem[160];            /* out, with PUBLISH_UNAVAILABLE: why; for the client */
+	char problem[BUS_TEXT_SIZE];  /* out, with PUBLISH_UNAVAILABLE: why; sentences for the
+					 client.  With PUBLISH_REFUSED and _ONE: the bus's own
+					 reason,  which  is somebody else's text, without a full stop
+				       */
 };
+
+static inline bool publication_is_refused(const struct publication *publication)
+{
+	return publication->outcome == PUBLISH_REFUSED ||
+	       publication->outcome == PUBLISH_REFUSED_ONE;
+}
 
 /* The NATS bus.  `urls`: nats:// or tls:// URLs with commas between. */
 struct nats_settings {
@@ -102,8 +116,9 @@ void bus_publish(struct bus *bus, struct publication *publication);
 void bus_ping(struct bus *bus);
 int64_t bus_silence_ms(const struct bus *bus);
 
-/* So long a NATS bus that is well may be silent: no call that it makes takes longer. */
-#define BUS_NATS_SILENCE_MS 15000
+/* So long a NATS bus that is well may be silent.  With a million environments a request of its
+ * thread may take 14 s (nats-patience.c), and there may be two in a row. */
+#define BUS_NATS_SILENCE_MS 30000
 
 /* The thread of a NATS bus hangs: it is left behind, and the bus with it.  What it has may come
  * back yet, so the mailbox must stay, and be read: nothing of that but BUS_ANSWER counts. */

@@ -48,9 +48,8 @@ static void refuse(struct nats_ack *ack, const char *text)
 static void read_error(json_object *error, struct nats_ack *ret)
 {
 	refuse(ret, "an error without a description");
-	if (number_of(error, "err_code") == JSStreamWrongLastSequenceErr)
-		ret->outcome = NATS_ACK_CONFLICT;
 	copy_text(error, "description", ret->text, sizeof(ret->text));
+	ret->outcome = nats_ack_meaning(number_of(error, "err_code"), ret->text);
 }
 
 int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret)
@@ -124,6 +123,21 @@ bool nats_ack_parse_reply(const char *subject, struct key *ret_key, uint64_t *re
 	return end == key && *ret_flight > 0;
 }
 
+static int parse_body(struct nats_mail *mail, const char *body, size_t length)
+{
+	return mail->type == NATS_MAIL_ACK ? nats_ack_parse(body, length, &mail->ack)
+					   : nats_consumer_parse(body, length, mail);
+}
+
+/* What it is the answer to.  False: to nothing of ours. */
+static bool parse_subject(struct nats_mail *mail, const char *subject)
+{
+	if (nats_ack_parse_reply(subject, &mail->update.key, &mail->number))
+		return true;
+	mail->type = NATS_MAIL_CONSUMER;
+	return nats_consumer_parse_reply(subject, &mail->number);
+}
+
 /* In a thread of nats.c. */
 static void on_ack(
 	natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *closure)
@@ -133,13 +147,12 @@ static void on_ack(
 
 	(void)connection;
 	(void)subscription;
-	if (nats_ack_parse_reply(natsMsg_GetSubject(message), &mail->update.key, &mail->number)) {
+	if (parse_subject(mail, natsMsg_GetSubject(message))) {
 		if (natsMsg_IsNoResponders(message))
 			mail->ack.outcome = NATS_ACK_NO_STREAM;
 		else
-			while (nats_ack_parse(natsMsg_GetData(message),
-				       (size_t)natsMsg_GetDataLength(message),
-				       &mail->ack) == -ENOMEM)
+			while (parse_body(mail, natsMsg_GetData(message),
+				       (size_t)natsMsg_GetDataLength(message)) == -ENOMEM)
 				nats_wait_for_memory();
 		mailbox_post(&origin->bus->mailbox, &mail->mail);
 	} else

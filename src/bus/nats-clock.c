@@ -9,11 +9,17 @@ int64_t nats_clock_us(const struct nats_bus *bus)
 	return bus_clock_us(&bus->clock, clock_wall_us(), clock_steady_us());
 }
 
-void nats_clock_read(struct nats_bus *bus, int64_t bus_us)
+void nats_clock_read(struct nats_bus *bus, int64_t then_us, int64_t elapsed_us)
 {
-	if (bus_us <= 0)
+	int64_t now_us = clock_wall_us();
+
+	if (then_us <= 0)
 		return; /* it has not said so */
-	bus_clock_set(&bus->clock, bus_us, clock_steady_us());
+	if (now_us < then_us)
+		now_us = then_us;
+	if (now_us > then_us + elapsed_us)
+		now_us = then_us + elapsed_us;
+	bus_clock_set(&bus->clock, now_us, clock_steady_us());
 	bus_post_clock(bus->inbox, &bus->clock);
 }
 

@@ -27,14 +27,30 @@
 #define NATS_INBOX_SIZE 64
 #define NATS_REPLY_SIZE (NATS_INBOX_SIZE + sizeof(".18446744073709551615.") + KEY_MAX_LENGTH)
 
-/* JetStream's answers to requests of ours, other than publishes. */
-#define NATS_REQUEST_TIMEOUT_MS 1000
+/* JetStream's answers to requests of ours, other than publishes: so long at first, and what has
+ * been learnt of how long they take (struct nats_patience) up to these. */
+#define NATS_REQUEST_TIMEOUT_MS  1000
+#define NATS_STREAM_TIMEOUT_MS   4000  /* as far away as the server may be; the bus thread waits */
+#define NATS_CONSUMER_TIMEOUT_MS 60000 /* to make the consumer, which nobody waits for */
+
+/* And longer by this, where there are many messages.  To make a consumer that begins with the last
+ * value of each subject, nats-server 2.9 looks at each of them, and meanwhile does nothing else for
+ * the stream: a million take it 5 s, and a second to say how far the consumer is. */
+#define NATS_MESSAGES_PER_MS 100
+
+/* Where NATS's permissions are wanting, between two attempts: somebody has to change them first. */
+#define NATS_DENIED_PAUSE_MS 5000
+
+/* Of what NATS says, so much is kept. */
+#define NATS_TEXT_SIZE 200
 
 /* From nats.c's threads to the bus thread. */
 enum nats_mail_type {
 	NATS_MAIL_MESSAGE,     /* the consumer has delivered a message */
 	NATS_MAIL_ACK,         /* JetStream has answered a publish */
+	NATS_MAIL_CONSUMER,    /* JetStream has answered the request to make the consumer */
 	NATS_MAIL_DOUBT,       /* messages may be missing */
+	NATS_MAIL_DENIED,      /* NATS's permissions do not allow something */
 	NATS_MAIL_CLOSED,      /* the connection is gone */
 	NATS_MAIL_LAME_DUCK,   /* the server says that it is about to end */
 	NATS_MAIL_CONNECT_END, /* an attempt to connect is over; part of a struct nats_attempt */
@@ -47,13 +63,15 @@ enum nats_ack_outcome {
 	NATS_ACK_STORED,
 	NATS_ACK_CONFLICT,  /* the subject's last message is another one */
 	NATS_ACK_NO_STREAM, /* nobody takes the subject */
-	NATS_ACK_REFUSED,
+	NATS_ACK_LATER,     /* not now, though nothing is wrong */
+	NATS_ACK_REFUSED,   /* and so may be all others */
+	NATS_ACK_REFUSED_ONE,
 };
 
 struct nats_ack {
 	enum nats_ack_outcome outcome;
-	uint64_t sequence; /* STORED: in the stream */
-	char text[160];    /* CONFLICT, REFUSED: why */
+	uint64_t sequence;         /* STORED: in the stream */
+	char text[NATS_TEXT_SIZE]; /* CONFLICT, LATER, REFUSED, REFUSED_ONE: why, as NATS says it */
 };
 
 struct nats_mail {
@@ -63,10 +81,40 @@ struct nats_mail {
 				 and sequence.  ACK: the key */
 	const char *problem;  /* MESSAGE: why it is no update; static */
 	uint64_t number;      /* MESSAGE: in the consumer's count; ACK: of the flight */
-	char consumer[64];    /* MESSAGE */
-	unsigned session;     /* DOUBT, CLOSED, LAME_DUCK: which one it is about */
+	char consumer[64];    /* MESSAGE, CONSUMER */
+	int64_t created_us;   /* CONSUMER: when, by NATS's clock; 0: it does not say */
+	unsigned session;     /* DOUBT, DENIED, CLOSED, LAME_DUCK: which one it is about */
 	struct nats_ack ack;  /* ACK */
-	char text[160];       /* DOUBT: what nats.c says */
+	char text[NATS_TEXT_SIZE]; /* DOUBT, DENIED: what NATS says, or nats.c */
+};
+
+/* What is denied; see nats-denied.c. */
+enum nats_denied {
+	NATS_DENIED_ENVIRONMENT, /* to publish the updates of `key` */
+	NATS_DENIED_REQUEST, /* a request without which there is no session; it gets no answer */
+	NATS_DENIED_READING, /* what answers, acknowledgements and messages come by */
+	NATS_DENIED_OTHER,   /* what a session can do without */
+};
+
+struct nats_denial {
+	enum nats_denied what;
+	struct key key;           /* ENVIRONMENT */
+	unsigned need;            /* one bit: which of all that we need to be allowed */
+	char text[BUS_TEXT_SIZE]; /* what NATS says, and what to grant; without a full stop */
+};
+
+/* How long a request may take: doubled by each that was not answered, up to `max_ms`, and set to
+ * some times what the last answer took. */
+struct nats_patience {
+	int64_t wait_ms; /* 0: nothing learnt yet */
+	int64_t max_ms;
+};
+
+/* All last values are read again: at once after a quiet time, then less and less often. */
+struct nats_reread {
+	int64_t last_ms;  /* CLOCK_MONOTONIC; when it was last begun */
+	int64_t pause_ms; /* until the next may begin; 0: none was begun yet */
+	bool is_due;      /* asked for, and not begun */
 };
 
 /* What the bus thread knows of a subject, so that a publish can be a compare-and-set. */
@@ -158,17 +206,29 @@ struct nats_bus {
 	natsInbox *ack_inbox;
 	natsSubscription *ack_subscription;
 	natsSubscription *subscription;
+	natsInbox *deliver_inbox; /* what the consumer sends to; NULL: there is none */
+	uint64_t creations;       /* counts the requests to make a consumer */
+	int64_t create_begun_ms;
+	int64_t create_until_ms; /* then the answer is not waited for any more; 0: none is */
 	char consumer[64];
 	uint64_t delivered;  /* the consumer's count of the last message */
 	uint64_t sync_until; /* the count at which all last values have been read */
+	uint64_t sync_seen;  /* `delivered` when it was last looked whether more will come */
 	bool syncing;
 	bool up;             /* BUS_UP has been posted, and no BUS_DOWN since */
 	bool standard_shape; /* the stream is configured as we would */
 	bool shape_warned;
 	int64_t stream_created;
-	int64_t consumers; /* that the stream had when last looked; INT64_MAX: not looked yet */
+	uint64_t n_messages; /* that the stream had when it was opened */
+	int64_t consumers;   /* that the stream had when last looked; INT64_MAX: not looked yet */
 	struct bus_clock clock;  /* NATS's */
 	int64_t clock_offset_ms; /* from the monotonic to the wall clock, when last looked */
+	bool no_acks;            /* the stream is set up to acknowledge nothing */
+	bool has_stored;         /* this session: an update */
+	unsigned denied_told;    /* bits of nats_denial.need, in the log */
+	bool denied; /* the last attempt to connect, or the last session, ended by that */
+	struct nats_patience stream_patience, consumer_patience;
+	struct nats_reread reread;
 	int64_t next_attempt_ms; /* while not connected, or with a lame duck */
 	int64_t next_check_ms;
 	unsigned checks;   /* counts them */
@@ -232,6 +292,27 @@ void nats_session_end(struct nats_bus *bus, const char *why);
 
 void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail);
 
+/* Messages may be missing: all last values are read again, now or when nats_reread_due_ms() says.
+ * What comes until then is taken. */
+void nats_session_doubt(struct nats_bus *bus, const char *why);
+
+/* JetStream has made the consumer, or refuses to. */
+void nats_session_on_consumer(struct nats_bus *bus, const struct nats_mail *mail);
+
+/* NATS has said that something is not permitted. */
+void nats_session_on_denied(struct nats_bus *bus, const char *text);
+
+/* What a request of the bus thread to JetStream is asked with; and what came of it.  Returns
+ * `status`. */
+struct nats_request {
+	struct nats_patience *patience;
+	int64_t begun_ms;
+	jsOptions options;
+};
+
+void nats_request_begin(struct nats_request *request, struct nats_bus *bus);
+natsStatus nats_request_end(struct nats_request *request, natsStatus status);
+
 /* A request has failed: says why and what to do about it, and ends the session.  Returns false. */
 bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error);
 
@@ -240,8 +321,10 @@ struct nats_origin *nats_session_origin(struct nats_bus *bus);
 
 /* nats-clock.c: NATS's clock.  Bus thread.  Main is told what it becomes. */
 int64_t nats_clock_us(const struct nats_bus *bus); /* now; before anything is known, the wall's */
-void nats_clock_read(struct nats_bus *bus, int64_t bus_us);    /* NATS says that it is so late */
 void nats_clock_note(struct nats_bus *bus, int64_t stored_us); /* of a message that has just come */
+
+/* It was so late by NATS's clock at some moment in the last `elapsed_us`. */
+void nats_clock_read(struct nats_bus *bus, int64_t then_us, int64_t elapsed_us);
 
 /* nats-ack.c.  Bus thread, but for the parsing, which is of any. */
 
@@ -265,14 +348,77 @@ int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret);
 bool nats_ack_parse_plain(const char *body, size_t length, struct nats_ack *ret);
 int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret);
 
+/* nats-consumer.c.  Bus thread, but for the parsing, which is of any. */
+
+/* Gives up the consumer that there is, and asks for another; NATS_MAIL_CONSUMER tells what came of
+ * it.  False: the session is at its end. */
+bool nats_consumer_create(struct nats_bus *bus);
+bool nats_consumer_is_awaited(const struct nats_bus *bus);
+
+/* True: there is one now, and `on_message` gets what it sends.  Else it was not asked for, or the
+ * session is at its end. */
+bool nats_consumer_on_created(
+	struct nats_bus *bus, const struct nats_mail *mail, natsMsgHandler on_message);
+
+/* Ends the session if it takes too long; and when that is (INT64_MAX: none is awaited). */
+void nats_consumer_expire(struct nats_bus *bus, int64_t now_ms);
+int64_t nats_consumer_deadline_ms(const struct nats_bus *bus);
+
+/* Asks how far it is.  *ret_error is JetStream's code; *ret_info, if NATS_OK, the caller's. */
+natsStatus nats_consumer_ask(struct nats_bus *bus, jsConsumerInfo **ret_info, jsErrCode *ret_error);
+
+/* Gives it up, whether it is there or asked for. */
+void nats_consumer_drop(struct nats_bus *bus);
+
+/* False: it is the reply subject of something else. */
+bool nats_consumer_parse_reply(const char *subject, uint64_t *ret_number);
+
+/* Fills in `consumer`, and `ack`: with NATS_ACK_STORED its `sequence` is the consumer's count at
+ * which all last values have been sent.  0 or -ENOMEM. */
+int nats_consumer_parse(const char *body, size_t length, struct nats_mail *mail);
+
+/* nats-refusal.c.  Any thread. */
+
+/* What an error of JetStream, which is no acknowledgement, means: never NATS_ACK_STORED. */
+enum nats_ack_outcome nats_ack_meaning(int64_t code, const char *description);
+
+/* nats-denied.c.  Any thread. */
+
+/* Reads what NATS says of a violation of its permissions.  False: it speaks of something else. */
+bool nats_denied_parse(const char *text, struct nats_denial *ret);
+
+/* nats-patience.c.  No I/O, no clock. */
+
+/* For how long the next request may be waited for. */
+int64_t nats_patience_ms(const struct nats_patience *patience);
+
+/* The last one was not answered in that time; was answered after `took_ms`. */
+void nats_patience_lost(struct nats_patience *patience);
+void nats_patience_rewarded(struct nats_patience *patience, int64_t took_ms);
+
+/* Asks for another reading.  True: begin now; false: it is due later. */
+bool nats_reread_begin(struct nats_reread *reread, int64_t now_ms);
+
+/* INT64_MAX: none is due. */
+int64_t nats_reread_due_ms(const struct nats_reread *reread);
+
 /* nats-stream.c.  Bus thread. */
 
 /* Finds the stream, or makes it.  False: neither; the session is at its end. */
 bool nats_stream_open(struct nats_bus *bus);
 
+/* Asks for it.  *ret_error is JetStream's code; *ret_info, if NATS_OK, the caller's. */
+natsStatus nats_stream_ask(struct nats_bus *bus, jsStreamInfo **ret_info, jsErrCode *ret_error);
+
+/* Notes, and tells main, whether it acknowledges what it stores. */
+void nats_stream_note_acks(struct nats_bus *bus, const jsStreamConfig *config);
+
 /* nats-publish.c: compare-and-set.  Bus thread. */
 void nats_publish(struct nats_bus *bus, struct publication *publication);
 void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail);
+
+/* The updates of this environment may not be published. */
+void nats_publish_on_denied(struct nats_bus *bus, const struct nats_denial *denial);
 
 /* Gives up what JetStream has not answered in time. */
 void nats_publish_expire(struct nats_bus *bus, int64_t now_ms);

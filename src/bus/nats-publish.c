@@ -264,6 +264,10 @@ static void subject_send(struct nats_bus *bus, struct subject *subject)
 		return;
 	}
 	status = subject_publish(bus, subject);
+	if (status == NATS_OK && bus->no_acks)
+		/* Whether it was stored the consumer tells. */
+		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0,
+			"JetStream's stream is set up to acknowledge nothing. Try again.");
 	if (status != NATS_OK) {
 		char text[128];
 
@@ -370,6 +374,7 @@ static void subject_on_stored(struct nats_bus *bus, struct subject *subject, uin
 {
 	struct update stored = subject->flying->update;
 
+	bus->has_stored = true;
 	subject_await(bus, subject, &stored);
 	/* When it was stored the consumer tells, or has told; until then it is about now. */
 	stored.stored_us = nats_clock_us(bus);
@@ -381,7 +386,7 @@ static void subject_on_stored(struct nats_bus *bus, struct subject *subject, uin
 void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail)
 {
 	struct subject *subject = subject_find(bus, &mail->update.key);
-	char text[256];
+	char text[BUS_TEXT_SIZE];
 
 	if (!subject || subject->flight == 0 || subject->flight != mail->number)
 		return; /* was given up */
@@ -395,12 +400,28 @@ void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail)
 	case NATS_ACK_NO_STREAM:
 		subject_on_no_stream(bus, subject);
 		break;
-	case NATS_ACK_REFUSED:
+	case NATS_ACK_LATER:
 		snprintf(text, sizeof(text), "JetStream has not stored the update: %s. Try again.",
 			mail->ack.text);
 		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0, text);
 		break;
+	case NATS_ACK_REFUSED:
+		subject_land(bus, subject, PUBLISH_REFUSED, 0, mail->ack.text);
+		break;
+	case NATS_ACK_REFUSED_ONE:
+		subject_land(bus, subject, PUBLISH_REFUSED_ONE, 0, mail->ack.text);
+		break;
 	}
+}
+
+/* NATS names the subject and not the publish: of each subject one is in flight. */
+void nats_publish_on_denied(struct nats_bus *bus, const struct nats_denial *denial)
+{
+	struct subject *subject = subject_find(bus, &denial->key);
+
+	if (subject && subject->flight > 0)
+		subject_land(bus, subject, bus->has_stored ? PUBLISH_REFUSED_ONE : PUBLISH_REFUSED,
+			0, denial->text);
 }
 
 void nats_publish_expire(struct nats_bus *bus, int64_t now_ms)

@@ -3,6 +3,7 @@
  * subject and all that follows.  A session is never mended: nats.c's own reconnecting is off, and
  * whatever is in doubt is made anew and read again, in this one way. */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +15,9 @@
 /* A write that the server does not take in this time ends the connection. */
 #define WRITE_DEADLINE_MS 500
 
-/* The consumer shows itself so often, and says what it has sent; nats.c tells when two have been
- * missed. */
-#define HEARTBEAT_NS INT64_C(5000000000)
+/* nats.c's queue of messages, in bytes 1024 times as many, which an int has to hold: it drops what
+ * is beyond, and flow control keeps far below. */
+#define PENDING_MAX (INT_MAX / 1024)
 
 static void begin_down(struct nats_bus *bus, const char *text)
 {
@@ -70,12 +71,18 @@ static void on_closed(natsConnection *connection, void *closure)
 	post_about_session(closure, NATS_MAIL_CLOSED, "");
 }
 
+/* What NATS itself said, if it did, is this thread's last error. */
 static void on_error(natsConnection *connection, natsSubscription *subscription, natsStatus status,
 	void *closure)
 {
+	const char *text = nats_GetLastError(NULL);
+
 	(void)connection;
 	(void)subscription;
-	post_about_session(closure, NATS_MAIL_DOUBT, natsStatus_GetText(status));
+	if (status == NATS_NOT_PERMITTED && text)
+		post_about_session(closure, NATS_MAIL_DENIED, text);
+	else
+		post_about_session(closure, NATS_MAIL_DOUBT, natsStatus_GetText(status));
 }
 
 static void on_lame_duck(natsConnection *connection, void *closure)
@@ -113,6 +120,8 @@ natsStatus nats_session_set_options(
 		s = natsOptions_SetTimeout(options, bus->connect_timeout_ms);
 	if (s == NATS_OK)
 		s = natsOptions_SetWriteDeadline(options, WRITE_DEADLINE_MS);
+	if (s == NATS_OK)
+		s = natsOptions_SetMaxPendingMsgs(options, PENDING_MAX);
 	if (s == NATS_OK)
 		s = natsOptions_SetClosedCB(options, on_closed, origin);
 	if (s == NATS_OK)
@@ -164,13 +173,6 @@ static bool open_jetstream(struct nats_bus *bus)
 	return s == NATS_OK || nats_session_fail(bus, "opening JetStream", s, 0);
 }
 
-static void drop_consumer(struct nats_bus *bus)
-{
-	natsSubscription_Destroy(bus->subscription);
-	bus->subscription = NULL;
-	bus->consumer[0] = '\0';
-}
-
 void nats_session_end(struct nats_bus *bus, const char *why)
 {
 	natsConnection *connection = bus->connection;
@@ -182,7 +184,7 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 	bus->connection = NULL;
 	bus->is_lame_duck = false;
 	natsConnection_Close(connection);
-	drop_consumer(bus);
+	nats_consumer_drop(bus);
 	nats_ack_close(bus);
 	jsCtx_Destroy(bus->jetstream);
 	bus->jetstream = NULL;
@@ -192,11 +194,56 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 	bus->next_attempt_ms = clock_monotonic_ms();
 }
 
+/* ---- Requests, and what is said where they fail ---- */
+
+void nats_request_begin(struct nats_request *request, struct nats_bus *bus)
+{
+	request->patience = &bus->stream_patience;
+	request->begun_ms = clock_monotonic_ms();
+	jsOptions_Init(&request->options);
+	request->options.Wait = nats_patience_ms(request->patience) +
+				(int64_t)(bus->n_messages / NATS_MESSAGES_PER_MS);
+}
+
+natsStatus nats_request_end(struct nats_request *request, natsStatus status)
+{
+	if (status == NATS_TIMEOUT)
+		nats_patience_lost(request->patience);
+	else if (status == NATS_OK)
+		nats_patience_rewarded(request->patience, clock_monotonic_ms() - request->begun_ms);
+	return status;
+}
+
+/* The reason why nothing has answered. */
+static bool find_denial(const struct nats_bus *bus, struct nats_denial *ret)
+{
+	const char *text = NULL;
+
+	return natsConnection_GetLastError(bus->connection, &text) == NATS_NOT_PERMITTED && text &&
+	       nats_denied_parse(text, ret) &&
+	       (ret->what == NATS_DENIED_REQUEST || ret->what == NATS_DENIED_READING);
+}
+
+static void end_denied(struct nats_bus *bus, const struct nats_denial *denial)
+{
+	char text[BUS_TEXT_SIZE + 1];
+
+	snprintf(text, sizeof(text), "%s.", denial->text);
+	bus->denied = true;
+	nats_session_end(bus, text);
+	bus->next_attempt_ms = clock_monotonic_ms() + NATS_DENIED_PAUSE_MS;
+}
+
 bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error)
 {
 	const char *reason = nats_GetLastError(NULL);
 	char text[BUS_TEXT_SIZE], servers[80];
+	struct nats_denial denial;
 
+	if (status == NATS_TIMEOUT && find_denial(bus, &denial)) {
+		end_denied(bus, &denial);
+		return false;
+	}
 	format_servers(bus, servers, sizeof(servers));
 	if (status == NATS_NO_RESPONDERS || error == JSNotEnabledErr ||
 		error == JSNotEnabledForAccountErr)
@@ -206,7 +253,7 @@ bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status
 			servers);
 	else if (status == NATS_TIMEOUT)
 		snprintf(text, sizeof(text),
-			"JetStream at %s does not answer (%s). A cluster needs a majority.",
+			"JetStream at %s does not answer in time (%s). A cluster needs a majority.",
 			servers, what);
 	else
 		snprintf(text, sizeof(text), "NATS at %s: %s failed: %s (JetStream's code %d).",
@@ -217,37 +264,6 @@ bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status
 }
 
 /* ---- The consumer ---- */
-
-static bool open_consumer(struct nats_bus *bus)
-{
-	jsSubOptions options;
-	jsConsumerInfo *info = NULL;
-	jsErrCode error = 0;
-	natsStatus s;
-
-	jsSubOptions_Init(&options);
-	options.Stream = NATS_STREAM;
-	options.Config.DeliverPolicy = js_DeliverLastPerSubject;
-	options.Config.AckPolicy = js_AckNone;
-	options.Config.FlowControl = true;
-	options.Config.Heartbeat = HEARTBEAT_NS;
-	options.Config.MemoryStorage = true;
-	options.Config.Replicas = 1;
-	s = js_Subscribe(&bus->subscription, bus->jetstream, NATS_SUBJECTS, on_message,
-		nats_session_origin(bus), NULL, &options, &error);
-	if (s == NATS_OK)
-		s = natsSubscription_SetPendingLimits(bus->subscription, -1, -1);
-	if (s == NATS_OK)
-		s = natsSubscription_GetConsumerInfo(&info, bus->subscription, NULL, &error);
-	if (s != NATS_OK)
-		return nats_session_fail(bus, "making a consumer", s, error);
-	snprintf(bus->consumer, sizeof(bus->consumer), "%s", info->Name);
-	bus->delivered = 0;
-	bus->sync_until = info->Delivered.Consumer + info->NumPending;
-	nats_clock_read(bus, info->Created / NS_PER_US);
-	jsConsumerInfo_Destroy(info);
-	return true;
-}
 
 static void end_sync_if_complete(struct nats_bus *bus)
 {
@@ -265,17 +281,21 @@ static void end_sync_if_complete(struct nats_bus *bus)
 
 bool nats_session_sync(struct nats_bus *bus)
 {
-	drop_consumer(bus);
+	nats_consumer_drop(bus);
 	nats_subjects_forget(bus, INT64_MAX);
 	if (!nats_stream_open(bus))
 		return false;
 	bus_post_event(bus->inbox, BUS_SYNC_BEGIN);
 	bus->syncing = true;
+	bus->reread.is_due = false;
 	bus->consumers = INT64_MAX;
-	if (!open_consumer(bus))
-		return false;
-	end_sync_if_complete(bus);
-	return true;
+	return nats_consumer_create(bus);
+}
+
+void nats_session_on_consumer(struct nats_bus *bus, const struct nats_mail *mail)
+{
+	if (nats_consumer_on_created(bus, mail, on_message))
+		end_sync_if_complete(bus);
 }
 
 bool nats_session_begin(struct nats_bus *bus, natsConnection *connection, unsigned session)
@@ -283,6 +303,7 @@ bool nats_session_begin(struct nats_bus *bus, natsConnection *connection, unsign
 	nats_session_end(bus, "The NATS server is in lame duck mode. Another one is used.");
 	bus->connection = connection;
 	bus->session = session;
+	bus->has_stored = false;
 	return open_jetstream(bus) && nats_session_sync(bus);
 }
 
@@ -293,11 +314,10 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 	if (!bus->subscription || strcmp(mail->consumer, bus->consumer) != 0)
 		return; /* of a consumer that we gave up */
 	if (mail->number != bus->delivered + 1) {
-		log_info("NATS: a gap after message %" PRIu64 " of the consumer. All last values "
-			 "are read again.",
-			bus->delivered);
-		nats_session_sync(bus);
-		return;
+		nats_session_doubt(bus, "a gap in the consumer's messages");
+		/* If they are read again later, this one is good news all the same. */
+		if (!bus->subscription || strcmp(mail->consumer, bus->consumer) != 0)
+			return;
 	}
 	bus->delivered = mail->number;
 	nats_clock_note(bus, update->stored_us);
@@ -314,6 +334,45 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 	end_sync_if_complete(bus);
 }
 
+void nats_session_doubt(struct nats_bus *bus, const char *why)
+{
+	bool asked = bus->reread.is_due;
+
+	if (nats_consumer_is_awaited(bus))
+		return; /* they are about to be */
+	if (nats_reread_begin(&bus->reread, clock_monotonic_ms())) {
+		log_info("NATS: %s. All last values are read again.", why);
+		nats_session_sync(bus);
+	} else if (!asked)
+		log_info("NATS: %s. All last values are read again in %.0f s, as that was done a "
+			 "moment ago.",
+			why, (double)bus->reread.pause_ms / MS_PER_S);
+}
+
+void nats_session_on_denied(struct nats_bus *bus, const char *text)
+{
+	struct nats_denial denial;
+
+	if (!nats_denied_parse(text, &denial)) {
+		nats_session_doubt(bus, text);
+		return;
+	}
+	switch (denial.what) {
+	case NATS_DENIED_ENVIRONMENT:
+		nats_publish_on_denied(bus, &denial);
+		break;
+	case NATS_DENIED_READING:
+	case NATS_DENIED_REQUEST:
+		end_denied(bus, &denial);
+		break;
+	case NATS_DENIED_OTHER:
+		if (!(bus->denied_told & denial.need))
+			log_warning("%s.", denial.text);
+		bus->denied_told |= denial.need;
+		break;
+	}
+}
+
 /* Messages that leave the stream before they are delivered (purged, expired) never come: then fewer
  * are to be waited for. */
 static void check_sync(struct nats_bus *bus)
@@ -322,7 +381,13 @@ static void check_sync(struct nats_bus *bus)
 	jsErrCode error = 0;
 	natsStatus s;
 
-	s = natsSubscription_GetConsumerInfo(&info, bus->subscription, NULL, &error);
+	/* While they come, there is no need: where there are very many, it takes the server a
+	 * second to say, in which it sends none. */
+	if (bus->delivered != bus->sync_seen) {
+		bus->sync_seen = bus->delivered;
+		return;
+	}
+	s = nats_consumer_ask(bus, &info, &error);
 	if (s != NATS_OK) {
 		nats_session_fail(bus, "asking for the consumer", s, error);
 		return;
@@ -338,12 +403,13 @@ static void check_sync(struct nats_bus *bus)
 static bool consumer_is_there(struct nats_bus *bus, int64_t consumers)
 {
 	jsConsumerInfo *info = NULL;
+	jsErrCode error = 0;
 	bool fewer = consumers < bus->consumers, there;
 
 	bus->consumers = consumers;
 	if (!fewer)
 		return true;
-	there = natsSubscription_GetConsumerInfo(&info, bus->subscription, NULL, NULL) == NATS_OK;
+	there = nats_consumer_ask(bus, &info, &error) == NATS_OK;
 	jsConsumerInfo_Destroy(info);
 	return there;
 }
@@ -357,14 +423,20 @@ void nats_session_check(struct nats_bus *bus)
 	bool same, there;
 
 	bus->checks++;
+	if (nats_consumer_is_awaited(bus))
+		return; /* which has a deadline of its own */
 	if (bus->syncing) {
 		check_sync(bus);
 		return;
 	}
-	s = js_GetStreamInfo(&info, bus->jetstream, NATS_STREAM, NULL, &error);
+	s = nats_stream_ask(bus, &info, &error);
 	if (s != NATS_OK && s != NATS_NOT_FOUND && error != JSStreamNotFoundErr) {
 		nats_session_fail(bus, "asking for the stream " NATS_STREAM, s, error);
 		return;
+	}
+	if (s == NATS_OK) {
+		nats_stream_note_acks(bus, info->Config);
+		bus->n_messages = info->State.Msgs;
 	}
 	/* A purge is told to nobody.  A stream of another shape may keep less, though. */
 	same = s == NATS_OK && info->Created == bus->stream_created &&

@@ -87,9 +87,31 @@ static void check_shape(struct nats_bus *bus, const jsStreamConfig *config)
 	bus->shape_warned = true;
 }
 
+natsStatus nats_stream_ask(struct nats_bus *bus, jsStreamInfo **ret_info, jsErrCode *ret_error)
+{
+	struct nats_request request;
+
+	nats_request_begin(&request, bus);
+	return nats_request_end(&request, js_GetStreamInfo(ret_info, bus->jetstream, NATS_STREAM,
+						  &request.options, ret_error));
+}
+
+void nats_stream_note_acks(struct nats_bus *bus, const jsStreamConfig *config)
+{
+	if (config->NoAck == bus->no_acks)
+		return;
+	bus->no_acks = config->NoAck;
+	bus_post_text(bus->inbox, BUS_FAULT, "%s",
+		config->NoAck ? "The stream " NATS_STREAM
+				" on NATS has no_ack set: it does not say what it has stored. "
+				"Set it to false, or delete the stream."
+			      : "");
+}
+
 static bool create_stream(struct nats_bus *bus)
 {
 	const char *subjects[] = {NATS_SUBJECTS};
+	struct nats_request request;
 	jsStreamConfig config;
 	jsStreamInfo *info = NULL;
 	jsErrCode error = 0;
@@ -106,7 +128,9 @@ static bool create_stream(struct nats_bus *bus)
 	config.MaxMsgsPerSubject = 1;
 	config.MaxAge = STREAM_MAX_AGE_NS;
 	config.Duplicates = STREAM_DUPLICATES_NS;
-	s = js_AddStream(&info, bus->jetstream, &config, NULL, &error);
+	nats_request_begin(&request, bus);
+	s = nats_request_end(
+		&request, js_AddStream(&info, bus->jetstream, &config, &request.options, &error));
 	/* Another node may have been faster. */
 	if (s != NATS_OK && error != JSStreamNameExistErr)
 		return nats_session_fail(bus, "making the stream " NATS_STREAM, s, error);
@@ -137,17 +161,19 @@ bool nats_stream_open(struct nats_bus *bus)
 	natsStatus s;
 	bool fits;
 
-	s = js_GetStreamInfo(&info, bus->jetstream, NATS_STREAM, NULL, &error);
+	s = nats_stream_ask(bus, &info, &error);
 	if (s == NATS_NOT_FOUND || error == JSStreamNotFoundErr) {
 		if (bus->stream_created != 0)
 			nats_Sleep(REMOVAL_MS);
 		if (!create_stream(bus))
 			return false;
-		s = js_GetStreamInfo(&info, bus->jetstream, NATS_STREAM, NULL, &error);
+		s = nats_stream_ask(bus, &info, &error);
 	}
 	if (s != NATS_OK)
 		return nats_session_fail(bus, "asking for the stream " NATS_STREAM, s, error);
 	check_shape(bus, info->Config);
+	nats_stream_note_acks(bus, info->Config);
+	bus->n_messages = info->State.Msgs;
 	bus->stream_created = info->Created;
 	fits = stream_fits(info->Config);
 	jsStreamInfo_Destroy(info);

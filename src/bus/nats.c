@@ -80,7 +80,8 @@ static void plan_attempt(struct nats_bus *bus)
 	for (unsigned i = 0; i < bus->failures && pause < RECONNECT_MAX_MS; i++)
 		pause *= 2;
 	bus->failures++;
-	bus->next_attempt_ms += pause < RECONNECT_MAX_MS ? pause : RECONNECT_MAX_MS;
+	pause = pause < RECONNECT_MAX_MS ? pause : RECONNECT_MAX_MS;
+	bus->next_attempt_ms += bus->denied ? NATS_DENIED_PAUSE_MS : pause;
 }
 
 static void fail_to_connect(struct nats_bus *bus, natsStatus status)
@@ -93,6 +94,7 @@ static void try_to_connect(struct nats_bus *bus)
 {
 	natsStatus s = nats_connect_begin(bus);
 
+	bus->denied = false;
 	if (s != NATS_OK)
 		fail_to_connect(bus, s);
 }
@@ -139,11 +141,16 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 	case NATS_MAIL_ACK:
 		nats_publish_on_ack(bus, mail);
 		break;
+	case NATS_MAIL_CONSUMER:
+		nats_session_on_consumer(bus, mail);
+		break;
 	case NATS_MAIL_DOUBT:
-		if (bus->connection && bus->session == mail->session) {
-			log_info("NATS: %s. All last values are read again.", mail->text);
-			nats_session_sync(bus);
-		}
+		if (bus->connection && bus->session == mail->session)
+			nats_session_doubt(bus, mail->text);
+		break;
+	case NATS_MAIL_DENIED:
+		if (bus->connection && bus->session == mail->session)
+			nats_session_on_denied(bus, mail->text);
 		break;
 	case NATS_MAIL_CLOSED:
 		if (bus->connection && bus->session == mail->session)
@@ -219,6 +226,10 @@ static int64_t next_due_ms(const struct nats_bus *bus)
 		due = bus->next_attempt_ms;
 	if (bus->connection && bus->next_check_ms < due)
 		due = bus->next_check_ms;
+	if (bus->connection && nats_reread_due_ms(&bus->reread) < due)
+		due = nats_reread_due_ms(&bus->reread);
+	if (nats_consumer_deadline_ms(bus) < due)
+		due = nats_consumer_deadline_ms(bus);
 	return due;
 }
 
@@ -262,6 +273,9 @@ static int do_what_is_due(struct nats_bus *bus)
 		bus->next_check_ms = clock_monotonic_ms() +
 				     (bus->syncing ? CHECK_SYNC_INTERVAL_MS : CHECK_INTERVAL_MS);
 	}
+	nats_consumer_expire(bus, now);
+	if (bus->connection && now >= nats_reread_due_ms(&bus->reread))
+		nats_session_doubt(bus, "what was in doubt before is due");
 	due = next_due_ms(bus);
 	now = clock_monotonic_ms();
 	return due > now ? (int)(due - now) : 0;
@@ -421,6 +435,8 @@ int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, st
 	bus->inbox = inbox;
 	bus->connect_timeout_ms = settings->connect_timeout_ms;
 	bus->replicas = settings->replicas;
+	bus->stream_patience.max_ms = NATS_STREAM_TIMEOUT_MS;
+	bus->consumer_patience.max_ms = NATS_CONSUMER_TIMEOUT_MS;
 	r = split_urls(bus, settings->urls);
 	if (r >= 0)
 		bus->server = (int)(random() % bus->n_servers); /* so that nodes spread */

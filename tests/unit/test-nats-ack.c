@@ -48,6 +48,49 @@ START_TEST(refused)
 }
 END_TEST
 
+/* What each error means.  The texts are nats-server's. */
+static const struct {
+	int64_t code;
+	const char *description;
+	enum nats_ack_outcome outcome;
+} errors[] = {
+	{10071, "wrong last sequence: 17", NATS_ACK_CONFLICT},
+	{10164, "wrong last sequence", NATS_ACK_CONFLICT},
+	{10008, "JetStream system temporarily unavailable", NATS_ACK_LATER},
+	{10009, "JetStream cluster can not handle request", NATS_ACK_LATER},
+	{10007, "JetStream cluster not assigned to this server", NATS_ACK_LATER},
+	{10002, "resource limits exceeded for account", NATS_ACK_REFUSED},
+	{10023, "insufficient resources", NATS_ACK_REFUSED},
+	{10028, "insufficient memory resources available", NATS_ACK_REFUSED},
+	{10047, "insufficient storage resources available", NATS_ACK_REFUSED},
+	{10054, "message size exceeds maximum allowed", NATS_ACK_REFUSED},
+	{10060, "expected stream does not match", NATS_ACK_REFUSED},
+	{10077, "maximum messages exceeded", NATS_ACK_REFUSED},
+	{10077, "maximum bytes exceeded", NATS_ACK_REFUSED},
+	{10077, "maximum messages per subject exceeded", NATS_ACK_REFUSED_ONE},
+	{10077, "no space left on device", NATS_ACK_REFUSED},
+	{10109, "invalid operation on sealed stream", NATS_ACK_REFUSED},
+	{10071 + 100000, "of a server to come", NATS_ACK_REFUSED},
+	{0, "", NATS_ACK_REFUSED},
+	{-1, "", NATS_ACK_REFUSED},
+};
+
+START_TEST(meaning_of_errors)
+{
+	char body[300];
+	struct nats_ack ack;
+
+	snprintf(body, sizeof(body),
+		"{\"error\":{\"code\":500,\"err_code\":%lld,\"description\":\"%s\"},"
+		"\"stream\":\"s\",\"seq\":7}",
+		(long long)errors[_i].code, errors[_i].description);
+	ack = parse(body);
+	ck_assert_msg(ack.outcome == errors[_i].outcome, "%s is %d", body, ack.outcome);
+	ck_assert_str_eq(ack.text, errors[_i].description);
+	ck_assert_uint_eq(ack.sequence, 0);
+}
+END_TEST
+
 static const char *const unreadable[] = {
 	"",
 	"null",
@@ -209,6 +252,7 @@ int main(void)
 	tcase_add_test(tests, stored);
 	tcase_add_test(tests, conflict);
 	tcase_add_test(tests, refused);
+	tcase_add_loop_test(tests, meaning_of_errors, 0, N_OF(errors));
 	tcase_add_loop_test(tests, unreadable_counts_as_refused, 0, N_OF(unreadable));
 	tcase_add_test(tests, long_description);
 	tcase_add_loop_test(tests, plain_is_json, 0, N_OF(plain_numbers));
