@@ -48,6 +48,7 @@ void descriptors_share(size_t configured, struct descriptor_shares *ret)
 						      : RESERVE_OWN;
 	ret->clients = ret->streams + rest;
 	ret->http = (unsigned)(ret->clients > HTTP_MAX ? HTTP_MAX : ret->clients);
+	/* A request may take two: see room.c. */
 	log_info("%zu files may be open: %zu for streams, at least %zu for requests.", limit,
-		ret->streams, rest);
+		ret->streams, rest / 2);
 }

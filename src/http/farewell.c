@@ -58,7 +58,9 @@ static void unlink_from_queue(struct farewells *farewells, struct farewell *fare
 static void farewell_end(struct farewells *farewells, struct farewell *farewell)
 {
 	unlink_from_queue(farewells, farewell);
-	close(farewell->fd); /* no other descriptor of it: epoll forgets it */
+	/* Not by close(2) alone: libmicrohttpd may still have its descriptor of the same socket. */
+	(void)epoll_ctl(farewells->epoll, EPOLL_CTL_DEL, farewell->fd, NULL);
+	close(farewell->fd);
 	free(farewell);
 }
 
@@ -135,7 +137,8 @@ static void farewell_discard(struct farewells *farewells, struct farewell *farew
 static void farewell_act(struct farewells *farewells, struct farewell *farewell)
 {
 	switch (farewell->phase) {
-	case HELD: /* watched for the client's end only */
+	case HELD: /* watched for the client's end only; it may have ended its side alone */
+		(void)send_rest(farewell);
 		farewell_end(farewells, farewell);
 		break;
 	case SENDING:

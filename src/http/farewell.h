@@ -48,9 +48,9 @@ void farewells_deinit(struct farewells *farewells);
 int farewell_give(
 	struct farewells *farewells, int fd, const char *text, size_t length, int64_t hold_ms);
 
-/* Others need the descriptors: up to `n` connections go.  First those that have had their answer
- * and linger, then those that are held and due next, which have it now.  Returns how many there
- * were. */
+/* Others need the descriptors: up to `n` connections go.  First those that have their answer, or
+ * are being sent it, then those that are held and due next, which have it now.  Returns how many
+ * there were. */
 unsigned farewells_make_room(struct farewells *farewells, unsigned n);
 
 /* Nobody is held any more: all have their answers now. */

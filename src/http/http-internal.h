@@ -65,6 +65,7 @@ struct connection {
 	int64_t answered_ms;          /* WAITING_ANSWER: when it began */
 	int64_t read_ms;              /* ... when the client was last seen to have read some */
 	int64_t taken;                /* ... connection_taken() at the last look; -1: none yet */
+	bool has_published;           /* with the right token */
 	unsigned peer;                /* its client's counter in http->n_of_peers */
 	TAILQ_ENTRY(connection) link; /* in http->waiting[waiting] */
 	struct request request;       /* the one under way */

@@ -136,6 +136,13 @@ static int daemon_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
+/* 1.0 answers a target with a blank in it by a redirect, unless it is strict; before, strictness
+ * means to close without a word. */
+static int strictness(void)
+{
+	return strncmp(MHD_get_version(), "0.", 2) != 0;
+}
+
 static int daemon_start(struct http *http)
 {
 	unsigned flags = MHD_USE_EPOLL | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
@@ -149,7 +156,7 @@ static int daemon_start(struct http *http)
 		MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_NOTIFY_CONNECTION, connection_notify,
 		http, MHD_OPTION_NOTIFY_COMPLETED, request_end, http, MHD_OPTION_URI_LOG_CALLBACK,
 		request_start, http, MHD_OPTION_UNESCAPE_CALLBACK, unescape_nothing, NULL,
-		MHD_OPTION_END);
+		MHD_OPTION_STRICT_FOR_CLIENT, strictness(), MHD_OPTION_END);
 	return http->daemon ? 0 : -EIO;
 }
 

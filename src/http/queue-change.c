@@ -109,6 +109,7 @@ static enum MHD_Result publish(struct connection *connection, int64_t time_us)
 	const struct http *http = connection->http;
 	struct request *request = &connection->request;
 
+	connection->has_published = true;
 	connection_wait(connection, WAITING_BUS);
 	request_log(connection, "Update");
 	http->operations.publish(&request->publish, &request->match.key, time_us, http->userdata);

@@ -80,7 +80,7 @@ static void print_reply(FILE *file, unsigned status, const struct reply_field *f
 		fwrite(body, 1, length, file);
 }
 
-static int64_t hold_ms(const struct http *http)
+static int64_t random_hold_ms(const struct http *http)
 {
 	int64_t span_ms = http->settings.hold_max_ms - http->settings.hold_min_ms + 1;
 
@@ -88,18 +88,18 @@ static int64_t hold_ms(const struct http *http)
 }
 
 /* A subscriber that is refused comes back at once, whatever it is told: several SDKs do.  So it has
- * to wait for its answer. */
-static bool has_to_wait(const struct connection *connection, unsigned status)
+ * to wait for its answer.  0: it has not. */
+static int64_t hold_ms(const struct connection *connection, unsigned status)
 {
-	return status >= 300 && request_is_subscriber(connection) && !connection->http->stopping;
+	if (status < 300 || connection->http->stopping || !request_is_subscriber(connection))
+		return 0;
+	return random_hold_ms(connection->http);
 }
 
 /* 0: the connection has left libmicrohttpd.  Else -errno. */
 static int give_last(struct connection *connection, unsigned status,
-	const struct reply_field *fields, const char *body, size_t length)
+	const struct reply_field *fields, const char *body, size_t length, int64_t wait_ms)
 {
-	struct http *http = connection->http;
-	int64_t wait_ms = has_to_wait(connection, status) ? hold_ms(http) : 0;
 	_cleanup_(freep) char *text = NULL;
 	size_t size = 0;
 	FILE *file = open_memstream(&text, &size);
@@ -111,7 +111,8 @@ static int give_last(struct connection *connection, unsigned status,
 	r = ferror(file);
 	if (fclose(file) != 0 || r)
 		return -ENOMEM;
-	r = farewell_give(&http->farewells, connection_fd(connection), text, size, wait_ms);
+	r = farewell_give(
+		&connection->http->farewells, connection_fd(connection), text, size, wait_ms);
 	if (r >= 0)
 		connection_wait(connection, WAITING_GONE);
 	return r;
@@ -146,13 +147,14 @@ static enum MHD_Result reply(struct connection *connection, unsigned status,
 	const struct reply_field *fields, const char *body, size_t length)
 {
 	_cleanup_(MHD_destroy_responsep) struct MHD_Response *response = NULL;
-	bool is_last = connection->request.close || has_to_wait(connection, status);
+	int64_t wait_ms = hold_ms(connection, status);
 	enum MHD_Result result;
 
 	connection->request.answered = true;
-	connection->request.close = is_last;
+	connection->request.close = connection->request.close || wait_ms > 0;
 	connection->http->counters.responses[status / 100]++;
-	if (is_last && give_last(connection, status, fields, body, length) >= 0)
+	if (connection->request.close &&
+		give_last(connection, status, fields, body, length, wait_ms) >= 0)
 		return MHD_NO; /* libmicrohttpd closes its descriptor, and no more */
 	response = response_new(body, length);
 	result = queue(connection, status, response, fields);

@@ -2,9 +2,11 @@
 /* Room for new connections: how many there may be, and who goes first where places run out.  Those
  * go that make no progress; whole requests are always served. */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "clock.h"
@@ -26,10 +28,10 @@
 /* In this order they go. */
 enum progress {
 	UNFINISHED_HEAD,
-	UNFINISHED_BODY, /* of a publisher with the right token: others' are refused with the head
-			  */
+	UNFINISHED_BODY, /* of a publisher with the right token: nobody else's is read */
 	UNREAD_ANSWER,
 	IDLE,
+	IDLE_PUBLISHER, /* has published over this connection */
 	N_PROGRESS,
 };
 
@@ -112,6 +114,14 @@ static enum waiting queue_of(enum progress progress)
 	}
 }
 
+/* A request may be there that has not been read yet. */
+static bool has_input(const struct connection *connection)
+{
+	int n;
+
+	return ioctl(connection_fd(connection), SIOCINQ, &n) == 0 && n > 0;
+}
+
 static bool has_progress(const struct connection *connection, enum progress progress)
 {
 	switch (progress) {
@@ -119,8 +129,11 @@ static bool has_progress(const struct connection *connection, enum progress prog
 		return !connection->request.begun;
 	case UNFINISHED_BODY:
 		return connection->request.begun;
-	default:
+	case UNREAD_ANSWER:
 		return true;
+	default:
+		return connection->has_published == (progress == IDLE_PUBLISHER) &&
+		       !has_input(connection);
 	}
 }
 
@@ -130,10 +143,12 @@ static size_t collect(struct http *http, enum progress progress, int64_t before_
 	struct connection *connection;
 	size_t n = 0;
 
-	TAILQ_FOREACH (connection, &http->waiting[queue_of(progress)], link)
-		if (n < http->library_limit && connection->since_ms <= before_ms &&
-			has_progress(connection, progress))
+	TAILQ_FOREACH (connection, &http->waiting[queue_of(progress)], link) {
+		if (connection->since_ms > before_ms || n == http->library_limit)
+			break;
+		if (has_progress(connection, progress))
 			http->candidates[n++] = connection;
+	}
 	return n;
 }
 
@@ -183,9 +198,11 @@ static void note(struct http *http, unsigned n)
 
 /* ---- Room ---- */
 
+/* A connection may need a second one at any moment: when its socket leaves, libmicrohttpd closes
+ * its own only at the end of a run, in which all of them may leave. */
 static size_t descriptors_used(const struct http *http)
 {
-	return http->n_connections + farewells_count(&http->farewells) +
+	return 2 * (size_t)http->n_connections + farewells_count(&http->farewells) +
 	       http->operations.streams(http->userdata);
 }
 
@@ -226,12 +243,14 @@ static void make_room(struct http *http, unsigned n)
 
 void room_update(struct http *http)
 {
-	unsigned places = http->settings.max_connections, part = part_of(places);
-	size_t used = descriptors_used(http);
+	size_t places = http->settings.max_connections, most = http->settings.max_descriptors;
+	size_t n_streams = http->operations.streams(http->userdata);
+	unsigned part;
 
-	if (http->n_connections + part > places)
-		make_room(http, part);
-	if (used + part > http->settings.max_descriptors &&
+	if (http->n_connections + part_of(places) > places)
+		make_room(http, part_of(places));
+	part = part_of(most > n_streams ? most - n_streams : 0);
+	if (descriptors_used(http) + part > most &&
 		farewells_make_room(&http->farewells, part) < part)
 		make_room(http, part);
 }

@@ -91,6 +91,22 @@ static bool path_ends_in(struct span path, const char *segment)
 	       memcmp(path.data + path.length - length, segment, length) == 0;
 }
 
+/* A host, in brackets where it is a number of IPv6, and perhaps a port (RFC 9112, section 3.2.2; a
+ * user there is refused, as section 4.2.4 of RFC 9110 has it). */
+static bool is_authority(const char *text, size_t length)
+{
+	static const char host[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				   "0123456789-._";
+	size_t n = *text == '[' ? strspn(text + 1, "0123456789ABCDEFabcdef:.") + 1
+				: strspn(text, host);
+
+	if (n == 0 || (*text == '[' && text[n++] != ']'))
+		return false;
+	if (text[n] == ':')
+		n += 1 + strspn(text + n + 1, "0123456789");
+	return n == length;
+}
+
 /* What follows "http://host" in a target of the absolute form; NULL: it has another form. */
 static const char *after_authority(const char *target)
 {
@@ -103,7 +119,7 @@ static const char *after_authority(const char *target)
 		if (strncasecmp(target, schemes[i], strlen(schemes[i])) != 0)
 			continue;
 		length = strcspn(authority, "/?");
-		return length > 0 ? authority + length : NULL;
+		return is_authority(authority, length) ? authority + length : NULL;
 	}
 	return NULL;
 }

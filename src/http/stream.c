@@ -38,20 +38,6 @@ static int64_t last_event_id(const struct connection *connection)
 	return id ? request_id_parse(id, length) : connection->request.last_event_id;
 }
 
-/* The head alone, and the end.  Not by libmicrohttpd, whose answer to HEAD of unknown length has
- * the last chunk of a body that it must not have. */
-static enum MHD_Result answer_head(struct connection *connection, struct span head)
-{
-	int r = farewell_give(
-		&connection->http->farewells, connection_fd(connection), head.data, head.length, 0);
-
-	if (r < 0)
-		log_debug("Cannot answer a HEAD request: %s", strerror(-r));
-	connection_wait(connection, WAITING_GONE);
-	connection->http->counters.responses[2]++;
-	return MHD_NO;
-}
-
 static enum MHD_Result refuse(struct connection *connection, int error)
 {
 	/* It is to come back in a while, not to keep its place until then. */
@@ -62,6 +48,20 @@ static enum MHD_Result refuse(struct connection *connection, int error)
 	log_error("Cannot begin a stream: %s", strerror(-error));
 	return reply_error(connection, MHD_HTTP_INTERNAL_SERVER_ERROR,
 		"the stream could not be begun; the service's log has the reason", NULL);
+}
+
+/* The head alone, and the end.  Not by libmicrohttpd, whose answer to HEAD of unknown length has
+ * the last chunk of a body that it must not have. */
+static enum MHD_Result answer_head(struct connection *connection, struct span head)
+{
+	int r = farewell_give(
+		&connection->http->farewells, connection_fd(connection), head.data, head.length, 0);
+
+	if (r < 0)
+		return refuse(connection, r);
+	connection_wait(connection, WAITING_GONE);
+	connection->http->counters.responses[2]++;
+	return MHD_NO;
 }
 
 static int hand_over(struct connection *connection, enum encoding encoding)

@@ -179,6 +179,15 @@ static int idle_one(void)
 	return fd;
 }
 
+static int idle_publisher(void)
+{
+	int fd = call();
+
+	say(fd, POST);
+	hear(fd, 1);
+	return fd;
+}
+
 static bool was_ended(int fd)
 {
 	char bytes[65536];
@@ -213,6 +222,29 @@ START_TEST(ends_those_without_progress_first)
 		close(late[i]);
 	for (int i = 0; i < n; i++)
 		close(fds[i]);
+}
+END_TEST
+
+/* Of those that wait for their next request. */
+START_TEST(spares_publishers)
+{
+	int fds[MAX_CONNECTIONS], late[3];
+
+	for (int i = 0; i < MAX_CONNECTIONS; i++)
+		fds[i] = i < 4 ? idle_publisher() : idle_one();
+	turn_ms(100); /* until they are not young any more */
+	for (int i = 0; i < 3; i++) {
+		late[i] = idle_publisher();
+		turn_ms(60);
+	}
+	ck_assert_int_ge(
+		was_ended(fds[4]) + was_ended(fds[5]) + was_ended(fds[6]) + was_ended(fds[7]), 3);
+	for (int i = 0; i < 4; i++)
+		ck_assert(!was_ended(fds[i]));
+	for (int i = 0; i < MAX_CONNECTIONS; i++)
+		close(fds[i]);
+	for (int i = 0; i < 3; i++)
+		close(late[i]);
 }
 END_TEST
 
@@ -386,6 +418,7 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, lets_those_beyond_its_number_wait);
 	tcase_add_test(tests, lets_an_idle_one_make_room);
 	tcase_add_test(tests, ends_those_without_progress_first);
+	tcase_add_test(tests, spares_publishers);
 	tcase_add_test(tests, ends_what_does_not_read_its_answer);
 	tcase_add_test(tests, waits_for_who_reads_slowly);
 	tcase_add_test(tests, notices_an_end_that_comes_with_the_last_bytes);

@@ -122,6 +122,44 @@ START_TEST(lets_refused_subscribers_go)
 }
 END_TEST
 
+/* Only its own side has ended: it is not told from one that has left, but it gets its answer. */
+START_TEST(answers_a_refused_subscriber_that_has_said_all)
+{
+	int fd = call();
+
+	say(fd, "GET /sse/environments/a.b/stream" HOST "\r\n");
+	turn_ms(20);
+	ck_assert_int_eq(shutdown(fd, SHUT_WR), 0);
+	hear_end(fd);
+	assert_status(400);
+	close(fd);
+}
+END_TEST
+
+/* All streams that are allowed are open: what is left for requests is left for refusals, too. */
+START_TEST(holds_while_streams_are_full)
+{
+	int fds[3];
+
+	fixture.streams = MAX_DESCRIPTORS - 8;
+	fixture.subscribe_result = -EAGAIN;
+	for (int i = 0; i < 3; i++) {
+		fds[i] = call();
+		say(fds[i], GET_STREAM);
+		turn_ms(5);
+	}
+	turn_ms(HOLD_MIN_MS / 3);
+	ck_assert_uint_eq(http_held(fixture.http), 3);
+	ask(POST);
+	assert_status(200);
+	for (int i = 0; i < 3; i++) {
+		hear_end(fds[i]);
+		assert_status(503);
+		close(fds[i]);
+	}
+}
+END_TEST
+
 START_TEST(answers_whom_it_holds_when_it_stops)
 {
 	int64_t begun_ms = clock_monotonic_ms();
@@ -471,6 +509,8 @@ static void add_tests(TCase *tests)
 	tcase_add_loop_test(tests, answers_without_the_body, 0, N_OF(last_answers));
 	tcase_add_loop_test(tests, lets_refused_subscribers_wait, 0, N_OF(held_answers));
 	tcase_add_test(tests, lets_refused_subscribers_go);
+	tcase_add_test(tests, answers_a_refused_subscriber_that_has_said_all);
+	tcase_add_test(tests, holds_while_streams_are_full);
 	tcase_add_test(tests, answers_whom_it_holds_when_it_stops);
 	tcase_add_test(tests, answers_a_query_of_any_length);
 	tcase_add_test(tests, is_ready_or_says_why_not);
