@@ -47,6 +47,7 @@ struct queue {
 	struct row_list list; /* in the order of acceptance */
 	unsigned n_flying;    /* with the bus */
 	unsigned generation;  /* counts how often the outbox was opened */
+	bool has_lost;        /* it may lack rows, which are to be written again */
 	bool pausing;         /* until `timer` */
 	sd_event_source *timer;
 };
@@ -197,6 +198,14 @@ void queue_on_answer(struct server *server, const struct publication *publicatio
 void queue_on_bus_up(struct server *server);
 void queue_on_outbox_begin(struct server *server);
 int queue_on_outbox_end(struct server *server); /* as queue_take_up() */
+int queue_on_outbox_up(struct server *server);  /* likewise */
+
+/* Rows that the outbox has lost, as its file was corrupt, to it again: once its disk answers. As
+ * queue_take_up(). */
+int queue_write_again(struct server *server);
+
+/* It could not write this one, which may be such a row: again when it can be written. */
+void queue_on_not_kept(struct server *server, const struct update *update);
 void queue_deinit(struct server *server);
 
 /* updates.c: what the bus tells, to registry and hub. */

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -25,6 +26,7 @@ struct shim {
 					   fails, once; 0: none */
 	_Atomic int64_t failures;       /* counts them */
 	_Atomic int64_t nats_leaks;     /* while not 0, nats.c never frees a connection */
+	_Atomic int64_t renames_stall;  /* while not 0, renaming a file does not return */
 };
 
 static struct shim nothing;
@@ -115,6 +117,13 @@ int fsync(int fd)
 {
 	wait_for_disk();
 	return ((int (*)(int))next("fsync"))(fd);
+}
+
+int rename(const char *from, const char *to)
+{
+	while (shim->renames_stall != 0)
+		usleep(10000);
+	return ((int (*)(const char *, const char *))next("rename"))(from, to);
 }
 
 /* ---- nats.c ---- */

@@ -446,6 +446,14 @@ def offer_many(daemon, keys):
     return times, others
 
 
+def spoil(state):
+    """All pages but the first of the database and its log."""
+    for name in ("flagsse.db", "flagsse.db-wal"):
+        with open(state / name, "r+b") as file:
+            file.seek(4096)
+            file.write(b"x" * (os.fstat(file.fileno()).st_size - 4096))
+
+
 def test_corrupt_while_it_runs(away):
     """What was accepted is known to the process, and written to the new file."""
     daemon, server = away
@@ -454,11 +462,7 @@ def test_corrupt_while_it_runs(away):
     keys = [fresh_key() + 78 * "k" for _ in range(12000)]
     times, others = offer_many(daemon, keys)
     assert len(times) == len(keys), others[:3]
-    for name in ("flagsse.db", "flagsse.db-wal"):
-        path = state / name
-        with open(path, "r+b") as file:
-            file.seek(4096)
-            file.write(b"x" * (path.stat().st_size - 4096))
+    spoil(state)
     for i in range(0, len(keys), 100):
         times.update(offer_many(daemon, keys[i:i + 100])[0])
         if daemon.log_lines("a new one is begun"):
@@ -476,3 +480,45 @@ def test_corrupt_while_it_runs(away):
     with server.client() as client:
         for key in (last, *keys[::100]):
             assert client.last_message(key).payload == payload(times[key]), "accepted, and lost"
+
+
+def fill_outbox(daemon, keys):
+    """As if it had accepted an update for each, in a former life; the first one it has."""
+    daemon.queue(keys[0])
+    daemon.kill()
+    now_us = time.time_ns() // 1000
+    with contextlib.closing(sqlite3.connect(daemon.directory / "state" / "flagsse.db")) as database, database:
+        database.executemany("INSERT INTO outbox (key, time_us, stored_us) VALUES (?, ?, ?)",
+                             [(key, now_us - len(keys) + i, now_us - len(keys) + i) for i, key in enumerate(keys[1:])])
+    daemon.start("/livez")
+    wait_until(lambda: queued(daemon) == len(keys), "it has not read them")
+
+
+def test_corrupt_while_the_disk_hangs(start, shim):
+    """The disk hangs just as the new file is begun: what was accepted is written to it once the disk answers."""
+    server = start.nats()
+    daemon = start.daemon(bus="nats", nats_url=server.url, env=shim.env)
+    server.kill()
+    wait_away(daemon)
+    keys = [fresh_key() + 78 * "k" for _ in range(12000)]
+    fill_outbox(daemon, keys)
+    wait_away(daemon)
+    spoil(daemon.directory / "state")
+    shim.renames_stall = 1
+    try:
+        for i in range(0, len(keys), 100):
+            offer_many(daemon, keys[i:i + 100])
+            if daemon.log_lines("The file is set aside and a new one begun"):
+                break
+        refused(daemon, fresh_key(), "disk")
+        assert not daemon.log_lines("a new one is begun"), "the disk has not hung"
+    finally:
+        shim.renames_stall = 0
+    assert daemon.wait_log("warning: .*corrupt.*a new one is begun")
+    # The second one's turn comes after all that was written because of the first one.
+    for key in (fresh_key(), fresh_key()):
+        wait_until(lambda k=key: offer_many(daemon, [k])[0], "it does not go on")
+    daemon.kill()
+    with contextlib.closing(sqlite3.connect(daemon.directory / "state" / "flagsse.db")) as database:
+        kept = {key for (key,) in database.execute("SELECT key FROM outbox")}
+    assert len(set(keys) - kept) == 0, "accepted, and not in the new file"
