@@ -27,6 +27,8 @@ struct shim {
 	_Atomic int64_t failures;       /* counts them */
 	_Atomic int64_t nats_leaks;     /* while not 0, nats.c never frees a connection */
 	_Atomic int64_t renames_stall;  /* while not 0, renaming a file does not return */
+	_Atomic int64_t sync_fails_at;  /* the so manieth sync of a file from now on fails, once; 0:
+					   none */
 };
 
 static struct shim nothing;
@@ -107,15 +109,28 @@ static void wait_for_disk(void)
 		usleep(10000);
 }
 
+/* Only the store's thread syncs. */
+static bool sync_fails(void)
+{
+	if (shim->sync_fails_at == 0 || --shim->sync_fails_at > 0)
+		return false;
+	errno = EIO;
+	return true;
+}
+
 int fdatasync(int fd)
 {
 	wait_for_disk();
+	if (sync_fails())
+		return -1;
 	return ((int (*)(int))next("fdatasync"))(fd);
 }
 
 int fsync(int fd)
 {
 	wait_for_disk();
+	if (sync_fails())
+		return -1;
 	return ((int (*)(int))next("fsync"))(fd);
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from daemon import under_sanitizer
 
-FIELDS = ("clock_offset_s", "disk_stalls", "fail_at", "failures", "nats_leaks", "renames_stall")
+FIELDS = ("clock_offset_s", "disk_stalls", "fail_at", "failures", "nats_leaks", "renames_stall", "sync_fails_at")
 
 
 def build(directory):

@@ -494,27 +494,18 @@ def fill_outbox(daemon, keys):
     wait_until(lambda: queued(daemon) == len(keys), "it has not read them")
 
 
-def test_corrupt_while_the_disk_hangs(start, shim):
-    """The disk hangs just as the new file is begun: what was accepted is written to it once the disk answers."""
-    server = start.nats()
-    daemon = start.daemon(bus="nats", nats_url=server.url, env=shim.env)
-    server.kill()
-    wait_away(daemon)
-    keys = [fresh_key() + 78 * "k" for _ in range(12000)]
-    fill_outbox(daemon, keys)
-    wait_away(daemon)
+def make_corrupt(daemon, keys):
+    """Offers updates until it has noticed."""
     spoil(daemon.directory / "state")
-    shim.renames_stall = 1
-    try:
-        for i in range(0, len(keys), 100):
-            offer_many(daemon, keys[i:i + 100])
-            if daemon.log_lines("The file is set aside and a new one begun"):
-                break
-        refused(daemon, fresh_key(), "disk")
-        assert not daemon.log_lines("a new one is begun"), "the disk has not hung"
-    finally:
-        shim.renames_stall = 0
-    assert daemon.wait_log("warning: .*corrupt.*a new one is begun")
+    for i in range(0, len(keys), 100):
+        offer_many(daemon, keys[i:i + 100])
+        if daemon.log_lines("The file is set aside and a new one begun"):
+            return
+    raise AssertionError("it never reads its file")
+
+
+def check_kept(daemon, keys):
+    """That the file, which is a new one, has them all."""
     # The second one's turn comes after all that was written because of the first one.
     for key in (fresh_key(), fresh_key()):
         wait_until(lambda k=key: offer_many(daemon, [k])[0], "it does not go on")
@@ -522,3 +513,45 @@ def test_corrupt_while_the_disk_hangs(start, shim):
     with contextlib.closing(sqlite3.connect(daemon.directory / "state" / "flagsse.db")) as database:
         kept = {key for (key,) in database.execute("SELECT key FROM outbox")}
     assert len(set(keys) - kept) == 0, "accepted, and not in the new file"
+
+
+@pytest.fixture
+def full_outbox(start, shim):
+    """A daemon whose NATS server is down, with more in its outbox than SQLite keeps in memory; and the keys."""
+    server = start.nats()
+    daemon = start.daemon(bus="nats", nats_url=server.url, env=shim.env)
+    server.kill()
+    wait_away(daemon)
+    keys = [fresh_key() + 78 * "k" for _ in range(12000)]
+    fill_outbox(daemon, keys)
+    wait_away(daemon)
+    return daemon, keys
+
+
+def test_corrupt_while_the_disk_hangs(full_outbox, shim):
+    """It hangs just as the new file is begun: what was accepted is written to it once the disk answers."""
+    daemon, keys = full_outbox
+    shim.renames_stall = 1
+    try:
+        make_corrupt(daemon, keys)
+        refused(daemon, fresh_key(), "disk")
+        assert not daemon.log_lines("a new one is begun"), "the disk has not hung"
+    finally:
+        shim.renames_stall = 0
+    assert daemon.wait_log("warning: .*corrupt.*a new one is begun")
+    check_kept(daemon, keys)
+
+
+def test_corrupt_and_the_new_file_fails(full_outbox, shim):
+    """In the middle of writing again what was accepted, which is a dozen transactions: that is tried again."""
+    daemon, keys = full_outbox
+    shim.renames_stall = 1
+    try:
+        make_corrupt(daemon, keys)
+        shim.sync_fails_at = 15  # beginning the file takes less than ten, the rows twelve
+    finally:
+        shim.renames_stall = 0
+    daemon.wait_log("The store cannot be written: disk I/O error")
+    assert daemon.log_lines("a new one is begun"), "it has failed too early"
+    daemon.wait_log("The outbox can be written again", 2)
+    check_kept(daemon, keys)
