@@ -15,7 +15,8 @@ from tools import TOP, execute, only, publish_and_receive
 RPMLINT = Path(__file__).with_name("rpmlint.toml")
 FILES = {
     "/etc/flagsse", "/etc/flagsse/conf.d", "/etc/flagsse/flagsse.conf", "/usr/bin/flagsse",
-    "/usr/lib/systemd/catalog/flagsse.catalog", "/usr/libexec/flagsse", "/usr/libexec/flagsse/units-to-restart", "/usr/lib/systemd/system/flagsse.service",
+    "/usr/lib/systemd/catalog/flagsse.catalog", "/usr/lib/systemd/system/flagsse.service",
+    "/usr/libexec/flagsse", "/usr/libexec/flagsse/units-to-restart",
     "/usr/lib/systemd/system/flagsse.socket", "/usr/lib/systemd/system/flagsse@.service",
     "/usr/lib/systemd/system/flagsse@.socket", "/usr/lib/sysusers.d/flagsse.conf",
     "/usr/share/man/man5/flagsse.conf.5", "/usr/share/man/man8/flagsse.8",

@@ -167,7 +167,8 @@ def test_upgrade_where_one_could_not_start_again(instances, machine):
 def test_an_instance_without_user_or_configuration_does_not_start(machine):
     """Its name may be mistyped."""
     try:
-        for expected in ("Failed to determine user credentials", "/etc/flagsse/typo/flagsse.conf: cannot be read: No such"):
+        for expected in ("Failed to determine user credentials",
+                         "/etc/flagsse/typo/flagsse.conf: cannot be read: No such file"):
             machine.mark()
             assert machine.systemctl("start", "flagsse@typo.service", check=False).returncode != 0
             text = machine.run("journalctl", "-u", "flagsse@typo.service", "-o", "cat").stdout

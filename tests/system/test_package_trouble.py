@@ -62,9 +62,10 @@ def test_purge_of_what_runs(service):
     assert machine.systemctl("--failed", "--plain", "--no-legend").stdout == ""
 
 
+MORE = "/etc/flagsse/conf.d/more.conf"
 MISTAKES = {
-    "a mistake": ("/etc/flagsse/conf.d/more.conf", "[streams]\nkeepalive = never\n", 0o644, "more.conf:2: streams.keepalive"),
-    "unreadable": ("/etc/flagsse/conf.d/more.conf", "", 0o600, "more.conf: cannot be read: Permission denied"),
+    "a mistake": ("[streams]\nkeepalive = never\n", 0o644, "more.conf:2: streams.keepalive"),
+    "unreadable": ("", 0o600, "more.conf: cannot be read: Permission denied"),
 }
 
 
@@ -81,21 +82,21 @@ def test_upgrade_with_a_wrong_configuration(service, mistake):
     """The new package is there, and the old process goes on with all streams; apt says what is wrong, and what to run
     once it is mended: that keeps all streams, too."""
     machine = service.machine
-    path, text, mode, told = MISTAKES[mistake]
+    text, mode, told = MISTAKES[mistake]
     keys = make_keys(10)
     service.wait_ready()
     pid = machine.property("MainPID")
     with Subscribers() as subscribers:
         assert subscribers.tell("open", streams=[["plain", key, 100] for key in keys])["open"] == 1000
-        machine.write(path, text, mode)
+        machine.write(MORE, text, mode)
         result = machine.install_next_version()
         print(result.stderr)
         assert "flagsse: flagsse.service is NOT restarted" in result.stderr and told in result.stderr
         assert version_of(machine).endswith("+next")
         assert machine.run("dpkg-query", "-W", "-f", "${db:Status-Abbrev}", "flagsse").stdout.strip() == "ii"
         assert machine.property("MainPID") == pid and machine.active() == "active"
-        journal = machine.run("journalctl", "-u", "flagsse.service", "-o", "cat", f"--after-cursor={machine.cursor}").stdout
-        assert "Not restarted after the upgrade, as " in journal
+        journal = machine.run("journalctl", "-u", "flagsse.service", "-o", "cat", f"--after-cursor={machine.cursor}")
+        assert "Not restarted after the upgrade, as " in journal.stdout
         latest = {key: service.publish(key) for key in keys}
         answer = subscribers.tell("expect", latest=latest)
         assert (answer["missing"], answer["open"]) == (0, 1000)
@@ -103,7 +104,7 @@ def test_upgrade_with_a_wrong_configuration(service, mistake):
         what_to_run = result.stderr.splitlines()[-1].strip()
         assert machine.shell(what_to_run, check=False).returncode != 0
         assert machine.property("MainPID") == pid
-        machine.run("rm", path)
+        machine.run("rm", MORE)
         machine.mark()
         machine.shell(what_to_run)
         assert machine.property("MainPID") not in ("0", pid)

@@ -37,7 +37,7 @@ def test_what_the_process_has(service):
     assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2" and status["Umask"] == "0077"
     mounts = {fields[4]: fields[5].split(",") for fields in (
         line.split() for line in machine.run("cat", f"/proc/{pid}/mountinfo").stdout.splitlines())}
-    assert "ro" in mounts["/"] and "rw" in mounts["/var/lib/flagsse"]
+    assert "ro" in mounts["/"] and "ro" in mounts["/usr"] and "rw" in mounts["/var/lib/flagsse"]
     # Of the other processes it does not even see that they are there.
     listed = machine.run("nsenter", "--target", pid, "--mount", "--", "setpriv", "--reuid=flagsse", "--regid=flagsse",
                          "--clear-groups", "sh", "-c", "echo /proc/[0-9]*").stdout
