@@ -6,26 +6,34 @@
 #include <string.h>
 
 #define PATH_SIZE   64
+#define PIECE_SIZE  4096
 #define CREDENTIALS "CREDENTIALS_DIRECTORY="
 
-/* All of a file, with a NUL after it. */
+/* All of a file, with a NUL after it: its strings end with NULs, and have any other byte.  (The
+ * kernel gives no more than it has taken at execve(2).) */
 static int read_file(const char *path, char **ret_text, size_t *ret_size)
 {
 	_cleanup_(fclosep) FILE *file = fopen(path, "re");
 	_cleanup_(freep) char *text = NULL;
-	size_t capacity = 0;
-	ssize_t n;
+	size_t size = 0;
 
 	if (!file)
 		return -errno;
-	/* Its strings end with NULs, so the line that ends with EOF is all of it. */
-	n = getdelim(&text, &capacity, EOF, file);
-	if (ferror(file))
-		return -errno;
-	if (n <= 0)
+	while (!feof(file)) {
+		char *grown = realloc(text, size + PIECE_SIZE + 1);
+
+		if (!grown)
+			return -ENOMEM;
+		text = grown;
+		size += fread(text + size, 1, PIECE_SIZE, file);
+		if (ferror(file))
+			return -errno;
+	}
+	if (size == 0)
 		return -ESRCH; /* a kernel's thread, or a process that is no more */
+	text[size] = '\0';
 	*ret_text = TAKE_PTR(text);
-	*ret_size = (size_t)n;
+	*ret_size = size;
 	return 0;
 }
 

@@ -364,13 +364,15 @@ int publish_on_outbox_answer(struct server *server, struct outbox_item *item)
 	int r;
 
 	server->disk_stalled = false;
-	if (item->outcome == OUTBOX_KEPT) {
+	r = queue_write_again(server);
+	if (r >= 0 && item->outcome == OUTBOX_KEPT)
 		r = queue_take_up(server, &item->kept);
-		if (r < 0)
-			return r;
-		if (pending->is_refused)
-			queue_note_refused(server, &item->kept);
-	}
+	if (r < 0)
+		return r;
+	if (item->outcome == OUTBOX_KEPT && pending->is_refused)
+		queue_note_refused(server, &item->kept);
+	if (item->outcome == OUTBOX_FAILED)
+		queue_on_not_kept(server, &item->update);
 	pending->with_outbox = false;
 	answer_by_outbox(server, pending);
 	pending_release(server, pending);

@@ -27,7 +27,7 @@ struct row {
 	bool flying;         /* with the bus */
 	bool refused;        /* by the bus, when it was last tried */
 	bool resting;        /* in queue.resting, not in queue.list */
-	unsigned generation; /* of the outbox that has told it */
+	unsigned generation; /* of the outbox that has it, or has been given it to write */
 };
 
 static struct row *queue_find(const struct server *server, const struct key *key)
@@ -267,15 +267,44 @@ void queue_on_outbox_begin(struct server *server)
 	server->queue.generation++;
 }
 
-int queue_on_outbox_end(struct server *server)
+int queue_write_again(struct server *server)
 {
 	struct row *row, *next;
 
-	/* Rows of a file that was corrupt and is begun anew. */
-	TABLE_FOREACH (row, next, &server->queue.rows, node)
-		if (row->generation != server->queue.generation &&
-			publish_keep_again(server, &row->update) < 0)
+	/* While the disk does not answer, nothing more is given to it. */
+	if (!server->queue.has_lost || server->disk_stalled)
+		return 0;
+	TABLE_FOREACH (row, next, &server->queue.rows, node) {
+		if (row->generation == server->queue.generation)
+			continue;
+		if (publish_keep_again(server, &row->update) < 0)
 			return -ENOMEM;
+		row->generation = server->queue.generation;
+	}
+	server->queue.has_lost = false;
+	return 0;
+}
+
+int queue_on_outbox_up(struct server *server)
+{
+	server->queue.has_lost = true; /* if any could not be written */
+	return queue_write_again(server);
+}
+
+void queue_on_not_kept(struct server *server, const struct update *update)
+{
+	struct row *row = queue_find(server, &update->key);
+
+	if (row_is(row, update))
+		row->generation = server->queue.generation - 1;
+}
+
+int queue_on_outbox_end(struct server *server)
+{
+	/* Rows of a file that was corrupt and is begun anew. */
+	server->queue.has_lost = true;
+	if (queue_write_again(server) < 0)
+		return -ENOMEM;
 	if (queue_size(server) > 0)
 		log_notice("The outbox holds %zu updates that wait for NATS.", queue_size(server));
 	queue_run(server);

@@ -52,6 +52,7 @@ struct queue {
 	size_t n_refused;        /* rows that the bus has refused when they were last tried */
 	unsigned n_flying;       /* with the bus */
 	unsigned generation;     /* counts how often the outbox was opened */
+	bool has_lost;           /* it may lack rows, which are to be written again */
 	int64_t rest_us;         /* until the next `timer`, while some are resting */
 	bool pausing;            /* until `timer` */
 	bool timer_on;
@@ -240,6 +241,14 @@ void queue_note_refused(
 	struct server *server, const struct update *update); /* before it came here */
 void queue_on_outbox_begin(struct server *server);
 int queue_on_outbox_end(struct server *server); /* as queue_take_up() */
+int queue_on_outbox_up(struct server *server);  /* likewise */
+
+/* Rows that the outbox has lost, as its file was corrupt, to it again: once its disk answers. As
+ * queue_take_up(). */
+int queue_write_again(struct server *server);
+
+/* It could not write this one, which may be such a row: again when it can be written. */
+void queue_on_not_kept(struct server *server, const struct update *update);
 void queue_deinit(struct server *server);
 
 /* refused.c: what the bus refuses. */

@@ -112,13 +112,16 @@ void updates_on_bus_down(struct server *server, const char *text)
 	notify_status(server->notify);
 }
 
-static void on_outbox_up(struct server *server)
+static int on_outbox_up(struct server *server)
 {
+	if (queue_on_outbox_up(server) < 0)
+		return -ENOMEM;
 	server->outbox_up = true;
 	if (server->outbox_problem[0])
 		log_notice("The outbox can be written again.");
 	server->outbox_problem[0] = '\0';
 	notify_status(server->notify);
+	return 0;
 }
 
 static void on_outbox_down(struct server *server, const char *text)
@@ -180,8 +183,7 @@ static int act_upon(struct server *server, const struct bus_event *event)
 	case BUS_OUTBOX_END:
 		return queue_on_outbox_end(server);
 	case BUS_OUTBOX_UP:
-		on_outbox_up(server);
-		break;
+		return on_outbox_up(server);
 	case BUS_OUTBOX_DOWN:
 		on_outbox_down(server, event->text);
 		break;

@@ -159,7 +159,8 @@ static int open_socket(struct opened *opened, const struct sockaddr *address, so
 /* Removes a socket that nobody listens on any more: what a crash has left behind. */
 static void remove_stale(const struct sockaddr_un *address)
 {
-	_cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* Not to wait where somebody listens and is busy: EAGAIN. */
+	_cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	struct stat status;
 
 	if (fd < 0 || lstat(address->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
@@ -183,6 +184,13 @@ static int open_unix(struct opened *opened, const char *path)
 	return r;
 }
 
+/* What this machine has not, as a name may stand for more: no IPv6, say.  An address that somebody
+ * else listens on is there, and half of the clients would get to him. */
+static bool is_absent(int error)
+{
+	return error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL;
+}
+
 /* All of IPv4 and IPv6 by one socket; of IPv4 only where the machine has no other. */
 static int open_everywhere(struct opened *opened, const char *port)
 {
@@ -192,9 +200,42 @@ static int open_everywhere(struct opened *opened, const char *port)
 	int r;
 
 	r = open_socket(opened, (struct sockaddr *)&ipv6, sizeof(ipv6));
-	if (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)
+	if (is_absent(r))
 		r = open_socket(opened, (struct sockaddr *)&ipv4, sizeof(ipv4));
 	return r;
+}
+
+/* This very address has been opened before: names are often in /etc/hosts twice. */
+static bool is_open(const struct opened *opened, const struct sockaddr *address, socklen_t length)
+{
+	for (size_t i = 0; i < opened->n; i++) {
+		struct sockaddr_storage other = {0};
+		socklen_t size = sizeof(other);
+
+		if (getsockname(opened->fds[i], (struct sockaddr *)&other, &size) == 0 &&
+			size == length && memcmp(&other, address, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Each address of the list that can be had; the first one's reason if none can. */
+static int open_each(struct opened *opened, const struct addrinfo *list)
+{
+	bool any = false;
+	int r, reason = 0;
+
+	for (const struct addrinfo *item = list; item; item = item->ai_next) {
+		r = is_open(opened, item->ai_addr, item->ai_addrlen)
+			    ? 0
+			    : open_socket(opened, item->ai_addr, item->ai_addrlen);
+		if (r < 0 && !is_absent(r))
+			return r;
+		any |= r >= 0;
+		if (r < 0 && reason == 0)
+			reason = r;
+	}
+	return any ? 0 : reason;
 }
 
 /* All that the host's name stands for. */
@@ -207,8 +248,7 @@ static int open_host(struct opened *opened, const struct address *address, const
 		*ret_reason = gai_strerror(r);
 		return -EADDRNOTAVAIL;
 	}
-	for (const struct addrinfo *item = list; item && r >= 0; item = item->ai_next)
-		r = open_socket(opened, item->ai_addr, item->ai_addrlen);
+	r = open_each(opened, list);
 	freeaddrinfo(list);
 	return r;
 }

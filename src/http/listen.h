@@ -8,7 +8,8 @@
  * such a form, -EINVAL if not: for the check of the configuration, nothing is opened. */
 int listen_check(const char *address);
 
-/* Opens all of a list with commas between: non-blocking, close-on-exec, listening.  0 and a
+/* Opens all of a list with commas between: non-blocking, close-on-exec, listening.  Of a name, each
+ * address once, and only those that this machine has, of which there must be one.  0 and a
  * malloc'ed array of descriptors, or -errno with *ret_problem set to a text that names the address
  * (the caller frees it); then none is open. */
 int listen_open(const char *addresses, int **ret_fds, size_t *ret_n_fds, char **ret_problem);

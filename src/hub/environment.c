@@ -132,13 +132,18 @@ static size_t fan_out_allowance(const struct shard *shard, const struct environm
 	return due > environment->sent ? due - environment->sent : 0;
 }
 
-/* At most `budget` sends.  Returns how many; the environment may be gone afterwards. */
-static size_t fan_out_step(struct shard *shard, struct environment *environment, size_t budget)
+/* At most `limit` sends, which are taken from the budget.  Whether the fan-out begins anew, as a
+ * newer update has come.  The environment may be gone afterwards. */
+static bool fan_out_step(
+	struct shard *shard, struct environment *environment, size_t limit, size_t *budget)
 {
 	size_t n = 0;
+	bool anew;
 
+	if (limit > *budget)
+		limit = *budget;
 	environment->pins++;
-	while (environment->cursor && n < budget) {
+	while (environment->cursor && n < limit) {
 		struct stream *stream = environment->cursor;
 
 		environment->cursor = LIST_NEXT(stream, of_environment);
@@ -146,18 +151,21 @@ static size_t fan_out_step(struct shard *shard, struct environment *environment,
 		n++;
 	}
 	environment->sent += n;
+	*budget -= n;
 	environment->pins--;
-	if (!environment->cursor && environment->again)
+	anew = !environment->cursor && environment->again;
+	if (anew)
 		fan_out_begin(shard, environment);
 	if (!environment->cursor)
 		fan_out_finish(shard, environment);
 	environment_release(shard, environment);
-	return n;
+	return anew;
 }
 
 int environments_fan_out(struct shard *shard)
 {
 	size_t budget = SHARD_SLICE;
+	bool anew = false;
 
 	for (size_t turns = shard->n_fan_outs; turns > 0 && budget > 0; turns--) {
 		struct environment *environment = TAILQ_FIRST(&shard->fan_outs);
@@ -166,9 +174,10 @@ int environments_fan_out(struct shard *shard)
 		/* To the end of the line first: the step may free it. */
 		TAILQ_REMOVE(&shard->fan_outs, environment, of_fan_outs);
 		TAILQ_INSERT_TAIL(&shard->fan_outs, environment, of_fan_outs);
-		budget -= fan_out_step(shard, environment, allowance < budget ? allowance : budget);
+		anew |= fan_out_step(shard, environment, allowance, &budget);
 	}
 	if (TAILQ_EMPTY(&shard->fan_outs))
 		return -1;
-	return budget > 0 ? SPREAD_PAUSE_MS : 0;
+	/* What is left of the budget is kept back by a spread, or has only just become due. */
+	return budget == 0 || anew ? 0 : SPREAD_PAUSE_MS;
 }

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from daemon import Daemon
 from tools import TOP, execute, only, publish_and_receive
 
 RPMLINT = Path(__file__).with_name("rpmlint.toml")
 FILES = {
     "/etc/flagsse", "/etc/flagsse/conf.d", "/etc/flagsse/flagsse.conf", "/usr/bin/flagsse",
     "/usr/lib/systemd/catalog/flagsse.catalog", "/usr/lib/systemd/system/flagsse.service",
+    "/usr/libexec/flagsse", "/usr/libexec/flagsse/units-to-restart",
     "/usr/lib/systemd/system/flagsse.socket", "/usr/lib/systemd/system/flagsse@.service",
     "/usr/lib/systemd/system/flagsse@.socket", "/usr/lib/sysusers.d/flagsse.conf",
     "/usr/share/man/man5/flagsse.conf.5", "/usr/share/man/man8/flagsse.8",
@@ -61,31 +63,87 @@ def scriptlet(package, name):
     return execute("rpm", "--query", "--package", "--queryformat", f"%{{{name}}}", package).stdout
 
 
-def run_scriptlet(package, name, argument, directory):
-    """What it asks of systemctl: a stand-in for that writes down its arguments, as no systemd runs here."""
-    log = directory / "systemctl.log"
-    log.write_text("")
-    systemctl = directory / "systemctl"
-    systemctl.write_text(f'#!/bin/sh\necho "$*" >>{log}\n')
-    systemctl.chmod(0o755)
-    # As if a systemd ran.
-    text = scriptlet(package, name).replace("-d /run/systemd/system", f"-d {directory}")
-    execute("sh", "-e", "-c", text, "scriptlet", argument,
-            env={**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"})
-    return log.read_text().splitlines()
+class Scriptlets:
+    """Runs a package's scriptlets, without a systemd: a stand-in for systemctl writes down what it is asked, and tells of
+    the units that run, {name: main PID}."""
+
+    def __init__(self, package, root, directory):
+        self.package = package
+        self.directory = directory
+        self.running = {}
+        self.log = directory / "systemctl.log"
+        self._write("systemctl", f"""echo "$*" >>{self.log}
+            case $1 in
+            list-units) cut -d ' ' -f 1 {directory}/running | sed 's/$/ loaded active running/' ;;
+            show) while read -r unit pid; do [ "$unit" != "$4" ] || echo "$pid"; done <{directory}/running ;;
+            esac""")
+        self._write("logger", f"cat >>{directory}/journal")
+        script = (root / "usr/libexec/flagsse/units-to-restart").read_text()
+        assert script.count("=/usr/bin/flagsse\n") == 1
+        self._write("units-to-restart", script.replace("=/usr/bin/flagsse\n", f"={root}/usr/bin/flagsse\n"))
+
+    def _write(self, name, text):
+        path = self.directory / name
+        path.write_text(text if text.startswith("#!") else f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def run(self, name, argument):
+        """What it asks of systemctl, besides which units run; and what it says."""
+        (self.directory / "running").write_text("".join(f"{unit} {pid}\n" for unit, pid in self.running.items()))
+        self.log.write_text("")
+        # As if a systemd ran.
+        text = scriptlet(self.package, name).replace("-d /run/systemd/system", f"-d {self.directory}")
+        text = text.replace("/usr/libexec/flagsse/", f"{self.directory}/")
+        result = execute("sh", "-e", "-c", text, "scriptlet", argument,
+                         env={**os.environ, "PATH": f"{self.directory}:{os.environ['PATH']}"})
+        asked = [line for line in self.log.read_text().splitlines() if not line.startswith(("list-units ", "show "))]
+        return asked, result.stderr
 
 
-def test_scriptlets(package, tmp_path):
-    """A first installation enables nothing by itself, an upgrade restarts what runs, a removal stops it."""
-    assert run_scriptlet(package, "POSTIN", 1, tmp_path) == ["--no-reload preset flagsse.socket flagsse.service"]
-    assert run_scriptlet(package, "POSTIN", 2, tmp_path) == []
-    assert run_scriptlet(package, "PREUN", 1, tmp_path) == []
-    assert run_scriptlet(package, "PREUN", 0, tmp_path) == [
+@pytest.fixture(name="scriptlets")
+def fixture_scriptlets(package, root, tmp_path):
+    return Scriptlets(package, root, tmp_path)
+
+
+def test_scriptlets(scriptlets):
+    """A first installation enables nothing by itself, a removal stops what runs; what does not run is not restarted."""
+    assert scriptlets.run("POSTIN", 1) == (["--no-reload preset flagsse.socket flagsse.service"], "")
+    assert scriptlets.run("POSTIN", 2) == ([], "")
+    assert scriptlets.run("PREUN", 1) == ([], "")
+    assert scriptlets.run("PREUN", 0) == ([
         "--no-reload disable --now flagsse.service flagsse.socket",
-        "--no-reload disable flagsse@.service flagsse@.socket", "stop flagsse@*.service flagsse@*.socket"]
-    assert run_scriptlet(package, "POSTUN", 1, tmp_path) == [
-        "try-restart flagsse.service", "daemon-reload", "try-restart flagsse@*.service"]
-    assert run_scriptlet(package, "POSTUN", 0, tmp_path) == []
+        "--no-reload disable flagsse@.service flagsse@.socket", "stop flagsse@*.service flagsse@*.socket"], "")
+    assert scriptlets.run("POSTUN", 1) == (["daemon-reload"], "")
+    assert scriptlets.run("POSTUN", 0) == ([], "")
+
+
+def test_upgrade_restarts_what_could_start_again(scriptlets, root, tmp_path, monkeypatch):
+    """Of two processes that run, one whose configuration has got a mistake: that goes on, and it is said, with what to
+    run; the other is restarted.  When it is mended, so is the first."""
+    monkeypatch.setenv("FLAGSSE", str(root / "usr/bin/flagsse"))
+    monkeypatch.setenv("FLAGSSE_SANITIZER", "")
+    units = {"flagsse.service": Daemon(tmp_path / "one"), r"flagsse@eu\x2f1.service": Daemon(tmp_path / "two")}
+    try:
+        for unit, daemon in units.items():
+            scriptlets.running[unit] = daemon.start().pid
+        assert scriptlets.run("POSTUN", 1) == (["daemon-reload", "try-restart " + " ".join(units)], "")
+
+        bad, settings = units[r"flagsse@eu\x2f1.service"], tmp_path / "two/flagsse.conf"
+        before = settings.read_text()
+        settings.write_text(before + "[streams]\nkeepalive = never\n")
+        asked, said = scriptlets.run("POSTUN", 1)
+        assert asked == ["daemon-reload", "try-restart flagsse.service"]
+        assert r"flagsse: flagsse@eu\x2f1.service is NOT restarted" in said and "streams.keepalive" in said
+        name = r"'flagsse@eu\x2f1.service'"
+        assert said.splitlines()[-1] == f"  systemctl reload {name} && systemctl restart {name}"
+        assert "Not restarted after the upgrade" in (tmp_path / "journal").read_text()
+        assert bad.get("/livez").status == 200
+
+        settings.write_text(before)
+        assert scriptlets.run("POSTUN", 1) == (["daemon-reload", "try-restart " + " ".join(units)], "")
+    finally:
+        for daemon in units.values():
+            daemon.stop()
 
 
 def test_installation(root, package):

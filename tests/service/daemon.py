@@ -62,11 +62,12 @@ def check_sanitizers(text):
         assert report not in text, text
 
 
-def run(*arguments, env=None, cwd=None, timeout=TIMEOUT):
+def run(*arguments, env=None, cwd=None, timeout=TIMEOUT, errors=None):
     """Runs the program to its end, with nothing in the environment but `env`."""
     result = subprocess.run(
         [program(), *map(str, arguments)], env=clean_environment(**(env or {})), cwd=cwd,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False)
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors=errors, timeout=timeout,
+        check=False)
     check_sanitizers(result.stderr)
     return result
 

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -39,6 +40,9 @@ struct shim {
 					   makes it 2; nor does it as long as that is 2 */
 	_Atomic int64_t shard_hang; /* 1: the first shard waits for nothing the next time, and makes
 				       it 2; and likewise */
+	_Atomic int64_t renames_stall; /* while not 0, renaming a file does not return */
+	_Atomic int64_t sync_fails_at; /* the so manieth sync of a file from now on fails, once; 0:
+					  none */
 };
 
 static struct shim nothing;
@@ -119,15 +123,28 @@ static void wait_for_disk(void)
 		usleep(10000);
 }
 
+/* Only the store's thread syncs. */
+static bool sync_fails(void)
+{
+	if (shim->sync_fails_at == 0 || --shim->sync_fails_at > 0)
+		return false;
+	errno = EIO;
+	return true;
+}
+
 int fdatasync(int fd)
 {
 	wait_for_disk();
+	if (sync_fails())
+		return -1;
 	return ((int (*)(int))next("fdatasync"))(fd);
 }
 
 int fsync(int fd)
 {
 	wait_for_disk();
+	if (sync_fails())
+		return -1;
 	return ((int (*)(int))next("fsync"))(fd);
 }
 
@@ -151,6 +168,15 @@ int epoll_wait(int fd, struct epoll_event *events, int size, int timeout)
 			usleep(10000);
 	return ((int (*)(int, struct epoll_event *, int, int))next("epoll_wait"))(
 		fd, events, size, timeout);
+}
+
+/* ---- Renaming ---- */
+
+int rename(const char *from, const char *to)
+{
+	while (shim->renames_stall != 0)
+		usleep(10000);
+	return ((int (*)(const char *, const char *))next("rename"))(from, to);
 }
 
 /* ---- nats.c ---- */

@@ -446,6 +446,14 @@ def offer_many(daemon, keys):
     return times, others
 
 
+def spoil(state):
+    """All pages but the first of the database and its log."""
+    for name in ("flagsse.db", "flagsse.db-wal"):
+        with open(state / name, "r+b") as file:
+            file.seek(4096)
+            file.write(b"x" * (os.fstat(file.fileno()).st_size - 4096))
+
+
 def test_corrupt_while_it_runs(away):
     """What was accepted is known to the process, and written to the new file."""
     daemon, server = away
@@ -454,11 +462,7 @@ def test_corrupt_while_it_runs(away):
     keys = [fresh_key() + 78 * "k" for _ in range(12000)]
     times, others = offer_many(daemon, keys)
     assert len(times) == len(keys), others[:3]
-    for name in ("flagsse.db", "flagsse.db-wal"):
-        path = state / name
-        with open(path, "r+b") as file:
-            file.seek(4096)
-            file.write(b"x" * (path.stat().st_size - 4096))
+    spoil(state)
     for i in range(0, len(keys), 100):
         times.update(offer_many(daemon, keys[i:i + 100])[0])
         if daemon.log_lines("a new one is begun"):
@@ -476,3 +480,78 @@ def test_corrupt_while_it_runs(away):
     with server.client() as client:
         for key in (last, *keys[::100]):
             assert client.last_message(key).payload == payload(times[key]), "accepted, and lost"
+
+
+def fill_outbox(daemon, keys):
+    """As if it had accepted an update for each, in a former life; the first one it has."""
+    daemon.queue(keys[0])
+    daemon.kill()
+    now_us = time.time_ns() // 1000
+    with contextlib.closing(sqlite3.connect(daemon.directory / "state" / "flagsse.db")) as database, database:
+        database.executemany("INSERT INTO outbox (key, time_us, stored_us) VALUES (?, ?, ?)",
+                             [(key, now_us - len(keys) + i, now_us - len(keys) + i) for i, key in enumerate(keys[1:])])
+    daemon.start("/livez")
+    wait_until(lambda: queued(daemon) == len(keys), "it has not read them")
+
+
+def make_corrupt(daemon, keys):
+    """Offers updates until it has noticed."""
+    spoil(daemon.directory / "state")
+    for i in range(0, len(keys), 100):
+        offer_many(daemon, keys[i:i + 100])
+        if daemon.log_lines("The file is set aside and a new one begun"):
+            return
+    raise AssertionError("it never reads its file")
+
+
+def check_kept(daemon, keys):
+    """That the file, which is a new one, has them all."""
+    # The second one's turn comes after all that was written because of the first one.
+    for key in (fresh_key(), fresh_key()):
+        wait_until(lambda k=key: offer_many(daemon, [k])[0], "it does not go on")
+    daemon.kill()
+    with contextlib.closing(sqlite3.connect(daemon.directory / "state" / "flagsse.db")) as database:
+        kept = {key for (key,) in database.execute("SELECT key FROM outbox")}
+    assert len(set(keys) - kept) == 0, "accepted, and not in the new file"
+
+
+@pytest.fixture
+def full_outbox(start, shim):
+    """A daemon whose NATS server is down, with more in its outbox than SQLite keeps in memory; and the keys."""
+    server = start.nats()
+    daemon = start.daemon(bus="nats", nats_url=server.url, env=shim.env)
+    server.kill()
+    wait_away(daemon)
+    keys = [fresh_key() + 78 * "k" for _ in range(12000)]
+    fill_outbox(daemon, keys)
+    wait_away(daemon)
+    return daemon, keys
+
+
+def test_corrupt_while_the_disk_hangs(full_outbox, shim):
+    """It hangs just as the new file is begun: what was accepted is written to it once the disk answers."""
+    daemon, keys = full_outbox
+    shim.renames_stall = 1
+    try:
+        make_corrupt(daemon, keys)
+        refused(daemon, fresh_key(), "disk")
+        assert not daemon.log_lines("a new one is begun"), "the disk has not hung"
+    finally:
+        shim.renames_stall = 0
+    assert daemon.wait_log("warning: .*corrupt.*a new one is begun")
+    check_kept(daemon, keys)
+
+
+def test_corrupt_and_the_new_file_fails(full_outbox, shim):
+    """In the middle of writing again what was accepted, which is a dozen transactions: that is tried again."""
+    daemon, keys = full_outbox
+    shim.renames_stall = 1
+    try:
+        make_corrupt(daemon, keys)
+        shim.sync_fails_at = 15  # beginning the file takes less than ten, the rows twelve
+    finally:
+        shim.renames_stall = 0
+    daemon.wait_log("The store cannot be written: disk I/O error")
+    assert daemon.log_lines("a new one is begun"), "it has failed too early"
+    daemon.wait_log("The outbox can be written again", 2)
+    check_kept(daemon, keys)

@@ -226,6 +226,22 @@ def test_check_with_the_credentials_of_a_process(start, tmp_path):
     assert check(daemon).returncode == 78
 
 
+@pytest.mark.parametrize("where", ["option", "variable"])
+def test_check_with_any_byte_in_what_a_process_was_given(start, tmp_path, where):
+    """A byte that is no text, in a path, say, hides nothing that comes after it."""
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "token").write_text("a-token\n")
+    byte = "\udcff"  # 0xFF
+    daemon = start.daemon(
+        token=None,
+        options=[f"service.state_dir={tmp_path}/state{byte if where == 'option' else ''}", "streams.spread=7 ms"],
+        env={"NOTE": byte if where == "variable" else "", "CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")})
+    assert check(daemon).returncode == 0
+    assert "\nspread = 7 ms\n" in run("--print-config", "--process", daemon.pid, errors="replace").stdout
+    (tmp_path / "credentials" / "token").unlink()
+    assert check(daemon).returncode == 78
+
+
 def test_print_what_a_process_reads(start, tmp_path):
     """An administrator has neither its options nor its credentials."""
     for name in ("one", "two"):

@@ -245,7 +245,8 @@ class Machine:
         """As after a fresh installation, but that the journal goes on."""
         self.systemctl("stop", *UNITS, "nats-server.service", check=False)
         self.shell("rm -rf /etc/systemd/system/flagsse.* /etc/systemd/system/*/flagsse.* /etc/flagsse/token"
-                   " /etc/flagsse/flagsse.env /etc/flagsse/conf.d/* /var/lib/flagsse /root/started")
+                   " /etc/flagsse/flagsse.env /etc/flagsse/conf.d/* /var/lib/flagsse /var/lib/flagsse-instances"
+                   " /root/started")
         self.systemctl("daemon-reload")
         self.systemctl("reset-failed", check=False)
         if not self.is_installed():

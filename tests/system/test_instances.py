@@ -6,10 +6,23 @@ import pytest
 
 from daemon import fresh_key, fresh_time_us, isoformat
 from machine import ADDRESS4
+from proxies import example
 from sse import Stream
 from wire import request, wait_until
 
 PORTS = {"blue": 8101, "green": 8102}
+STATE = "/var/lib/flagsse-instances"
+
+
+def make_user(machine, name):
+    """By the commands of doc/fleets.md."""
+    commands = example("sh", "/etc/sysusers.d", "doc/fleets.md")
+    machine.shell(commands.replace("sudo ", "").replace("NAME", name))
+
+
+def remove_users(machine):
+    machine.shell("""rm -f /etc/sysusers.d/flagsse-*.conf
+        for user in $(getent passwd | grep ^flagsse- | cut -d : -f 1); do userdel "$user"; done""")
 
 
 class Instance:
@@ -21,6 +34,7 @@ class Instance:
         self.token = f"token-of-{name}"
 
     def set_up(self):
+        make_user(self.machine, self.name)
         self.machine.write(f"/etc/flagsse/{self.name}/token", f"{self.token}\n", 0o600)
         self.machine.write(f"/etc/flagsse/{self.name}/flagsse.conf", "[bus]\ntype = local\n")
         self.machine.write(f"/etc/flagsse/{self.name}/conf.d/more.conf", "[streams]\nkeepalive = 1 h\n")
@@ -53,7 +67,8 @@ def instances(machine):
     finally:
         for instance in pair:
             machine.systemctl("disable", "--now", instance.socket, check=False)
-        machine.shell("rm -rf /etc/flagsse/blue /etc/flagsse/green /etc/systemd/system/flagsse@*")
+        machine.shell(f"rm -rf /etc/flagsse/blue /etc/flagsse/green /etc/systemd/system/flagsse@* {STATE}")
+        remove_users(machine)
         machine.systemctl("daemon-reload")
 
 
@@ -70,10 +85,30 @@ def test_side_by_side(instances, machine):
         assert status == 200 and at_green.event() == time_us
         at_blue.quiet(0.3)
     for name in PORTS:
-        assert machine.exists(f"/var/lib/flagsse/{name}/flagsse.db") and machine.exists(f"/run/flagsse-{name}.sock")
+        assert machine.exists(f"{STATE}/{name}/flagsse.db") and machine.exists(f"/run/flagsse-{name}.sock")
     assert machine.active() == "inactive" and machine.active("flagsse.socket") == "inactive"
     result = machine.run("systemd-analyze", "--man=no", "verify", blue.unit, blue.socket)
     assert result.stdout + result.stderr == ""
+
+
+def test_one_cannot_look_into_the_other(instances, machine):
+    """Nor into flagsse.service: neither into its memory nor into its files.  As its user, in its place."""
+    blue, green = instances
+    pids = {unit: machine.property("MainPID", unit) for unit in (blue.unit, green.unit)}
+    users = [machine.run("stat", "-c", "%U", f"/proc/{pid}").stdout.strip() for pid in pids.values()]
+    assert users == ["flagsse-blue", "flagsse-green"]
+    pid = pids[green.unit]
+    for place in ([], ["nsenter", "--target", pids[blue.unit], "--mount", "--"]):
+        as_blue = [*place, "setpriv", "--reuid=flagsse-blue", "--regid=flagsse-blue", "--clear-groups"]
+        machine.run(*as_blue, "head", "-c", "1", f"{STATE}/blue/flagsse.db")
+        for path in (f"{STATE}/green/flagsse.db", f"/proc/{pid}/mem", f"/proc/{pid}/environ", f"/proc/{pid}/root/tmp",
+                     f"/run/credentials/{green.unit}/token"):
+            result = machine.run(*as_blue, "head", "-c", "1", path, check=False)
+            assert result.returncode != 0 and result.stdout == "", path
+            if not place:
+                assert "Permission denied" in result.stderr, result.stderr
+    machine.run("setpriv", "--reuid=flagsse-green", "--regid=flagsse-green", "--clear-groups", "head", "-c", "1",
+                f"/proc/{pid}/environ")
 
 
 def test_reload_and_restart_of_one(instances, machine):
@@ -108,30 +143,64 @@ def test_upgrade_restarts_instances(instances, machine):
         assert machine.property("MainPID", instance.unit) not in ("0", pid)
 
 
-def test_an_instance_without_configuration_does_not_start(machine):
+def test_upgrade_where_one_could_not_start_again(instances, machine):
+    """That one goes on as it is, with its stream, and apt says so; the other is restarted."""
+    blue, green = instances
+    before = {instance: machine.property("MainPID", instance.unit) for instance in instances}
+    key = fresh_key()
+    with blue.stream(key) as at_blue, green.stream(key) as at_green:
+        machine.write("/etc/flagsse/blue/conf.d/more.conf", "[streams]\nkeepalive = never\n")
+        result = machine.install("--reinstall")
+        assert f"{blue.unit} is NOT restarted" in result.stderr and "more.conf:2: streams.keepalive" in result.stderr
+        assert green.unit not in result.stderr
+        wait_until(green.is_ready, "it is not ready again")
+        assert machine.property("MainPID", blue.unit) == before[blue]
+        assert machine.property("MainPID", green.unit) not in ("0", before[green])
+        machine.write("/etc/flagsse/blue/conf.d/more.conf", "")
+        machine.systemctl("restart", blue.unit)
+        for instance, stream in ((blue, at_blue), (green, at_green)):
+            wait_until(instance.is_ready, "it is not ready again")
+            status, time_us = instance.publish(key)
+            assert status == 200 and stream.events_until(time_us) == [time_us]
+
+
+def test_an_instance_without_user_or_configuration_does_not_start(machine):
     """Its name may be mistyped."""
-    machine.mark()
-    assert machine.systemctl("start", "flagsse@typo.service", check=False).returncode != 0
-    text = machine.run("journalctl", "-u", "flagsse@typo.service", "-o", "cat").stdout
-    assert "/etc/flagsse/typo/flagsse.conf: cannot be read: No such file" in text
-    machine.systemctl("stop", "flagsse@typo.service", "flagsse@typo.socket")
+    try:
+        for expected in ("Failed to determine user credentials",
+                         "/etc/flagsse/typo/flagsse.conf: cannot be read: No such file"):
+            machine.mark()
+            assert machine.systemctl("start", "flagsse@typo.service", check=False).returncode != 0
+            text = machine.run("journalctl", "-u", "flagsse@typo.service", "-o", "cat").stdout
+            assert expected in text
+            machine.systemctl("stop", "flagsse@typo.service", "flagsse@typo.socket")
+            make_user(machine, "typo")
+    finally:
+        remove_users(machine)
 
 
 @pytest.mark.parametrize("name", ["blue-green", "a.b_c", r"eu\x2f1"])
 def test_names(machine, name):
-    """Dashes, dots, and what systemd-escape makes of others."""
+    """Dashes, dots, and what systemd-escape makes of others.  What is no name of a user is told another one."""
     directory = f"/etc/flagsse/{name}"
+    if name == "blue-green":
+        make_user(machine, name)
+    else:
+        make_user(machine, "other")
+        machine.drop_in(f"flagsse@{name}.service", "[Service]\nUser=flagsse-other\n")
     machine.write(f"{directory}/token", "token-of-this-one\n", 0o600)
     machine.write(f"{directory}/flagsse.conf", "[bus]\ntype = local\n")
     try:
         machine.systemctl("start", f"flagsse@{name}.socket")
         curl = ("curl", "-sS", "--fail", "--unix-socket", f"/run/flagsse-{name}.sock", "http://localhost/readyz")
         wait_until(lambda: machine.run(*curl, check=False).returncode == 0, "it is never ready")
-        machine.run("test", "-e", f"/var/lib/flagsse/{name}/flagsse.db")
+        machine.run("test", "-e", f"{STATE}/{name}/flagsse.db")
         machine.systemctl("reload", f"flagsse@{name}.service")
     finally:
         machine.systemctl("stop", f"flagsse@{name}.socket", check=False)
-        machine.run("rm", "-rf", directory)
+        machine.run("rm", "-rf", directory, STATE, f"/etc/systemd/system/flagsse@{name}.service.d")
+        machine.systemctl("daemon-reload")
+        remove_users(machine)
 
 
 def test_settings_removed_below_a_running_instance(instances, machine):
@@ -152,5 +221,5 @@ def test_removal(instances, machine):
     for instance in instances:
         assert machine.active(instance.unit) == "inactive" and machine.active(instance.socket) == "inactive"
         assert not machine.exists(f"/etc/systemd/system/sockets.target.wants/{instance.socket}")
-    assert not machine.exists("/etc/flagsse") and not machine.exists("/var/lib/flagsse")
+    assert not machine.exists("/etc/flagsse") and not machine.exists("/var/lib/flagsse") and not machine.exists(STATE)
     assert machine.systemctl("--failed", "--plain", "--no-legend").stdout == ""

@@ -6,6 +6,7 @@ from daemon import fresh_key
 from machine import ADDRESS4
 from proxies import example, replace
 from service import Client
+from test_instances import make_user, remove_users
 from wire import wait_until
 
 MIRROR_PORT, OLD_PORT = 8000, 8103
@@ -24,6 +25,7 @@ class OldService(Client):
 @pytest.fixture
 def mirror(service):
     machine = service.machine
+    make_user(machine, "old")
     machine.write("/etc/flagsse/old/flagsse.conf", "[bus]\ntype = local\n")
     machine.shell("cp /etc/flagsse/token /etc/flagsse/old/token")
     machine.drop_in(OLD, f"[Socket]\nListenStream={OLD_PORT}\n")
@@ -37,6 +39,7 @@ def mirror(service):
         machine.systemctl("stop", OLD, "nginx.service", check=False)
         machine.shell("rm -rf /etc/nginx/conf.d/mirror.conf /etc/flagsse/old /etc/systemd/system/flagsse@old.*")
         machine.systemctl("daemon-reload")
+        remove_users(machine)
 
 
 def test_mirror(service, mirror):

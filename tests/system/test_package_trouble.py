@@ -7,6 +7,7 @@ from daemon import fresh_key, fresh_time_us
 from machine import UNITS
 from test_package import files_of
 from test_recovery import nats_lines_of_readme
+from test_restart import Subscribers, check_journal, make_keys
 from wire import wait_until
 
 SETTINGS = "/etc/flagsse/flagsse.conf"
@@ -61,24 +62,56 @@ def test_purge_of_what_runs(service):
     assert machine.systemctl("--failed", "--plain", "--no-legend").stdout == ""
 
 
-def test_upgrade_with_a_wrong_configuration(service):
-    """The package is in its place all the same; the service is back by itself when the mistake is mended."""
-    machine = service.machine
-    service.wait_ready()
-    with service.stream(fresh_key()) as stream:
-        service.set_bus("local", "[streams]\nkeepalive = never\n")
-        # As doc/fleets.md says, it can be seen before.
-        pid = machine.property("MainPID")
-        result = machine.run("flagsse", "--check-config", "--process", pid, check=False)
-        assert result.returncode == 78 and "test.conf:4" in result.stderr
-        machine.install_next_version()
-        assert stream.end() == []
-    assert version_of(machine).endswith("+next")
-    assert machine.active() != "active" and machine.active("flagsse.socket") == "active"
-    service.set_bus("local")
-    machine.wait_active("active", timeout=30)
-    service.wait_ready()
+MORE = "/etc/flagsse/conf.d/more.conf"
+MISTAKES = {
+    "a mistake": ("[streams]\nkeepalive = never\n", 0o644, "more.conf:2: streams.keepalive"),
+    "unreadable": ("", 0o600, "more.conf: cannot be read: Permission denied"),
+}
+
+
+@pytest.fixture(name="back")
+def fixture_back(machine):
+    """Afterwards the package has its former version."""
+    yield
     machine.install("--allow-downgrades")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.usefixtures("back")
+def test_upgrade_with_a_wrong_configuration(service, mistake):
+    """The new package is there, and the old process goes on with all streams; apt says what is wrong, and what to run
+    once it is mended: that keeps all streams, too."""
+    machine = service.machine
+    text, mode, told = MISTAKES[mistake]
+    keys = make_keys(10)
+    service.wait_ready()
+    pid = machine.property("MainPID")
+    with Subscribers() as subscribers:
+        assert subscribers.tell("open", streams=[["plain", key, 100] for key in keys])["open"] == 1000
+        machine.write(MORE, text, mode)
+        result = machine.install_next_version()
+        print(result.stderr)
+        assert "flagsse: flagsse.service is NOT restarted" in result.stderr and told in result.stderr
+        assert version_of(machine).endswith("+next")
+        assert machine.run("dpkg-query", "-W", "-f", "${db:Status-Abbrev}", "flagsse").stdout.strip() == "ii"
+        assert machine.property("MainPID") == pid and machine.active() == "active"
+        journal = machine.run("journalctl", "-u", "flagsse.service", "-o", "cat", f"--after-cursor={machine.cursor}")
+        assert "Not restarted after the upgrade, as " in journal.stdout
+        latest = {key: service.publish(key) for key in keys}
+        answer = subscribers.tell("expect", latest=latest)
+        assert (answer["missing"], answer["open"]) == (0, 1000)
+
+        what_to_run = result.stderr.splitlines()[-1].strip()
+        assert machine.shell(what_to_run, check=False).returncode != 0
+        assert machine.property("MainPID") == pid
+        machine.run("rm", MORE)
+        machine.mark()
+        machine.shell(what_to_run)
+        assert machine.property("MainPID") not in ("0", pid)
+        latest = {key: service.publish(key) for key in keys}
+        answer = subscribers.tell("expect", latest=latest)
+        assert (answer["missing"], answer["open"]) == (0, 1000)
+    check_journal(machine, 1)
 
 
 @pytest.fixture(name="nats_lines")

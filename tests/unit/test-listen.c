@@ -4,6 +4,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,68 @@
 
 #include "cleanup.h"
 #include "http/listen.h"
+
+/* What names stand for, in place of the C library's: this machine's own addresses are as they are.
+ * Documentation's are nobody's (EADDRNOTAVAIL), and this kernel may lack any family that is made up
+ * (EAFNOSUPPORT), as it may lack IPv6. */
+#define FAMILY_OF_NOBODY 99
+
+static const struct {
+	const char *name, *addresses[4]; /* "": of a family that is not there */
+} names[] = {
+	{"twice", {"127.0.0.1", "127.0.0.1", "::1", "::1"}},
+	{"partly", {"2001:db8::1", "", "127.0.0.1"}},
+	{"nowhere", {"", "2001:db8::1", "192.0.2.1"}},
+	{"127.0.0.1", {"127.0.0.1"}},
+	{"::1", {"::1"}},
+};
+
+static struct addrinfo *make_address(const char *text, const char *port)
+{
+	struct addrinfo *item = calloc(1, sizeof(*item) + sizeof(struct sockaddr_in6));
+	struct sockaddr_in *ipv4 = (void *)(item + 1);
+	struct sockaddr_in6 *ipv6 = (void *)(item + 1);
+	in_port_t number = htons((in_port_t)atoi(port));
+
+	item->ai_addr = (void *)(item + 1);
+	if (inet_pton(AF_INET, text, &ipv4->sin_addr) == 1) {
+		ipv4->sin_family = AF_INET;
+		ipv4->sin_port = number;
+		item->ai_addrlen = sizeof(*ipv4);
+		return item;
+	}
+	ipv6->sin6_port = number;
+	item->ai_addrlen = sizeof(*ipv6);
+	ipv6->sin6_family =
+		inet_pton(AF_INET6, text, &ipv6->sin6_addr) == 1 ? AF_INET6 : FAMILY_OF_NOBODY;
+	return item;
+}
+
+int getaddrinfo(
+	const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **ret)
+{
+	struct addrinfo **end = ret;
+
+	(void)hints;
+	*ret = NULL;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		for (size_t k = 0; strcmp(names[i].name, name) == 0 && k < 4; k++)
+			if (names[i].addresses[k]) {
+				*end = make_address(names[i].addresses[k], service);
+				end = &(*end)->ai_next;
+			}
+	return *ret ? 0 : EAI_NONAME;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+	struct addrinfo *next;
+
+	for (; list; list = next) {
+		next = list->ai_next;
+		free(list);
+	}
+}
 
 static const struct {
 	const char *address;
@@ -149,6 +212,63 @@ START_TEST(opens_a_list)
 }
 END_TEST
 
+START_TEST(opens_each_address_of_a_name_once)
+{
+	unsigned port = free_port();
+	char text[128], *problem = NULL;
+	int *fds = NULL;
+	size_t n = 0;
+
+	snprintf(text, sizeof(text), "twice:%u,127.0.0.1:%u", port, port);
+	ck_assert_msg(listen_open(text, &fds, &n, &problem) == 0, "%s", problem);
+	ck_assert_uint_eq(n, 2);
+	ck_assert_int_eq(connect_ipv4(port), 0);
+	ck_assert_int_eq(connect_ipv6(port), 0);
+	close_all(fds, n);
+}
+END_TEST
+
+START_TEST(opens_what_the_machine_has_of_a_name)
+{
+	unsigned port = free_port();
+	char text[128], expected[128], *problem = NULL;
+	int *fds = NULL;
+	size_t n = 0;
+
+	snprintf(text, sizeof(text), "partly:%u", port);
+	ck_assert_msg(listen_open(text, &fds, &n, &problem) == 0, "%s", problem);
+	ck_assert_uint_eq(n, 1);
+	ck_assert_int_eq(connect_ipv4(port), 0);
+	close_all(fds, n);
+
+	/* None: the first one's reason. */
+	snprintf(text, sizeof(text), "nowhere:%u", port);
+	ck_assert_int_eq(listen_open(text, &fds, &n, &problem), -EAFNOSUPPORT);
+	snprintf(expected, sizeof(expected),
+		"Cannot listen on nowhere:%u: Address family not supported by protocol.", port);
+	ck_assert_str_eq(problem, expected);
+	free(problem);
+}
+END_TEST
+
+/* Half of a name would serve half of the clients, and somebody else the others. */
+START_TEST(refuses_a_name_of_which_somebody_else_has_an_address)
+{
+	unsigned port = free_port();
+	char text[128], *problem = NULL;
+	int *fds = NULL, *more = NULL;
+	size_t n = 0, m = 0;
+
+	snprintf(text, sizeof(text), "[::1]:%u", port);
+	ck_assert_int_eq(listen_open(text, &fds, &n, &problem), 0);
+	snprintf(text, sizeof(text), "twice:%u", port);
+	ck_assert_int_eq(listen_open(text, &more, &m, &problem), -EADDRINUSE);
+	free(problem);
+	ck_assert_int_ne(connect_ipv4(port), 0);
+	close_all(fds, n);
+}
+END_TEST
+
 START_TEST(says_what_it_cannot_open_and_leaves_nothing_open)
 {
 	unsigned taken = free_port(), other = free_port();
@@ -201,6 +321,37 @@ START_TEST(replaces_a_unix_socket_that_is_left_over_but_no_other_file)
 	ck_assert(S_ISREG(status.st_mode));
 	ck_assert_int_eq(unlink(path), 0);
 	ck_assert_int_eq(rmdir(directory), 0);
+}
+END_TEST
+
+/* Whose backlog is full, as it does not accept for the moment: to ask it must not wait for it.  (A
+ * test that waits is ended by Check.) */
+START_TEST(leaves_a_unix_socket_alone_whose_owner_is_busy)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int owner = socket(AF_UNIX, SOCK_STREAM, 0), clients[2], *fds = NULL;
+	char text[128], *problem = NULL;
+	struct stat status;
+	size_t n = 0;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/flagsse-busy-%ld.sock",
+		(long)getpid());
+	ck_assert_int_eq(bind(owner, (struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(listen(owner, 0), 0);
+	for (size_t i = 0; i < 2; i++)
+		clients[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	ck_assert_int_eq(connect(clients[0], (struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(connect(clients[1], (struct sockaddr *)&address, sizeof(address)), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+
+	snprintf(text, sizeof(text), "unix:%s", address.sun_path);
+	ck_assert_int_eq(listen_open(text, &fds, &n, &problem), -EADDRINUSE);
+	free(problem);
+	ck_assert_int_eq(stat(address.sun_path, &status), 0);
+	for (size_t i = 0; i < 2; i++)
+		close(clients[i]);
+	close(owner);
+	ck_assert_int_eq(unlink(address.sun_path), 0);
 }
 END_TEST
 
@@ -277,8 +428,12 @@ int main(void)
 	tcase_add_test(tests, knows_the_forms);
 	tcase_add_test(tests, refuses_a_path_that_is_too_long);
 	tcase_add_test(tests, opens_a_list);
+	tcase_add_test(tests, opens_each_address_of_a_name_once);
+	tcase_add_test(tests, opens_what_the_machine_has_of_a_name);
+	tcase_add_test(tests, refuses_a_name_of_which_somebody_else_has_an_address);
 	tcase_add_test(tests, says_what_it_cannot_open_and_leaves_nothing_open);
 	tcase_add_test(tests, replaces_a_unix_socket_that_is_left_over_but_no_other_file);
+	tcase_add_test(tests, leaves_a_unix_socket_alone_whose_owner_is_busy);
 	tcase_add_test(tests, names_the_peer);
 	tcase_add_test(tests, takes_from_systemd_what_listens);
 	suite_add_tcase(suite, tests);

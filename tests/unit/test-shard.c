@@ -464,6 +464,27 @@ START_TEST(a_stream_that_leaves_takes_the_cursor_along)
 }
 END_TEST
 
+/* Milliseconds until the next step. */
+START_TEST(a_newer_update_in_the_middle_is_not_put_off)
+{
+	struct shard *shard = make_shard(0);
+	int a = open_stream(shard, "env"), b = open_stream(shard, "env");
+
+	receive(a);
+	receive(b);
+	publish(shard, "env", T0);
+	publish(shard, "env", T0 + 1);
+	step(shard, 1); /* reads the mail: the second comes while the first is on its way */
+	ck_assert_int_eq(environments_fan_out(shard), 0);
+	ck_assert_int_eq(environments_fan_out(shard), -1);
+	ck_assert_str_eq(receive(a), event_text(T0 + 1));
+	ck_assert_str_eq(receive(b), event_text(T0 + 1));
+	close(a);
+	close(b);
+	shard_free(shard);
+}
+END_TEST
+
 START_TEST(spreads_an_update_over_time)
 {
 	struct shard *shard = make_shard(1000);
@@ -989,6 +1010,7 @@ int main(void)
 	tcase_add_test(tests, a_stream_that_cannot_end_is_given_up);
 	tcase_add_test(tests, a_broadcast_does_not_delay_others);
 	tcase_add_test(tests, a_stream_that_leaves_takes_the_cursor_along);
+	tcase_add_test(tests, a_newer_update_in_the_middle_is_not_put_off);
 	tcase_add_test(tests, spreads_an_update_over_time);
 	tcase_add_test(tests, keeps_alive_in_order_of_the_last_write);
 	tcase_add_test(tests, takes_other_settings);
