@@ -10,6 +10,9 @@ struct descriptor_shares {
 	unsigned http;  /* connections that HTTP may have in hand besides */
 };
 
-/* Raises the limit as far as it goes, and shares it out.  `configured` is the most streams that are
+/* Raises the limit as far as it goes.  Returns it. */
+size_t descriptors_raise_limit(void);
+
+/* Raises it, and shares it out.  `configured` is the most streams that are
  * wanted; 0: as many as there can be.  Logs the outcome. */
 void descriptors_share(size_t configured, struct descriptor_shares *ret);

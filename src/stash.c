@@ -447,6 +447,17 @@ int stash_read(const struct stash *stash, struct stash_content *ret)
 	return r;
 }
 
+int stash_read_head(const struct stash *stash, struct handover_head *ret)
+{
+	char start[HANDOVER_HEAD_MAX];
+	ssize_t n;
+
+	if (stash->state < 0)
+		return -ENOENT;
+	n = pread(stash->state, start, sizeof(start), 0);
+	return n < 0 ? -EBADMSG : handover_read_head(start, (size_t)n, ret);
+}
+
 int stash_map(const struct stash *stash, const void **ret_state, size_t *ret_size)
 {
 	struct stat status;

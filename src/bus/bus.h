@@ -15,6 +15,7 @@
 #include "update/update.h"
 
 struct bus;
+struct store;
 
 /* What the bus posts, in the order in which it happened. */
 enum bus_event_type {
@@ -79,9 +80,11 @@ struct nats_settings {
  * 0, or -errno; being unable to reach NATS is no error but BUS_DOWN. */
 int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, struct bus **ret);
 
-/* The embedded store in `state_dir`, which exists.  Opens it before returning: 0, or -errno
- * (logged: -EBUSY where another process has it). */
-int bus_new_local(const char *state_dir, struct mailbox *inbox, struct bus **ret);
+/* The embedded store in `state_dir`, which exists.  With `store`, which is that one, open, and the
+ * bus's from then on, unless this fails; or with NULL: then opens it before returning.  0, or
+ * -errno (logged: -EBUSY where another process has it). */
+int bus_new_local(
+	const char *state_dir, struct store *store, struct mailbox *inbox, struct bus **ret);
 
 /* Ends the thread and waits for it.  Each publication still with the bus comes back as
  * PUBLISH_UNAVAILABLE before this returns NULL.  Takes NULL. */

@@ -159,9 +159,10 @@ static const struct bus_operations local_operations = {
 	.free = local_free,
 };
 
-int bus_new_local(const char *state_dir, struct mailbox *inbox, struct bus **ret)
+int bus_new_local(
+	const char *state_dir, struct store *store, struct mailbox *inbox, struct bus **ret)
 {
-	_cleanup_(store_freep) struct store *store = NULL;
+	_cleanup_(store_freep) struct store *own = NULL;
 	_cleanup_(freep) struct local_bus *local = NULL;
 	int r;
 
@@ -171,15 +172,16 @@ int bus_new_local(const char *state_dir, struct mailbox *inbox, struct bus **ret
 	local->bus.operations = &local_operations;
 	local->inbox = inbox;
 
-	r = store_thread_open(state_dir, &store);
+	r = store ? 0 : store_thread_open(state_dir, &own);
 	if (r < 0)
 		return r;
-	r = store_thread_new(state_dir, store, &thread_operations, local, &local->thread);
+	r = store_thread_new(
+		state_dir, store ? store : own, &thread_operations, local, &local->thread);
 	if (r < 0)
 		return r;
 
 	/* The thread's from here on. */
-	TAKE_PTR(store);
+	TAKE_PTR(own);
 	*ret = &TAKE_PTR(local)->bus;
 	return 0;
 }

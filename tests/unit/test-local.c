@@ -86,7 +86,7 @@ static void set_up(void)
 	ck_assert_int_eq(mailbox_init(&inbox), 0);
 	STAILQ_INIT(&arrived);
 	log_set_level(LOG_ERR);
-	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
+	ck_assert_int_eq(bus_new_local(directory, NULL, &inbox, &bus), 0);
 }
 
 static void tear_down(void)
@@ -111,7 +111,7 @@ static void restart(void)
 {
 	bus = bus_free(bus);
 	expect_silence();
-	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
+	ck_assert_int_eq(bus_new_local(directory, NULL, &inbox, &bus), 0);
 }
 
 /* By SQLite itself, while the bus is down. */
@@ -230,7 +230,7 @@ START_TEST(test_clock_set_back)
 	bus = bus_free(bus);
 	snprintf(sql, sizeof(sql), "UPDATE updates SET stored_us = %lld", (long long)later_us);
 	execute(sql);
-	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
+	ck_assert_int_eq(bus_new_local(directory, NULL, &inbox, &bus), 0);
 	next(BUS_SYNC_BEGIN);
 	expect_update("a", now_us - 10, 1);
 	next(BUS_SYNC_END);
@@ -258,7 +258,7 @@ START_TEST(test_expired)
 	snprintf(sql, sizeof(sql), "UPDATE updates SET stored_us = %lld WHERE key <> 'c'",
 		(long long)(now_us - UPDATE_LIFETIME_US));
 	execute(sql);
-	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
+	ck_assert_int_eq(bus_new_local(directory, NULL, &inbox, &bus), 0);
 	next(BUS_SYNC_BEGIN);
 	expect_update("c", now_us - 10, 3);
 	next(BUS_SYNC_END);
@@ -269,7 +269,7 @@ START_TEST(test_expired)
 	bus = bus_free(bus);
 	execute("CREATE TEMP TABLE t (n CHECK (n = 0));"
 		"INSERT INTO t SELECT count(*) FROM updates WHERE key = 'b'");
-	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
+	ck_assert_int_eq(bus_new_local(directory, NULL, &inbox, &bus), 0);
 	next(BUS_SYNC_BEGIN);
 	expect_update("c", now_us - 10, 3);
 	expect_update("a", now_us - 2 * UPDATE_LIFETIME_US, 4);
@@ -456,7 +456,7 @@ START_TEST(test_two_processes)
 		/* Its complaint is expected. */
 		if (!freopen("/dev/null", "w", stderr))
 			_exit(1);
-		_exit(bus_new_local(directory, &inbox, &second) == -EBUSY && !second ? 0 : 2);
+		_exit(bus_new_local(directory, NULL, &inbox, &second) == -EBUSY && !second ? 0 : 2);
 	}
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert_int_eq(status, 0);
@@ -468,7 +468,7 @@ START_TEST(test_no_directory)
 {
 	struct bus *none = NULL;
 
-	ck_assert_int_eq(bus_new_local("/nonexistent/flagsse", &inbox, &none), -ENOENT);
+	ck_assert_int_eq(bus_new_local("/nonexistent/flagsse", NULL, &inbox, &none), -ENOENT);
 	ck_assert_ptr_null(none);
 }
 END_TEST

@@ -107,7 +107,7 @@ static void write_state(struct sample *sample)
 	items = handover_items(writer, &n);
 	ck_assert_uint_eq(n, N_STREAMS);
 	memcpy(sample->items, items, n * sizeof(items[0]));
-	ck_assert_int_eq(handover_finish(writer, &state, &sample->size), 0);
+	ck_assert_int_eq(handover_finish(writer, clock_monotonic_ms(), &state, &sample->size), 0);
 	sample->state = state;
 }
 
@@ -453,11 +453,11 @@ END_TEST
 
 /* ---- Versions ---- */
 
-/* The sample in the layout of version 1, whose streams have no end_ms. */
+/* The sample in the layout of version 1, whose streams have no end_ms, and its header no time. */
 static void make_older(struct sample *sample)
 {
 	struct handover_header header;
-	size_t from = sizeof(header), to = sizeof(header);
+	size_t from = sizeof(header), to = HANDOVER_SHORT_HEADER;
 	const size_t older = offsetof(struct stream_record, end_ms);
 
 	memcpy(&header, sample->state, sizeof(header));
@@ -473,8 +473,9 @@ static void make_older(struct sample *sample)
 		section->record_size = (uint32_t)size;
 	}
 	header.version = 1;
+	header.header_size = HANDOVER_SHORT_HEADER;
 	sample->size = to;
-	memcpy(sample->state, &header, sizeof(header));
+	memcpy(sample->state, &header, HANDOVER_SHORT_HEADER);
 	fix_checksum(sample->state, sample->size);
 }
 
