@@ -15,7 +15,7 @@ static void free_names(char **names)
 	free(names);
 }
 
-/* 0, or -ENOMEM: it is lost. */
+/* 0, or -ENOMEM: it is closed. */
 static int add(struct inherited *inherited, int fd, const char *name)
 {
 	int r = stash_add(&inherited->stash, fd, name);
@@ -36,9 +36,9 @@ static int add(struct inherited *inherited, int fd, const char *name)
 
 int inherited_take(struct inherited *ret)
 {
-	struct inherited inherited = {.stash.state = -1};
+	_cleanup_(inherited_deinit) struct inherited inherited = {.stash.state = -1};
 	char **names = NULL;
-	int n = sd_listen_fds_with_names(1, &names);
+	int n = sd_listen_fds_with_names(1, &names), r = 0;
 
 	if (n < 0)
 		return n;
@@ -47,11 +47,14 @@ int inherited_take(struct inherited *ret)
 		free_names(names);
 		return -ENOMEM;
 	}
-	for (int i = 0; i < n; i++)
-		if (add(&inherited, SD_LISTEN_FDS_START + i, names[i]) < 0)
-			log_error("Out of memory: streams of the former process are lost.");
+	/* Some of them alone would be of no use, and all of them are systemd's still. */
+	for (int i = 0; i < n && r >= 0; i++)
+		r = add(&inherited, SD_LISTEN_FDS_START + i, names[i]);
 	free_names(names);
+	if (r < 0)
+		return r;
 	*ret = inherited;
+	inherited = (struct inherited){.stash.state = -1};
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 /* Whether a process could start with this configuration. */
 #include "preflight.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "bus/store.h"
@@ -23,13 +24,23 @@ static int check_addresses(const struct config *config, const char *own)
 	return r;
 }
 
+/* systemd makes it the service's again, with all that is in it, before it starts the next process.
+ */
+static bool is_mended_by_systemd(const char *directory)
+{
+	return getenv("STATE_DIRECTORY") && access(directory, W_OK | X_OK) < 0 && errno == EACCES;
+}
+
 /* The outbox of the NATS bus is opened as often as it takes: that it cannot be stops no start. */
 static int check_store(const struct config *config)
 {
 	_cleanup_(freep) char *problem = NULL;
 	bool needed = config->bus_type != BUS_TYPE_NATS;
-	int r = store_check(config->state_dir, getppid(), &problem);
+	int r;
 
+	if (is_mended_by_systemd(config->state_dir))
+		return 0;
+	r = store_check(config->state_dir, getppid(), &problem);
 	if (problem)
 		log_at(r < 0 && needed ? LOG_ERR : LOG_WARNING, "The store: %s", problem);
 	return needed ? r : 0;

@@ -93,8 +93,8 @@ static void end_all(struct hub *hub, struct stash_content *content, const char *
 	forget_items(content);
 }
 
-/* The former process could not send them its last one, for want of memory, say.  What is at the
- * shards now, they read first. */
+/* To streams that have another update than the registry's: the former process could not send them
+ * that one, for want of memory, say. */
 static void send_latest(
 	struct hub *hub, struct registry *registry, const struct handover *state, int64_t now_us)
 {

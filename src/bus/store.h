@@ -26,8 +26,9 @@ enum store_table {
  * file; the caller frees it. */
 int store_open(const char *directory, struct store **ret, char **ret_problem);
 /* Whether store_open() would succeed once the process `owner` has ended (0: there is none), as far
- * as that can be told without locking or changing anything.  0 or -errno.  *ret_problem as above;
- * with 0 it says that the file would be set aside.  Any thread. */
+ * as that can be told without locking or changing anything; not in a process that has it open,
+ * which would lose its locks by it.  0 or -errno.  *ret_problem as above; with 0 it says that the
+ * file would be set aside. */
 int store_check(const char *directory, pid_t owner, char **ret_problem);
 
 struct store *store_free(struct store *store); /* takes NULL; returns NULL */

@@ -2,7 +2,7 @@
 """Execs a program as systemd does: activate.py [FD[=NAME]...] -- PROGRAM [ARGUMENT...]
 
 The descriptors become 3, 4, ... and are announced in LISTEN_FDS, with their names where they have some;
-$WATCHDOG_USEC gets the WATCHDOG_PID to it.
+$WATCHDOG_USEC gets the WATCHDOG_PID to it.  What is to be preloaded into the program is in $ACTIVATE_PRELOAD.
 """
 import os
 import sys
@@ -20,4 +20,6 @@ if fds:
         os.environ["LISTEN_FDNAMES"] = ":".join(name or "unknown" for _, _, name in given)
 if "WATCHDOG_USEC" in os.environ:
     os.environ["WATCHDOG_PID"] = str(os.getpid())
+if "ACTIVATE_PRELOAD" in os.environ:
+    os.environ["LD_PRELOAD"] = os.environ.pop("ACTIVATE_PRELOAD")
 os.execv(sys.argv[split + 1], sys.argv[split + 1:])

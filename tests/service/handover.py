@@ -10,6 +10,8 @@ import socket
 import struct
 import time
 
+from wire import wait_until
+
 VERSION = 3
 HEADER = struct.Struct("=8sQII8Iq")
 UPDATE = struct.Struct("=qqB103s")
@@ -44,6 +46,26 @@ def make_state(key, n, *, age_s=0, latest_us=0, update_us=0):
     return struct.pack("=8sQ", b"flagsse", checksum(tail)) + tail
 
 
+class Client:
+    def __init__(self, listener):
+        self.sock = socket.create_connection(listener.getsockname(), 10)
+        self.sock.setblocking(False)
+        self.text = b""
+        self.ended = False
+
+    def read(self):
+        """What has come; closes as soon as the daemon has, which waits for that."""
+        while not self.ended:
+            try:
+                data = self.sock.recv(65536)
+            except BlockingIOError:
+                return
+            self.text += data
+            if not data:
+                self.ended = True
+                self.sock.close()
+
+
 class HandedOver:
     """systemd's part: it keeps them, whatever the processes do that they are given to."""
 
@@ -61,8 +83,7 @@ class HandedOver:
             end.close()
 
     def _connect(self, listener):
-        client = socket.create_connection(listener.getsockname(), 10)
-        self.clients.append(client)
+        self.clients.append(Client(listener))
         end, _ = listener.accept()
         end.setblocking(False)
         return end
@@ -76,33 +97,36 @@ class HandedOver:
         """Of activate.py."""
         return [f"{self.memfd}=flagsse-state", f"{self.pair.fileno()}=flagsse-streams"]
 
-    def received(self, n, timeout=20):
-        """The first `n` bytes that each client gets, or all of them before the end."""
-        texts = []
+    def read(self):
         for client in self.clients:
-            client.settimeout(timeout)
-            text = b""
-            while len(text) < n and (data := client.recv(n - len(text))):
-                text += data
-            texts.append(text)
-        return texts
+            client.read()
+
+    def _wait(self, condition):
+        def met():
+            self.read()
+            return all(condition(client) for client in self.clients)
+        wait_until(met, lambda: f"not all have got that: {[client.text for client in self.clients]}")
+
+    def check_receive(self, data):
+        """Each client gets this, and nothing else before."""
+        self._wait(lambda client: client.ended or len(client.text) >= len(data))
+        for client in self.clients:
+            assert client.text.startswith(data), client.text
+            client.text = client.text[len(data):]
 
     def check_ended(self):
         """With the last chunk, and no reset."""
-        assert self.received(100) == [b"0\r\n\r\n"] * len(self.clients)
+        self._wait(lambda client: client.ended)
+        assert {client.text for client in self.clients} == {b"0\r\n\r\n"}
 
     def check_silent(self):
-        for client in self.clients:
-            client.setblocking(False)
-            try:
-                assert False, f"there is something: {client.recv(100)!r}"
-            except BlockingIOError:
-                pass
+        self.read()
+        assert not any(client.text or client.ended for client in self.clients), [c.text for c in self.clients]
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         os.close(self.memfd)
-        for sock in [self.pair, *self.clients]:
+        for sock in [self.pair, *(client.sock for client in self.clients)]:
             sock.close()

@@ -25,6 +25,8 @@ struct shim {
 					   fails, once; 0: none */
 	_Atomic int64_t failures;       /* counts them */
 	_Atomic int64_t nats_leaks;     /* while not 0, nats.c never frees a connection */
+	_Atomic int64_t
+		no_thread_at; /* the so manieth thread from now on is not started; 0: none */
 };
 
 static struct shim nothing;
@@ -127,6 +129,18 @@ void natsConnection_Destroy(natsConnection *connection)
 		leaked = connection;
 	else
 		((void (*)(natsConnection *))next("natsConnection_Destroy"))(connection);
+}
+
+/* ---- Threads ---- */
+
+int pthread_create(
+	pthread_t *ret, const pthread_attr_t *attributes, void *(*run)(void *), void *userdata)
+{
+	typedef int create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+	if (shim->no_thread_at > 0 && --shim->no_thread_at == 0)
+		return EAGAIN;
+	return ((create *)next("pthread_create"))(ret, attributes, run, userdata);
 }
 
 /* ---- Memory ---- */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Lets memory, disk, clock and nats.c of a daemon go wrong: shim.c, preloaded into it."""
+"""Lets memory, disk, clock, threads and nats.c of a daemon go wrong: shim.c, preloaded into it."""
 import mmap
 import os
 import struct
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from daemon import under_sanitizer
 
-FIELDS = ("clock_offset_s", "disk_stalls", "fail_at", "failures", "nats_leaks")
+FIELDS = ("clock_offset_s", "disk_stalls", "fail_at", "failures", "nats_leaks", "no_thread_at")
 
 
 def build(directory):

@@ -3,17 +3,19 @@
 
 systemd's part is played by handover.py, activate.py and notify.py; tests/system has the real one.
 """
+import itertools
 import os
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from daemon import fresh_time_us, free_port, run
+from daemon import fresh_time_us, free_port, run, under_sanitizer
 from handover import HandedOver, make_state
 from sse import format_chunk, format_event
 from test_outbox import PRIVATE, wait_ready
@@ -95,7 +97,7 @@ def test_streams_outlive_a_start_that_fails(start, notify, key, what):
         daemon.wait_log(f"Took up {STREAMS} streams of 1 environments")
         wait_ready(daemon)
         event = format_chunk(format_event(daemon.publish(key)))
-        assert handed.received(len(event)) == [event] * STREAMS
+        handed.check_receive(event)
         daemon.stop()
         handed.check_ended()
 
@@ -112,8 +114,6 @@ def test_after_a_minute_they_are_ended(start, notify, key, what):
         daemon.start(None)
         wait_forgotten(notify)
         old.check_ended()
-        for client in old.clients:
-            client.close()
         daemon.wait_exit(trouble.code)
         daemon.wait_log(f"no process could start for a minute. Its {STREAMS} streams are ended cleanly")
     assert len(daemon.log_lines("stay with systemd")) == 1, "of the young ones"
@@ -128,8 +128,6 @@ def test_signal_while_they_are_ended(start, notify, key):
         daemon.signal(signal.SIGTERM)
         notify.wait("BARRIER=1")
         old.check_ended()
-        for client in old.clients:
-            client.close()
         daemon.wait_exit(-signal.SIGTERM)
 
 
@@ -139,8 +137,6 @@ def test_unreadable_state_is_no_reason_to_wait(start, notify, key):
         daemon = start_after(start, notify, handed, config=BAD)
         wait_forgotten(notify)
         handed.check_ended()
-        for client in handed.clients:
-            client.close()
         daemon.wait_exit(78)
         daemon.wait_log(f"their state cannot be read. Its {STREAMS} streams are ended cleanly")
 
@@ -152,10 +148,10 @@ def test_last_update_that_streams_have_missed(start, notify, key):
         daemon = start_after(start, notify, handed)
         wait_forgotten(notify)
         event = format_chunk(format_event(missed))
-        assert handed.received(len(event)) == [event] * STREAMS
+        handed.check_receive(event)
         wait_ready(daemon)
         event = format_chunk(format_event(daemon.publish(key)))
-        assert handed.received(len(event)) == [event] * STREAMS
+        handed.check_receive(event)
 
 
 def test_update_that_streams_have_is_not_sent_again(start, notify, key):
@@ -166,7 +162,7 @@ def test_update_that_streams_have_is_not_sent_again(start, notify, key):
         wait_ready(daemon)
         assert daemon.snapshot(key) == latest
         event = format_chunk(format_event(daemon.publish(key)))
-        assert handed.received(len(event)) == [event] * STREAMS
+        handed.check_receive(event)
 
 
 def test_foreign_descriptors(start, notify, key):
@@ -184,7 +180,70 @@ def test_foreign_descriptors(start, notify, key):
         for name in "a-file", "datagrams":
             assert len(daemon.log_lines(f'"{name}", is not flagsse\'s')) == 1
         event = format_chunk(format_event(daemon.publish(key)))
-        assert handed.received(len(event)) == [event] * STREAMS
+        handed.check_receive(event)
+
+
+# What fails in the midst of it
+
+
+def with_shim(shim):
+    variables = dict(shim.env)
+    variables["ACTIVATE_PRELOAD"] = variables.pop("LD_PRELOAD")  # not into activate.py
+    return variables
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_thread_that_cannot_be_started(start, notify, shim, key, number):
+    """The shards' and the bus's: by then the streams are taken, and are nobody else's; they end cleanly."""
+    with HandedOver(make_state(key, STREAMS), STREAMS) as handed:
+        shim.no_thread_at = number
+        daemon = start_after(start, notify, handed, env=with_shim(shim), options=["streams.shards=2"])
+        wait_forgotten(notify)
+        handed.check_ended()
+        daemon.wait_exit(1)
+        daemon.wait_log(f"{STREAMS} streams of the former process had been taken up. They are ended cleanly")
+        assert not daemon.log_lines("stay with systemd")
+
+
+def outcome_of(daemon, notify, handed):
+    """What becomes of the streams: of all of them the same."""
+    n_ready = len(daemon.log_lines("The bus is connected"))
+    while daemon.process.poll() is None and len(daemon.log_lines("The bus is connected")) == n_ready:
+        was_forgotten(notify)  # which answers the barrier
+        notify.lines.clear()
+        handed.read()
+    if daemon.process.poll() is None:
+        daemon.signal(signal.SIGTERM)
+        handed.check_ended()
+        daemon.wait_exit()
+        return "ended before or went on"
+    daemon.kill()
+    handed.read()
+    if any(client.ended for client in handed.clients):
+        handed.check_ended()
+        return "ended"
+    handed.check_silent()
+    return "waited"
+
+
+@pytest.mark.skipif(under_sanitizer(), reason="its allocator is left alone")
+def test_no_failure_of_memory_cuts_a_stream(start, notify, shim, key):
+    """One allocation of the start after the other fails: each time all streams wait, go on, or end cleanly."""
+    outcomes = Counter()
+    with HandedOver(make_state(key, STREAMS), STREAMS) as handed:
+        daemon = start_after(start, notify, handed, env=with_shim(shim), config=BAD)
+        daemon.wait_exit(78)
+    daemon.config = ""
+    for number in itertools.count(1):
+        with HandedOver(make_state(key, STREAMS), STREAMS) as handed:
+            daemon.wrapper, daemon.pass_fds = [*ACTIVATE, *handed.arguments, "--"], handed.fds
+            shim.fail_at, failures = number, shim.failures
+            daemon.start(None)
+            outcomes[outcome_of(daemon, notify, handed)] += 1
+            if shim.failures == failures:
+                break
+    print(f"{number} allocations: {outcomes}")
+    assert outcomes["waited"] > 50 and len(outcomes) > 1, outcomes
 
 
 # The check before a hand-over

@@ -10,6 +10,7 @@ import pytest
 from audience import Subscribers
 from daemon import fresh_key
 from machine import message_id
+from wire import wait_until
 
 STREAMS = 1000
 KEYS = 10
@@ -58,6 +59,7 @@ def crowd(service):
 
 def check_kept(service, subscribers, keys):
     """All of them go on, and get what is published from now on."""
+    service.machine.wait_active("active")
     service.wait_ready()
     latest = {key: service.publish(key) for key in keys}
     answer = subscribers.tell("expect", latest=latest)
@@ -159,12 +161,12 @@ def test_after_a_minute_the_streams_end(service, request, what):
         machine.wait_message(f"Its {STREAMS} streams are ended cleanly")
         assert machine.property("NFileDescriptorStore") == "0"
         mend()
-        service.wait_ready()
+        machine.wait_active("active")
     assert lines_of(service, "stay with systemd")
     assert not machine.journal(MESSAGE_ID=message_id("TAKEN_UP"))
 
 
-@pytest.mark.parametrize("what", ["configuration", "token", "address", "store", "state directory"])
+@pytest.mark.parametrize("what", ["configuration", "token", "address", "store"])
 def test_noticed_before(service, request, what):
     """What the check can see: the streams end while there is who can end them."""
     machine = service.machine
@@ -181,10 +183,8 @@ def test_noticed_before(service, request, what):
                 service.set_bus("local", "[http]\ntoken_file = /etc/flagsse/secret\n")
             elif what == "address":
                 service.set_bus("local", "[http]\nlisten = :8088, :8089\n")
-            elif what == "store":
-                machine.shell(f"chown root {DATABASE}; chmod 400 {DATABASE}")
             else:
-                machine.shell(f"chmod 500 {STATE}; chown root {STATE}")
+                machine.shell(f"chown root {DATABASE}; chmod 400 {DATABASE}")
             subscribers.begin("end")
             restart(service)
             check_ended(subscribers)
@@ -193,6 +193,15 @@ def test_noticed_before(service, request, what):
     finally:
         machine.shell("rm -f /etc/flagsse/secret")
         machine.systemctl("stop", "taken.socket", check=False)
+
+
+def test_state_directory_that_systemd_mends(service):
+    """It gives it back to the service before each start, with all that is in it."""
+    machine = service.machine
+    with crowd(service) as (subscribers, keys):
+        machine.shell(f"chown -R root {STATE}; chmod 500 {STATE}")
+        assert restart(service) == 0
+        check_kept(service, subscribers, keys)
 
 
 def test_store_of_a_newer_version(service):
@@ -228,21 +237,23 @@ def test_full_disk(service):
     assert len(machine.journal(MESSAGE_ID=message_id("TAKEN_UP"))) == 1
 
 
+# Puts a file of its own into the store, by the name of "other".
+STORE_OTHER = """import array, os, socket
+sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+sock.connect(os.environ["NOTIFY_SOCKET"])
+fds = array.array("i", [os.open("/etc/hostname", os.O_RDONLY)])
+sock.sendmsg([b"FDSTORE=1\\nFDNAME=other\\nFDPOLL=0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+"""
+
+
 def test_foreign_descriptor(service):
     """One in the store that is not flagsse's, and is no socket either."""
     machine = service.machine
+    machine.write("/usr/local/bin/store-other.py", STORE_OTHER)
+    machine.drop_in("flagsse.service", "[Service]\nNotifyAccess=exec\n"
+                                       "ExecStartPost=/usr/bin/python3 /usr/local/bin/store-other.py\n")
     with crowd(service) as (subscribers, keys):
-        pid = machine.property("MainPID")
-        machine.drop_in("flagsse.service", "[Service]\nNotifyAccess=all\n")
-        machine.shell("python3 -c \"import array, os, socket\n"
-                      "sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
-                      "sock.connect('/run/systemd/notify')\n"
-                      "open('/sys/fs/cgroup' + open('/proc/%s/cgroup').read().strip().split('::')[1]"
-                      " + '/cgroup.procs', 'w').write(str(os.getpid()))\n"
-                      "sock.sendmsg([b'FDSTORE=1\\nFDNAME=other\\nFDPOLL=0'], [(socket.SOL_SOCKET, "
-                      "socket.SCM_RIGHTS, array.array('i', [os.open('/etc/hostname', 0)]))])\n"
-                      "import time; time.sleep(1)\"" % pid)
-        assert machine.property("NFileDescriptorStore") == "1"
+        wait_until(lambda: machine.property("NFileDescriptorStore") == "1", "systemd does not keep it")
         assert restart(service) == 0
         check_kept(service, subscribers, keys)
-    assert len(lines_of(service, "is not flagsse's")) == 1
+    assert len(lines_of(service, '"other", is not flagsse\'s')) == 1
