@@ -22,7 +22,7 @@
 
 #define EXPIRY_INTERVAL_US (60 * US_PER_S)
 
-/* Where the start fails at the very end: how long clients of streams that end are waited for. */
+/* Where the process cannot go on: how long the clients of its streams are waited for. */
 #define END_TIMEOUT_MS (10 * MS_PER_S)
 
 /* ---- Timers and signals ---- */
@@ -339,15 +339,14 @@ static int server_start(
 	return start_bus(server, config, &store);
 }
 
-/* For want of memory or threads: what has been taken up is nobody else's any more. */
+/* For want of memory or threads: there is no other process that could go on with them. */
 static void end_streams(struct server *server)
 {
 	size_t n = server->hub ? hub_streams(server->hub) : 0;
 
 	if (n == 0)
 		return;
-	log_error(
-		"%zu streams of the former process had been taken up. They are ended cleanly.", n);
+	log_error("The %zu streams are ended cleanly.", n);
 	hub_halt(server->hub);
 	(void)hub_end_all(server->hub, END_TIMEOUT_MS);
 }
@@ -406,7 +405,13 @@ int server_new(struct config *config, struct inherited *inherited, server_read_c
 
 int server_run(struct server *server)
 {
-	return sd_event_loop(server->event);
+	int r = sd_event_loop(server->event);
+
+	if (r < 0) {
+		log_error("The event loop has failed: %s.", strerror(-r));
+		end_streams(server);
+	}
+	return r;
 }
 
 struct server *server_free(struct server *server)

@@ -7,7 +7,7 @@ import pytest
 
 sys.dont_write_bytecode = True
 
-pytest.register_assert_rewrite("wire", "sse", "nats", "notify", "daemon", "network", "shim")
+pytest.register_assert_rewrite("wire", "sse", "nats", "notify", "daemon", "handover", "network", "shim")
 
 import daemon as daemon_module  # noqa: E402
 from daemon import Daemon, fresh_key, program  # noqa: E402
