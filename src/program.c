@@ -333,6 +333,19 @@ static int act(struct options *options)
 	}
 }
 
+/* Somebody may have written them into the unit, and there may be streams to take up. */
+static int refuse_options(void)
+{
+	_cleanup_(inherited_deinit) struct inherited inherited = {.stash.state = -1};
+
+	fputs("Try 'flagsse --help'.\n", stderr);
+	if (inherited_take(&inherited) >= 0) {
+		takeup_end_if_late(&inherited.stash);
+		takeup_postpone(&inherited.stash);
+	}
+	return EX_USAGE;
+}
+
 int program_run(int argc, char *argv[])
 {
 	struct options options = {0};
@@ -342,10 +355,8 @@ int program_run(int argc, char *argv[])
 	next_remember(argc, argv);
 	if (parse_options(argc, argv, &options))
 		r = act(&options);
-	else {
-		fputs("Try 'flagsse --help'.\n", stderr);
-		r = EX_USAGE;
-	}
+	else
+		r = refuse_options();
 	free(options.overrides);
 	return r;
 }

@@ -55,9 +55,14 @@ class Trouble:
 
     def __init__(self, what, daemon):
         self.daemon = daemon
-        self.code = 78 if what == "configuration" else 1
+        self.code = {"options": 64, "configuration": 78}.get(what, 1)
         self.database = daemon.directory / "state" / "flagsse.db"
         self.mend = getattr(self, f"make_{what}")()
+
+    def make_options(self):
+        wrapper = self.daemon.wrapper
+        self.daemon.wrapper = [*wrapper, "/bin/sh", "-c", 'exec "$0" --nonsense']
+        return lambda: setattr(self.daemon, "wrapper", wrapper)
 
     def make_configuration(self):
         self.daemon.config = BAD
@@ -80,7 +85,7 @@ def prepared(start, notify, handed, what):
     return daemon, Trouble(what, daemon)
 
 
-@pytest.mark.parametrize("what", ["configuration", "address", "store"])
+@pytest.mark.parametrize("what", ["options", "configuration", "address", "store"])
 def test_streams_outlive_a_start_that_fails(start, notify, key, what):
     """They stay systemd's, which gives them to the next one."""
     with HandedOver(make_state(key, STREAMS), STREAMS) as handed:
@@ -102,14 +107,14 @@ def test_streams_outlive_a_start_that_fails(start, notify, key, what):
         handed.check_ended()
 
 
-@pytest.mark.parametrize("what", ["configuration", "address", "store"])
+@pytest.mark.parametrize("what", ["options", "configuration", "address", "store"])
 def test_after_a_minute_they_are_ended(start, notify, key, what):
     """Before anything else is tried."""
     with HandedOver(make_state(key, STREAMS, age_s=30), STREAMS) as young:
         daemon, trouble = prepared(start, notify, young, what)
         assert not was_forgotten(notify)
     with HandedOver(make_state(key, STREAMS, age_s=61), STREAMS) as old:
-        daemon.wrapper = [*ACTIVATE, *old.arguments, "--"]
+        daemon.wrapper[len(ACTIVATE):len(ACTIVATE) + len(old.arguments)] = old.arguments
         daemon.pass_fds = old.fds
         daemon.start(None)
         wait_forgotten(notify)
