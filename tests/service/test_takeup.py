@@ -103,8 +103,9 @@ def test_streams_outlive_a_start_that_fails(start, notify, key, what):
         wait_ready(daemon)
         event = format_chunk(format_event(daemon.publish(key)))
         handed.check_receive(event)
-        daemon.stop()
+        daemon.signal(signal.SIGTERM)
         handed.check_ended()
+        daemon.wait_exit()
 
 
 @pytest.mark.parametrize("what", ["options", "configuration", "address", "store"])
