@@ -16,8 +16,7 @@
 /* Connections in the hands of HTTP are more expensive than streams. */
 #define HTTP_MAX 4096
 
-/* Raises the limit of open files as far as it goes.  Returns it. */
-static size_t raise_descriptor_limit(void)
+size_t descriptors_raise_limit(void)
 {
 	struct rlimit limit;
 
@@ -34,7 +33,7 @@ static size_t raise_descriptor_limit(void)
 
 void descriptors_share(size_t configured, struct descriptor_shares *ret)
 {
-	size_t limit = raise_descriptor_limit(), reserve = limit / 20, most, rest;
+	size_t limit = descriptors_raise_limit(), reserve = limit / 20, most, rest;
 
 	reserve = reserve < RESERVE_MIN ? RESERVE_MIN : reserve;
 	reserve = reserve > RESERVE_MAX ? RESERVE_MAX : reserve;

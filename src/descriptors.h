@@ -11,6 +11,9 @@ struct descriptor_shares {
 	size_t clients; /* of all these together, and what else has a client at its other end */
 };
 
-/* Raises the limit as far as it goes, and shares it out.  `configured` is the most streams that are
+/* Raises the limit as far as it goes.  Returns it. */
+size_t descriptors_raise_limit(void);
+
+/* Raises it, and shares it out.  `configured` is the most streams that are
  * wanted; 0: as many as there can be.  Logs the outcome. */
 void descriptors_share(size_t configured, struct descriptor_shares *ret);

@@ -13,7 +13,8 @@ struct inherited {
 	struct stash stash;
 };
 
-/* Takes them, once; none is no error.  0 or -errno. */
+/* Takes them, once; none is no error.  What is neither is none of ours: that is said in the log,
+ * and it is closed.  0 or -errno. */
 int inherited_take(struct inherited *ret);
 
 /* Closes what has not been taken out. */

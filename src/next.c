@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The next process's configuration, checked by that program itself. */
+/* What the next process needs, checked by that program itself. */
 #include "next.h"
 
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -49,10 +50,15 @@ static void answer(struct next *next, const char *problem)
 
 static int on_exit_of_child(sd_event_source *source, const siginfo_t *info, void *userdata)
 {
-	bool good = info->si_code == CLD_EXITED && info->si_status == EXIT_SUCCESS;
+	bool exited = info->si_code == CLD_EXITED;
 
 	(void)source;
-	answer(userdata, good ? NULL : "the next process would refuse its configuration");
+	if (exited && info->si_status == EXIT_SUCCESS)
+		answer(userdata, NULL);
+	else if (exited && info->si_status == EX_CONFIG)
+		answer(userdata, "the next process would refuse its configuration");
+	else
+		answer(userdata, "the next process could not start");
 	return 0;
 }
 
@@ -60,12 +66,12 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	(void)source;
 	(void)usec;
-	answer(userdata, "the check of the next process's configuration takes too long");
+	answer(userdata, "the check of what the next process needs takes too long");
 	return 0;
 }
 
 /* With no signal blocked or ignored, as systemd starts it. */
-static int spawn(char *const argv[], pid_t *ret)
+static int spawn(char *const argv[], char *const environment[], pid_t *ret)
 {
 	posix_spawnattr_t attributes;
 	sigset_t none, pipe;
@@ -84,26 +90,50 @@ static int spawn(char *const argv[], pid_t *ret)
 		r = posix_spawnattr_setflags(
 			&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	if (r == 0)
-		r = posix_spawn(ret, program.path, NULL, &attributes, argv, environ);
+		r = posix_spawn(ret, program.path, NULL, &attributes, argv, environment);
 	posix_spawnattr_destroy(&attributes);
 	return -r;
 }
 
-static int spawn_check(pid_t *ret)
+/* Our environment, and `variable`.  The strings are borrowed.  NULL: out of memory. */
+static char **environment_with(char *variable)
+{
+	char **environment;
+	size_t n = 0;
+
+	while (environ[n])
+		n++;
+	environment = calloc(n + 2, sizeof(environment[0]));
+	if (!environment)
+		return NULL;
+	environment[0] = variable;
+	memcpy(environment + 1, environ, n * sizeof(environment[0]));
+	return environment;
+}
+
+static int spawn_check(const char *addresses, pid_t *ret)
 {
 	static char option[] = "--check-config";
 	_cleanup_(freep) char **argv = calloc((size_t)program.argc + 2, sizeof(argv[0]));
+	_cleanup_(freep) char **environment = NULL;
+	_cleanup_(freep) char *variable = NULL;
 
-	if (!argv)
+	if (asprintf(&variable, NEXT_VARIABLE "=%s", addresses ? addresses : NEXT_SYSTEMD) < 0) {
+		variable = NULL;
+		return -ENOMEM;
+	}
+	environment = environment_with(variable);
+	if (!argv || !environment)
 		return -ENOMEM;
 	if (program.path[0] == '\0' || program.argc < 1)
 		return -ENOENT;
 	memcpy(argv, program.argv, (size_t)program.argc * sizeof(argv[0]));
 	argv[program.argc] = option;
-	return spawn(argv, ret);
+	return spawn(argv, environment, ret);
 }
 
-int next_check(sd_event *event, next_on_answer *on_answer, void *userdata, struct next **ret)
+int next_check(sd_event *event, const char *addresses, next_on_answer *on_answer, void *userdata,
+	struct next **ret)
 {
 	_cleanup_(next_freep) struct next *next = calloc(1, sizeof(*next));
 	pid_t pid = 0;
@@ -113,7 +143,7 @@ int next_check(sd_event *event, next_on_answer *on_answer, void *userdata, struc
 		return -ENOMEM;
 	next->on_answer = on_answer;
 	next->userdata = userdata;
-	r = spawn_check(&pid);
+	r = spawn_check(addresses, &pid);
 	if (r < 0)
 		return r;
 	r = sd_event_add_child(event, &next->child, pid, WEXITED, on_exit_of_child, next);

@@ -21,8 +21,10 @@
 #include "messages.h"
 #include "next.h"
 #include "notify-send.h"
+#include "preflight.h"
 #include "process.h"
 #include "server.h"
+#include "takeup.h"
 #include "thread.h"
 
 /* How long a process that fails waits for whoever reads why, in ms: longer than one that has served
@@ -222,14 +224,14 @@ static void log_refusal(void)
 }
 
 /* The configuration is consumed. */
-static int serve(struct options *options, struct config *loaded)
+static int serve(struct options *options, struct config *loaded, struct inherited *inherited)
 {
 	_cleanup_(config_freep) struct config *config = loaded;
 	_cleanup_(server_freep) struct server *server = NULL;
 	int r;
 
 	log_info("flagsse " PACKAGE_VERSION " starts.");
-	if (server_new(config, read_config, options, &server) < 0)
+	if (server_new(config, inherited, read_config, options, &server) < 0)
 		return EXIT_FAILURE;
 	TAKE_PTR(config);
 	r = server_run(server);
@@ -273,28 +275,59 @@ static int check_file(const char *path)
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static int run_with_config(struct options *options)
+/* For the process that is about to hand over to one of this program, more than the configuration.
+ */
+static int check_for_next(const struct config *config)
+{
+	const char *own = getenv(NEXT_VARIABLE);
+
+	return own && preflight(config, own) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int check_or_print(struct options *options)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
 	int r;
 
 	r = options->process > 0 ? load_config_of_process(options->process, &config)
 				 : load_config(options, environ, &config);
+	if (r < 0)
+		return r == -EINVAL ? EX_CONFIG : EXIT_FAILURE;
+	if (options->action == ACTION_CHECK_CONFIG)
+		return options->process > 0 ? EXIT_SUCCESS : check_for_next(config);
+	config_print(config, stdout);
+	return finish_output();
+}
+
+static int load_and_serve(struct options *options, struct inherited *inherited)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	int r = load_config(options, environ, &config);
+
 	if (r == -EINVAL) {
-		if (options->action == ACTION_SERVE)
-			log_refusal();
+		log_refusal();
 		return EX_CONFIG;
 	}
 	if (r < 0)
 		return EXIT_FAILURE;
-	if (options->action == ACTION_CHECK_CONFIG)
-		return EXIT_SUCCESS;
-	if (options->action == ACTION_PRINT_CONFIG) {
-		config_print(config, stdout);
-		return finish_output();
-	}
 	log_set_level(CONFIG_LOG_LEVEL(config));
-	return serve(options, TAKE_PTR(config));
+	return serve(options, TAKE_PTR(config), inherited);
+}
+
+/* Whatever it fails for, the streams of the former process are not forgotten. */
+static int start_and_serve(struct options *options)
+{
+	_cleanup_(inherited_deinit) struct inherited inherited = {.stash.state = -1};
+	int r = inherited_take(&inherited);
+
+	if (r < 0) {
+		log_error("Cannot read what systemd has passed: %s.", strerror(-r));
+		return EXIT_FAILURE;
+	}
+	takeup_end_if_late(&inherited.stash);
+	r = load_and_serve(options, &inherited);
+	takeup_postpone(&inherited.stash);
+	return r;
 }
 
 static int act(struct options *options)
@@ -316,9 +349,25 @@ static int act(struct options *options)
 		return finish_output();
 	case ACTION_CHECK_FILE:
 		return check_file(options->checked_file);
+	case ACTION_CHECK_CONFIG:
+	case ACTION_PRINT_CONFIG:
+		return check_or_print(options);
 	default:
-		return run_with_config(options);
+		return start_and_serve(options);
 	}
+}
+
+/* Somebody may have written them into the unit, and there may be streams to take up. */
+static int refuse_options(void)
+{
+	_cleanup_(inherited_deinit) struct inherited inherited = {.stash.state = -1};
+
+	fputs("Try 'flagsse --help'.\n", stderr);
+	if (inherited_take(&inherited) >= 0) {
+		takeup_end_if_late(&inherited.stash);
+		takeup_postpone(&inherited.stash);
+	}
+	return EX_USAGE;
 }
 
 int program_run(int argc, char *argv[])
@@ -330,10 +379,8 @@ int program_run(int argc, char *argv[])
 	next_remember(argc, argv);
 	if (parse_options(argc, argv, &options))
 		r = act(&options);
-	else {
-		fputs("Try 'flagsse --help'.\n", stderr);
-		r = EX_USAGE;
-	}
+	else
+		r = refuse_options();
 	free(options.overrides);
 	log_stop(r == EXIT_SUCCESS ? LOG_LAST_MS : LOG_FAILURE_MS);
 	/* exit() would run the destructors of libraries that such a thread is using. */

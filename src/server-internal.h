@@ -86,7 +86,7 @@ struct watch {
 enum stop_phase {
 	STOP_NOT,
 	STOP_ASKING,    /* systemd, for the reason */
-	STOP_CHECKING,  /* whether the next process would take its configuration */
+	STOP_CHECKING,  /* whether the next process could start */
 	STOP_ANSWERING, /* the requests under way; then the hand-over */
 	STOP_DELAYING,  /* before a drain */
 	STOP_DRAINING,
@@ -116,6 +116,7 @@ struct server {
 	struct outbox *outbox; /* NULL: there is none, as the bus is local */
 	struct http *http;
 	struct notify *notify;
+	char *addresses; /* that it listens on, with commas between; NULL: systemd's sockets */
 
 	/* For the next reload: */
 	struct config *config;

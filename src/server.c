@@ -8,6 +8,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "bus/store-thread.h"
+#include "bus/store.h"
 #include "clock.h"
 #include "http/listen.h"
 #include "log.h"
@@ -27,6 +29,8 @@
  * back at once, hundreds of times a second. */
 #define HOLD_MIN_MS (1 * MS_PER_S)
 #define HOLD_MAX_MS (5 * MS_PER_S)
+/* Where the process cannot go on: how long the clients of its streams are waited for. */
+#define END_TIMEOUT_MS (10 * MS_PER_S)
 
 /* ---- Timers and signals ---- */
 
@@ -165,18 +169,11 @@ struct http_settings server_http_settings(
 	};
 }
 
-/* With the streams of the former process, if there was one. */
-static int start_hub(
-	struct server *server, const struct config *config, struct inherited *inherited)
+static int make_hub(struct server *server, const struct config *config)
 {
 	struct hub_settings settings = server_hub_settings(config);
-	int r;
 
-	r = hub_new(&settings, &server->hub);
-	if (r < 0)
-		return r;
-	takeup(&inherited->stash, server->hub, server->registry, server->shares.streams);
-	return hub_start(server->hub);
+	return hub_new(&settings, &server->hub);
 }
 
 int server_start_bus(struct server *server, const struct config *config)
@@ -238,8 +235,23 @@ static int add_listener(struct server *server, int fd)
 	return r;
 }
 
-/* From systemd where there are any, else as configured. */
-static int start_listening(
+/* The names of those that are ours, for the check before a hand-over. */
+static int note_addresses(struct server *server, const int fds[], size_t n)
+{
+	server->addresses = calloc(n + 1, LISTEN_NAME_SIZE);
+	if (!server->addresses)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		char name[LISTEN_NAME_SIZE];
+
+		listen_name(fds[i], name);
+		strcat(strcat(server->addresses, i > 0 ? "," : ""), name);
+	}
+	return 0;
+}
+
+/* From systemd where there are any, else as configured.  Nobody is accepted yet. */
+static int open_listeners(
 	struct server *server, const struct config *config, struct inherited *inherited)
 {
 	_cleanup_(freep) char *problem = NULL;
@@ -251,11 +263,18 @@ static int start_listening(
 		free(TAKE_PTR(inherited->listeners));
 		r = listen_open(config->http_listen, &inherited->listeners, &inherited->n_listeners,
 			&problem);
+		if (r >= 0)
+			return note_addresses(server, inherited->listeners, inherited->n_listeners);
 	}
-	if (r < 0) {
+	if (r < 0)
 		log_error("%s", problem ? problem : "Out of memory for the listening sockets.");
-		return r;
-	}
+	return r;
+}
+
+static int accept_on_all(struct server *server, struct inherited *inherited)
+{
+	int r;
+
 	while (inherited->n_listeners > 0) {
 		r = add_listener(server, inherited->listeners[--inherited->n_listeners]);
 		if (r < 0)
@@ -274,28 +293,54 @@ static int start_notify(struct server *server)
 	return notify_new(server->event, &operations, server, &server->notify);
 }
 
-static int server_start(struct server *server, const struct config *config)
+/* All that can fail for a reason that somebody else can give. */
+static int open_parts(
+	struct server *server, const struct config *config, struct inherited *inherited)
 {
-	_cleanup_(inherited_deinit) struct inherited inherited = {.stash.state = -1};
-	struct profile *profiles;
+	struct profile *profiles = server_make_profiles(config);
 	int r;
 
-	r = inherited_take(&inherited);
-	if (r < 0)
-		return r;
-	profiles = server_make_profiles(config);
 	if (!profiles)
 		return -ENOMEM;
 	server_set_streams(server, config, profiles);
 	descriptors_share((size_t)config->streams_max_streams, &server->shares);
 	if ((r = registry_new(&server->registry)) < 0 || (r = add_sources(server)) < 0 ||
 		(r = updates_init(server)) < 0 || (r = publish_init(server)) < 0 ||
-		(r = queue_init(server)) < 0 || (r = start_hub(server, config, &inherited)) < 0 ||
+		(r = queue_init(server)) < 0 || (r = make_hub(server, config)) < 0 ||
 		(r = start_http(server, config)) < 0 || (r = watch_init(server)) < 0 ||
 		(r = start_notify(server)) < 0 ||
-		(r = start_listening(server, config, &inherited)) < 0)
+		(r = open_listeners(server, config, inherited)) < 0)
 		return r;
-	return server_start_bus(server, config);
+	/* It tells main nothing before the loop runs. */
+	return config->bus_type == BUS_TYPE_LOCAL ? server_start_bus(server, config) : 0;
+}
+
+/* The streams of the former process are systemd's until all is open, so that another process can
+ * have them if this one fails.  Then they are taken, before anybody else comes, and before the bus
+ * tells what the registry is to compare with what they have. */
+static int server_start(
+	struct server *server, const struct config *config, struct inherited *inherited)
+{
+	int r = open_parts(server, config, inherited);
+
+	if (r < 0)
+		return r;
+	takeup(&inherited->stash, server->hub, server->registry, server->shares.streams);
+	if ((r = hub_start(server->hub)) < 0 || (r = accept_on_all(server, inherited)) < 0)
+		return r;
+	return server->bus ? 0 : server_start_bus(server, config);
+}
+
+/* For want of memory or threads: there is no other process that could go on with them. */
+static void end_streams(struct server *server)
+{
+	size_t n = server->hub ? hub_streams(server->hub) : 0;
+
+	if (n == 0)
+		return;
+	log_error("The %zu streams are ended cleanly.", n);
+	hub_halt(server->hub);
+	(void)hub_end_all(server->hub, END_TIMEOUT_MS);
 }
 
 /* So that main's loop gets them by sd-event, and no thread does; SIGCHLD for next.c. */
@@ -321,8 +366,8 @@ static void seed_random(void)
 	srandom(seed);
 }
 
-int server_new(
-	struct config *config, server_read_config *read_config, void *userdata, struct server **ret)
+int server_new(struct config *config, struct inherited *inherited, server_read_config *read_config,
+	void *userdata, struct server **ret)
 {
 	_cleanup_(server_freep) struct server *server = calloc(1, sizeof(*server));
 	int r;
@@ -336,9 +381,10 @@ int server_new(
 	if (r >= 0)
 		r = sd_event_new(&server->event);
 	if (r >= 0)
-		r = server_start(server, config);
+		r = server_start(server, config, inherited);
 	if (r < 0) {
 		log_error("Cannot start: %s.", strerror(-r));
+		end_streams(server);
 		return r;
 	}
 	server->config = config;
@@ -351,7 +397,13 @@ int server_new(
 
 int server_run(struct server *server)
 {
-	return sd_event_loop(server->event);
+	int r = sd_event_loop(server->event);
+
+	if (r < 0) {
+		log_error("The event loop has failed: %s.", strerror(-r));
+		end_streams(server);
+	}
+	return r;
 }
 
 struct server *server_free(struct server *server)
@@ -380,6 +432,7 @@ struct server *server_free(struct server *server)
 	sd_event_source_disable_unref(server->expiry_timer);
 	stop_deinit(server);
 	sd_event_unref(server->event);
+	free(server->addresses);
 	free(server->profiles);
 	config_free(server->config);
 	free(server);

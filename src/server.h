@@ -4,6 +4,7 @@
 
 #include "cleanup.h"
 #include "config.h"
+#include "inherited.h"
 
 struct server;
 
@@ -11,10 +12,12 @@ struct server;
  * *ret, or -errno. */
 typedef int server_read_config(void *userdata, struct config **ret);
 
-/* Opens sockets, starts threads and the bus; serves once server_run() is called.  What goes wrong
- * is logged.  0, and the configuration is the server's; or -errno. */
-int server_new(struct config *config, server_read_config *read_config, void *userdata,
-	struct server **ret);
+/* Opens sockets, takes up the streams that are inherited, starts threads and the bus; serves once
+ * server_run() is called.  What goes wrong is logged.  0, and the configuration is the server's; or
+ * -errno: then what is inherited either is in `inherited` still, all of it but the listeners, or
+ * its streams have been ended cleanly. */
+int server_new(struct config *config, struct inherited *inherited, server_read_config *read_config,
+	void *userdata, struct server **ret);
 
 /* Serves until SIGTERM or SIGINT, then ends all streams cleanly.  SIGHUP reads the configuration
  * anew.  0; EXIT_FAILURE: it has ended by itself, as a thread hangs; or -errno. */

@@ -264,6 +264,7 @@ struct reader {
 	size_t n, size;
 	size_t n_cut_short;
 	size_t fds_max; /* so many can be open at a time */
+	bool starved;   /* there is no memory: what comes is ended on the spot */
 	const char *problem;
 };
 
@@ -347,12 +348,9 @@ static int read_message(struct reader *reader, int pair)
 	int fds[FDS_PER_MESSAGE];
 	ssize_t length;
 	size_t n;
-	int r;
 
-	/* Before it is too late to: descriptors without a place would be lost. */
-	r = reader_reserve(reader, FDS_PER_MESSAGE);
-	if (r < 0)
-		return r;
+	if (reader_reserve(reader, FDS_PER_MESSAGE) < 0)
+		reader->starved = true;
 	do
 		length = recvmsg(pair, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	while (length < 0 && errno == EINTR);
@@ -366,9 +364,12 @@ static int read_message(struct reader *reader, int pair)
 	for (size_t i = 0; i < n; i++) {
 		/* Of one whose kind is not known, nothing may be said any more. */
 		bool known = message_size(i) < (size_t)length;
+		uint8_t kind = known ? message.kinds[i] : HANDOVER_CUT;
 
-		reader_add(reader, fds[i], known ? message.kinds[i] : HANDOVER_CUT,
-			known ? message.first + i : UINT64_MAX);
+		if (reader->starved)
+			end_on_the_spot(fds[i], kind);
+		else
+			reader_add(reader, fds[i], kind, known ? message.first + i : UINT64_MAX);
 	}
 	return 1;
 }
@@ -429,15 +430,14 @@ int stash_read(const struct stash *stash, struct stash_content *ret)
 	struct stash_content content = {0};
 	int r = 0;
 
-	for (size_t i = 0; i < stash->n_pairs && r != -ENOMEM; i++) {
+	for (size_t i = 0; i < stash->n_pairs; i++) {
 		do
 			r = read_message(&reader, stash->pairs[i]);
 		while (r > 0);
 		if (r < 0)
 			reader.problem = "a descriptor of it is no socket of ours";
 	}
-	if (r != -ENOMEM)
-		r = sort_items(&reader, &content);
+	r = reader.starved ? -ENOMEM : sort_items(&reader, &content);
 	if (r < 0) {
 		end_all_on_the_spot(&reader);
 		free(content.items);
@@ -445,6 +445,17 @@ int stash_read(const struct stash *stash, struct stash_content *ret)
 		*ret = content;
 	free(reader.received);
 	return r;
+}
+
+int stash_read_head(const struct stash *stash, struct handover_head *ret)
+{
+	char start[HANDOVER_HEAD_MAX];
+	ssize_t n;
+
+	if (stash->state < 0)
+		return -ENOENT;
+	n = pread(stash->state, start, sizeof(start), 0);
+	return n < 0 ? -EBADMSG : handover_read_head(start, (size_t)n, ret);
 }
 
 int stash_map(const struct stash *stash, const void **ret_state, size_t *ret_size)

@@ -34,6 +34,10 @@ int stash_add(struct stash *stash, int fd, const char *name);
 /* Has systemd forget them, so that no other process gets them.  Returns when it has. */
 int stash_forget(void);
 
+/* What its state says of itself, without the rest of it being looked at, and nothing taken out.  0;
+ * -ENOENT: it has no state; -EBADMSG: none that can be read. */
+int stash_read_head(const struct stash *stash, struct handover_head *ret);
+
 /* What came out of a stash's pairs: */
 struct stash_content {
 	struct handover_item *items; /* in the state's order; the descriptors are the owner's */

@@ -97,7 +97,7 @@ static int save(
 
 	if (r >= 0)
 		r = registry_each(server->registry, updates_now_us(server), add_update, writer);
-	return r < 0 ? r : handover_finish(writer, ret_state, ret_size);
+	return r < 0 ? r : handover_finish(writer, clock_monotonic_ms(), ret_state, ret_size);
 }
 
 /* Once it has returned 0 the streams are systemd's, until the next process takes them. */
@@ -208,11 +208,12 @@ static void on_job_answer(const struct job_answer *answer, void *userdata)
 	} else {
 		server->stop.store_max = answer->store_max;
 		set_phase(&server->stop, STOP_CHECKING, INT32_MAX);
-		r = next_check(server->event, on_next_answer, server, &server->stop.next);
+		r = next_check(server->event, server->addresses, on_next_answer, server,
+			&server->stop.next);
 		if (r < 0)
 			drain_instead(server,
-				"the program of the next process cannot be run to check its "
-				"configuration");
+				"the program of the next process cannot be run to check what it "
+				"needs");
 	}
 }
 

@@ -3,12 +3,23 @@
 #include "takeup.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "clock.h"
+#include "descriptors.h"
 #include "log.h"
 #include "messages.h"
+
+/* So long streams wait for a process: no client gets a keep-alive meanwhile, and many a proxy cuts
+ * off what is silent for a minute. */
+#define WAIT_MAX_MS (60 * MS_PER_S)
+
+/* So long those that are ended wait for their clients. */
+#define END_TIMEOUT_MS (10 * MS_PER_S)
+
+/* ---- Taking up ---- */
 
 /* The state, mapped. */
 struct mapping {
@@ -82,6 +93,29 @@ static void end_all(struct hub *hub, struct stash_content *content, const char *
 	forget_items(content);
 }
 
+/* To streams that have another update than the registry's: the former process could not send them
+ * that one, for want of memory, say. */
+static void send_latest(
+	struct hub *hub, struct registry *registry, const struct handover *state, int64_t now_us)
+{
+	for (size_t i = 0; i < state->n_environments; i++) {
+		struct handover_environment environment;
+		struct update latest;
+		struct frame *frame;
+
+		handover_get_environment(state, i, &environment);
+		/* 0: its streams have all begun after the latest. */
+		if (environment.latest_us == 0 ||
+			!registry_latest(registry, &environment.key, now_us, &latest, &frame) ||
+			latest.time_us == environment.latest_us)
+			continue;
+		if (hub_publish(hub, &environment.key, frame) < 0)
+			log_error("Out of memory: streams of environment %s get an update with the "
+				  "next one.",
+				environment.key.text);
+	}
+}
+
 static void take_all(const struct stash *stash, struct stash_content *content, struct hub *hub,
 	struct registry *registry, size_t max_streams)
 {
@@ -99,6 +133,7 @@ static void take_all(const struct stash *stash, struct stash_content *content, s
 		end_all(hub, content, problem);
 		return;
 	}
+	send_latest(hub, registry, &state, clock_wall_us());
 	log_surplus(n_surplus, content->n_cut_short, max_streams);
 	log_with(LOG_NOTICE, (&(struct log_fields){.message_id = MESSAGE_TAKEN_UP}),
 		"Took up %zu streams of %zu environments (%zu bytes) in %lld ms.", content->n_items,
@@ -106,22 +141,109 @@ static void take_all(const struct stash *stash, struct stash_content *content, s
 	forget_items(content);
 }
 
-void takeup(struct stash *stash, struct hub *hub, struct registry *registry, size_t max_streams)
+static bool is_empty(const struct stash *stash)
 {
-	_cleanup_(stash_content_deinit) struct stash_content content = {0};
-	int r;
+	return stash->state < 0 && stash->n_pairs == 0;
+}
 
-	if (stash->state < 0 && stash->n_pairs == 0)
-		return;
-	/* First of all: whatever is wrong with it, no other process gets to see it. */
-	r = stash_forget();
+/* Takes the descriptors out of it.  First of all, whatever is wrong with it, no other process gets
+ * to see it.  0 or -ENOMEM: then all streams have been ended. */
+static int take_out(const struct stash *stash, struct stash_content *ret)
+{
+	int r = stash_forget();
+
 	if (r < 0)
 		log_warning(
 			"systemd cannot be told to forget what it kept for us: %s.", strerror(-r));
-	r = stash_read(stash, &content);
+	r = stash_read(stash, ret);
 	if (r < 0)
 		log_error("Out of memory: the streams of the former process are ended.");
-	else
+	return r;
+}
+
+void takeup(struct stash *stash, struct hub *hub, struct registry *registry, size_t max_streams)
+{
+	_cleanup_(stash_content_deinit) struct stash_content content = {0};
+
+	if (is_empty(stash))
+		return;
+	if (take_out(stash, &content) >= 0)
 		take_all(stash, &content, hub, registry, max_streams);
 	stash_deinit(stash);
+}
+
+/* ---- Ending ---- */
+
+/* With what is half written, where the state says what that is. */
+static void end_content(const struct stash *stash, struct stash_content *content, struct hub *hub)
+{
+	_cleanup_(unmap) struct mapping mapping = {0};
+	struct handover state = {0};
+	size_t n_ended, n_left;
+
+	if (read_state(stash, content, &mapping, &state) ||
+		hub_restore(hub, &state, content->items, 0, &n_ended) < 0)
+		hub_end_unknown(hub, content->items, content->n_items);
+	forget_items(content);
+	n_left = hub_end_all(hub, END_TIMEOUT_MS);
+	if (n_left > 0)
+		log_warning("%zu streams have not ended in time and are cut off.", n_left);
+}
+
+/* `why` is for people: the log. */
+static void end_now(struct stash *stash, const char *why)
+{
+	static const struct hub_settings settings = {.shards = 1, .keepalive_ms = 15 * MS_PER_S};
+	_cleanup_(stash_content_deinit) struct stash_content content = {0};
+	_cleanup_(hub_freep) struct hub *hub = NULL;
+
+	if (hub_new(&settings, &hub) < 0)
+		return; /* nothing has been taken: the next process tries */
+	descriptors_raise_limit();
+	if (take_out(stash, &content) >= 0) {
+		log_with(LOG_ERR, (&(struct log_fields){.message_id = MESSAGE_STREAMS_ENDED}),
+			"The former process has handed over its streams, and %s. Its %zu streams "
+			"are ended cleanly; their clients connect again.",
+			why, content.n_items);
+		end_content(stash, &content, hub);
+	}
+	stash_deinit(stash);
+}
+
+/* A signal that ends this process waits until they have ended. */
+static void end_undisturbed(struct stash *stash, const char *why)
+{
+	sigset_t all, former;
+
+	sigfillset(&all);
+	(void)sigprocmask(SIG_BLOCK, &all, &former);
+	end_now(stash, why);
+	(void)sigprocmask(SIG_SETMASK, &former, NULL);
+}
+
+void takeup_end_if_late(struct stash *stash)
+{
+	struct handover_head head;
+
+	if (!is_empty(stash) && stash_read_head(stash, &head) == 0 && head.made_ms > 0 &&
+		clock_monotonic_ms() - head.made_ms > WAIT_MAX_MS)
+		end_undisturbed(stash, "no process could start for a minute");
+}
+
+void takeup_postpone(struct stash *stash)
+{
+	struct handover_head head;
+
+	if (is_empty(stash))
+		return;
+	if (stash_read_head(stash, &head) < 0) {
+		end_undisturbed(stash, "their state cannot be read");
+		return;
+	}
+	if (head.n_streams == 0)
+		return;
+	log_with(LOG_WARNING, (&(struct log_fields){.message_id = MESSAGE_STREAMS_WAIT}),
+		"%zu streams stay with systemd until the next attempt to start. If none succeeds "
+		"within a minute of the former process's end, they are ended cleanly.",
+		head.n_streams);
 }

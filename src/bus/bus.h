@@ -16,6 +16,7 @@
 #include "update/update.h"
 
 struct bus;
+struct store;
 
 /* What the bus posts, in the order in which it happened. */
 enum bus_event_type {

@@ -17,7 +17,6 @@ struct local_bus {
 	struct store_thread *thread;
 
 	/* In the store's thread: */
-	bool was_up;
 	bool future_told;  /* that a row was stored at a time that is still to come */
 	int64_t expire_ms; /* on the monotonic clock: when to delete expired rows next */
 };
@@ -26,10 +25,7 @@ struct local_bus {
 
 static void on_up(void *userdata)
 {
-	struct local_bus *local = userdata;
-
-	local->was_up = true;
-	bus_post_event(local->inbox, BUS_UP);
+	bus_post_event(((struct local_bus *)userdata)->inbox, BUS_UP);
 }
 
 static void on_down(const char *text, void *userdata)
@@ -74,9 +70,9 @@ static void on_opened(struct store *store, void *userdata)
 		log_warning("The store cannot be read: %s. Updates from before the start that are "
 			    "missing reach clients with the next one.",
 			store_problem(store));
-	/* Begun anew: what it has lost is written back, which the bus must be up for. */
-	if (local->was_up)
-		bus_post_event(local->inbox, BUS_UP);
+	/* What it lacks, as it was begun anew, or as another bus was used before, is written back,
+	 * which the bus must be up for. */
+	bus_post_event(local->inbox, BUS_UP);
 	bus_post_event(local->inbox, BUS_SYNC_END);
 }
 

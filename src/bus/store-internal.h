@@ -7,6 +7,11 @@
 
 #include "bus/store.h"
 
+#define STORE_FILE_NAME      "flagsse.db"
+#define STORE_APPLICATION_ID 1179416389 /* "FLSE" */
+
+extern const int store_format; /* the one that this version writes */
+
 enum store_statement {
 	STATEMENT_BEGIN,
 	STATEMENT_COMMIT,

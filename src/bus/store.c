@@ -8,8 +8,6 @@
 #include "bus/set-aside.h"
 #include "bus/store-internal.h"
 
-#define FILE_NAME       "flagsse.db"
-#define APPLICATION_ID  1179416389 /* "FLSE" */
 #define TEXT_OF(value)  TEXT_OF_(value)
 #define TEXT_OF_(value) #value
 
@@ -33,7 +31,7 @@ static const char *const schema[] = {
 	"CREATE TABLE updates ("
 	" sequence INTEGER PRIMARY KEY AUTOINCREMENT," CHECKED_KEY " time_us INTEGER NOT NULL,"
 	" stored_us INTEGER NOT NULL);"
-	"PRAGMA application_id = " TEXT_OF(APPLICATION_ID),
+	"PRAGMA application_id = " TEXT_OF(STORE_APPLICATION_ID),
 
 	"CREATE TABLE outbox ("
 	" sequence INTEGER PRIMARY KEY AUTOINCREMENT," CHECKED_KEY " time_us INTEGER NOT NULL,"
@@ -41,6 +39,8 @@ static const char *const schema[] = {
 };
 
 #define FORMAT ((int)(sizeof(schema) / sizeof(schema[0]))) /* user_version */
+
+const int store_format = FORMAT;
 
 /* ---- Failures ---- */
 
@@ -209,7 +209,7 @@ static int check_format(struct store *store, int *ret_format)
 		*ret_format = 0;
 		return 0;
 	}
-	if (application != APPLICATION_ID || format < 1)
+	if (application != STORE_APPLICATION_ID || format < 1)
 		return store_fail_with(store, -EBADMSG, "the database of another program");
 	if (format > FORMAT)
 		return store_fail_with(
@@ -409,7 +409,7 @@ int store_open(const char *directory, struct store **ret, char **ret_problem)
 	_cleanup_(freep) char *path = NULL, *problem = NULL, *reason = NULL;
 	int r;
 
-	path = store_make_text("%s/" FILE_NAME, directory);
+	path = store_make_text("%s/" STORE_FILE_NAME, directory);
 	if (!path)
 		return -ENOMEM;
 

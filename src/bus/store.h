@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "cleanup.h"
 #include "update/update.h"
@@ -24,6 +25,12 @@ enum store_table {
  * process has it; else -errno.  *ret_problem (if not NULL) gets a text for the log that names the
  * file; the caller frees it. */
 int store_open(const char *directory, struct store **ret, char **ret_problem);
+/* Whether store_open() would succeed once the process `owner` has ended (0: there is none), as far
+ * as that can be told without locking or changing anything; not in a process that has it open,
+ * which would lose its locks by it.  0 or -errno.  *ret_problem as above; with 0 it says that the
+ * file would be set aside. */
+int store_check(const char *directory, pid_t owner, char **ret_problem);
+
 struct store *store_free(struct store *store); /* takes NULL; returns NULL */
 DEFINE_CLEANUP(struct store *, store_free)
 

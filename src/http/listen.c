@@ -18,6 +18,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "cleanup.h"
+#include "http/listen-internal.h"
 
 /* As large as Linux lets it be by default (net.core.somaxconn): a storm of clients waits there. */
 #define BACKLOG 4096
@@ -35,6 +36,7 @@ struct address {
 struct opened {
 	int *fds;
 	size_t n;
+	const char *own; /* only to be tried, and these are free; NULL: to be opened */
 };
 
 /* ---- Reading an address ---- */
@@ -147,6 +149,8 @@ static int open_socket(struct opened *opened, const struct sockaddr *address, so
 		if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)) < 0)
 			return -errno;
 	}
+	if (opened->own)
+		return listen_try_bind(fd, address, length, opened->own);
 	r = bind_and_listen(fd, address, length);
 	if (r < 0)
 		return r;
@@ -176,6 +180,8 @@ static int open_unix(struct opened *opened, const char *path)
 	int r;
 
 	memcpy(address.sun_path, path, strlen(path) + 1);
+	if (opened->own)
+		return listen_try_unix(&address, opened->own);
 	remove_stale(&address);
 	r = open_socket(opened, (struct sockaddr *)&address, sizeof(address));
 	/* As systemd's SocketMode= has it: the token is what guards publishing. */
@@ -274,10 +280,9 @@ static int open_one(struct opened *opened, const char *text, char **ret_problem)
 	return r;
 }
 
-int listen_open(const char *addresses, int **ret_fds, size_t *ret_n_fds, char **ret_problem)
+static int open_list(struct opened *opened, const char *addresses, char **ret_problem)
 {
 	_cleanup_(freep) char *list = strdup(addresses);
-	struct opened opened = {0};
 	char *rest = NULL;
 	int r = 0;
 
@@ -286,7 +291,22 @@ int listen_open(const char *addresses, int **ret_fds, size_t *ret_n_fds, char **
 		return -ENOMEM;
 	for (char *text = strtok_r(list, ", \t", &rest); text && r >= 0;
 		text = strtok_r(NULL, ", \t", &rest))
-		r = open_one(&opened, text, ret_problem);
+		r = open_one(opened, text, ret_problem);
+	return r;
+}
+
+int listen_try(const char *addresses, const char *own, char **ret_problem)
+{
+	struct opened opened = {.own = own};
+
+	return open_list(&opened, addresses, ret_problem);
+}
+
+int listen_open(const char *addresses, int **ret_fds, size_t *ret_n_fds, char **ret_problem)
+{
+	struct opened opened = {0};
+	int r = open_list(&opened, addresses, ret_problem);
+
 	if (r < 0) {
 		close_all(&opened);
 		return r;
@@ -339,7 +359,7 @@ static const char *without_mapping(const char *host)
 	return host;
 }
 
-static void format_address(const struct sockaddr_storage *address, socklen_t length,
+void listen_format(const struct sockaddr_storage *address, socklen_t length,
 	char ret_name[static LISTEN_NAME_SIZE])
 {
 	const struct sockaddr_un *local = (const void *)address;
@@ -364,7 +384,7 @@ void listen_name(int fd, char ret_name[static LISTEN_NAME_SIZE])
 
 	snprintf(ret_name, LISTEN_NAME_SIZE, "an unknown address");
 	if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
-		format_address(&address, length, ret_name);
+		listen_format(&address, length, ret_name);
 }
 
 void listen_peer_name(int fd, char ret_name[static LISTEN_NAME_SIZE])
@@ -378,5 +398,5 @@ void listen_peer_name(int fd, char ret_name[static LISTEN_NAME_SIZE])
 	if (address.ss_family == AF_UNIX)
 		snprintf(ret_name, LISTEN_NAME_SIZE, "unix"); /* clients do not bind theirs */
 	else
-		format_address(&address, length, ret_name);
+		listen_format(&address, length, ret_name);
 }

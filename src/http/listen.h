@@ -14,6 +14,11 @@ int listen_check(const char *address);
  * (the caller frees it); then none is open. */
 int listen_open(const char *addresses, int **ret_fds, size_t *ret_n_fds, char **ret_problem);
 
+/* Whether listen_open() would succeed once `own`, addresses as listen_name() gives them with commas
+ * between, are free: binds each other one for a moment, and leaves no trace.  0, or -errno with
+ * *ret_problem as above. */
+int listen_try(const char *addresses, const char *own, char **ret_problem);
+
 /* Checks that these, which systemd has passed, are what we can accept on, and makes them
  * non-blocking.  0, or -errno with *ret_problem as above; they stay the caller's. */
 int listen_check_all(const int fds[], size_t n_fds, char **ret_problem);

@@ -4,13 +4,14 @@
  * the tests. */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define HANDOVER_MAGIC "flagsse"
 
 /* To be raised with each change of the layout.  2 is the first that was released: 1 stands for the
- * version before, in the tests. */
-#define HANDOVER_VERSION 2
+ * version before, in the tests.  3 says when the state was made. */
+#define HANDOVER_VERSION 3
 #define HANDOVER_OLDEST  1
 
 enum {
@@ -32,7 +33,11 @@ struct handover_header {
 	uint32_t version;
 	uint32_t header_size;
 	struct handover_section sections[N_SECTIONS];
+	int64_t made_ms; /* when, by CLOCK_MONOTONIC; not before version 3 */
 };
+
+/* Of the versions before 3. */
+#define HANDOVER_SHORT_HEADER offsetof(struct handover_header, made_ms)
 
 struct key_record {
 	uint8_t length;

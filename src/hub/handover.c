@@ -219,12 +219,14 @@ int handover_add_stream(
 	return r;
 }
 
-int handover_finish(const struct handover_writer *writer, void **ret_state, size_t *ret_size)
+int handover_finish(
+	const struct handover_writer *writer, int64_t now_ms, void **ret_state, size_t *ret_size)
 {
 	struct handover_header header = {
 		.magic = HANDOVER_MAGIC,
 		.version = HANDOVER_VERSION,
 		.header_size = sizeof(header),
+		.made_ms = now_ms,
 	};
 	size_t size = sizeof(header), at = sizeof(header);
 	char *state;
@@ -288,19 +290,28 @@ static void get_stream_record(const struct handover *handover, size_t i, struct 
 	get_record(handover->streams, i, handover->stream_size, ret, sizeof(*ret));
 }
 
+static size_t header_size_of(uint32_t version)
+{
+	return version < 3 ? HANDOVER_SHORT_HEADER : sizeof(struct handover_header);
+}
+
 static const char *check_header(const void *state, size_t size, struct handover_header *ret)
 {
-	if (size < sizeof(*ret))
+	*ret = (struct handover_header){0};
+	if (size < HANDOVER_SHORT_HEADER)
 		return "it is too short";
-	memcpy(ret, state, sizeof(*ret));
+	memcpy(ret, state, HANDOVER_SHORT_HEADER);
 	if (memcmp(ret->magic, HANDOVER_MAGIC, sizeof(ret->magic)) != 0)
 		return "it is none of flagsse";
 	if (ret->version > HANDOVER_VERSION)
 		return "it is of a newer version";
 	if (ret->version < HANDOVER_OLDEST)
 		return "it is of a version that is too old";
-	if (ret->header_size != sizeof(*ret))
+	if (ret->header_size != header_size_of(ret->version))
 		return "its header has a wrong size";
+	if (size < ret->header_size)
+		return "it is too short";
+	memcpy(ret, state, ret->header_size);
 	return NULL;
 }
 
@@ -308,7 +319,7 @@ static const char *check_sections(
 	const struct handover_header *header, const char *state, size_t size, struct handover *ret)
 {
 	const char *starts[N_SECTIONS];
-	uint64_t at = sizeof(*header);
+	uint64_t at = header->header_size;
 
 	for (int i = 0; i < N_SECTIONS; i++) {
 		const struct handover_section *section = &header->sections[i];
@@ -425,6 +436,8 @@ static const char *check(const void *state, size_t size, int64_t now_ms, struct 
 		return problem;
 	if (header.checksum != handover_checksum(state, size))
 		return "its checksum is wrong";
+	if (header.made_ms < 0 || header.made_ms > now_ms)
+		return "it is of a time that has not come";
 	problem = check_sections(&header, state, size, ret);
 	if (problem)
 		return problem;
@@ -448,6 +461,19 @@ int handover_read(const void *state, size_t size, int64_t now_ms, struct handove
 		return -EBADMSG;
 	}
 	*ret = handover;
+	return 0;
+}
+
+int handover_read_head(const void *start, size_t size, struct handover_head *ret)
+{
+	struct handover_header header;
+
+	if (check_header(start, size, &header))
+		return -EBADMSG;
+	*ret = (struct handover_head){
+		.n_streams = header.sections[SECTION_STREAMS].count,
+		.made_ms = header.made_ms,
+	};
 	return 0;
 }
 

@@ -75,8 +75,9 @@ int handover_add_environment(struct handover_writer *writer,
 int handover_add_stream(
 	struct handover_writer *writer, const struct handover_stream *stream, int fd);
 
-/* The state, malloc'ed; the caller frees it.  0 or -ENOMEM. */
-int handover_finish(const struct handover_writer *writer, void **ret_state, size_t *ret_size);
+/* The state, malloc'ed; the caller frees it.  `now_ms` is CLOCK_MONOTONIC.  0 or -ENOMEM. */
+int handover_finish(
+	const struct handover_writer *writer, int64_t now_ms, void **ret_state, size_t *ret_size);
 
 /* How many environments have been added. */
 size_t handover_environments(const struct handover_writer *writer);
@@ -96,6 +97,19 @@ struct handover {
  * or -EBADMSG with *ret_problem set to a static text. */
 int handover_read(const void *state, size_t size, int64_t now_ms, struct handover *ret,
 	const char **ret_problem);
+
+/* What the first bytes of a state say of it. */
+struct handover_head {
+	size_t n_streams;
+	int64_t made_ms; /* when, by CLOCK_MONOTONIC; 0: it does not say, as it is of version 2 */
+};
+
+/* More than a head has. */
+#define HANDOVER_HEAD_MAX 128
+
+/* Looks at the first bytes alone, `size` of them at most HANDOVER_HEAD_MAX: for who must not touch
+ * a state that may be bad in a way that nobody has thought of.  0; -EBADMSG: it cannot be read. */
+int handover_read_head(const void *start, size_t size, struct handover_head *ret);
 
 /* The i-th of each.  An update has no number: the next bus may be another one. */
 void handover_get_update(const struct handover *handover, size_t i, struct update *ret);

@@ -3,9 +3,13 @@
 #include "hub/hub.h"
 
 #include <errno.h>
+#include <poll.h>
 
 #include "clock.h"
 #include "hub/shard.h"
+
+/* Between two turns of the shards' loops, where there are no threads to wait in them. */
+#define STEP_PAUSE_MS 1
 
 struct hub {
 	struct shard **shards;
@@ -175,6 +179,27 @@ void hub_count(const struct hub *hub, struct hub_counters *ret)
 	for (unsigned i = 0; i < hub->n_shards; i++)
 		shard_count(hub->shards[i], &total);
 	*ret = total;
+}
+
+/* ---- Without threads ---- */
+
+/* False: a shard cannot wait for its streams any more. */
+static bool step_all(struct hub *hub)
+{
+	for (unsigned i = 0; i < hub->n_shards; i++)
+		if (shard_step(hub->shards[i], false) < 0)
+			return false;
+	return true;
+}
+
+size_t hub_end_all(struct hub *hub, int64_t for_ms)
+{
+	int64_t until_ms = clock_monotonic_ms() + for_ms;
+
+	hub_drain(hub, 0);
+	while (hub_streams(hub) > 0 && clock_monotonic_ms() < until_ms && step_all(hub))
+		(void)poll(NULL, 0, STEP_PAUSE_MS);
+	return hub_streams(hub);
 }
 
 /* ---- Hand-over ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The hub: all streams, on N shards, each a thread of its own.  Knows neither HTTP nor the bus.
- * All functions are for the main thread; none of them waits, but hub_halt() and hub_free(). */
+ * All functions are for the main thread; none of them waits, but hub_halt(), hub_end_all() and
+ * hub_free(). */
 #pragma once
 
 #include <stdbool.h>
@@ -55,6 +56,10 @@ int hub_restore(struct hub *hub, const struct handover *state, const struct hand
 /* Likewise, but nothing is known of the streams but what goes with the descriptors: ends them, as
  * cleanly as that allows. */
 void hub_end_unknown(struct hub *hub, const struct handover_item items[], size_t n_items);
+
+/* Likewise: ends all streams cleanly, in this thread, as there are no others; waits for their
+ * clients for so long at most.  Returns how many have not ended then. */
+size_t hub_end_all(struct hub *hub, int64_t for_ms);
 
 /* Other settings from now on, for streams that are open too; user_timeout_ms only for those that
  * begin later.  0; -ENOMEM: nothing has changed. */

@@ -139,13 +139,21 @@ static void restore_open(
 	}
 }
 
-/* Out of memory.  Its client gets an end without a reset, and comes back.  `stream` may be NULL. */
-static void give_up(struct shard *shard, struct stream *stream, int fd)
+/* Out of memory.  Its client gets an end without a reset and, if nothing is half written, with the
+ * last chunk.  `stream` may be NULL. */
+static void give_up(
+	struct shard *shard, struct stream *stream, const struct shard_restored *restored)
 {
+	const struct handover_stream *saved = restored->stream;
+	struct span last = frame_last(saved->chunked ? ENCODING_CHUNKED : ENCODING_IDENTITY);
+	int fd = restored->fd;
+
 	if (stream)
 		frame_unref(stream->partial);
 	free(stream);
 	(void)epoll_ctl(shard->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	if (saved->phase == HANDOVER_OPEN && saved->rest.length == 0 && last.length > 0)
+		(void)send(fd, last.data, last.length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)shutdown(fd, SHUT_WR);
 	close(fd);
 }
@@ -161,7 +169,7 @@ void shard_restore(struct shard *shard, const struct shard_restored *restored)
 	if (stream && open)
 		environment = restore_environment(shard, restored->key, restored->latest);
 	if (!stream || (open && !environment)) {
-		give_up(shard, stream, restored->fd);
+		give_up(shard, stream, restored);
 		return;
 	}
 	if (environment) {

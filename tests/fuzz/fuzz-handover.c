@@ -39,12 +39,18 @@ static void try_state(const void *state, size_t size)
 {
 	const char *problem = NULL;
 	struct handover handover;
+	struct handover_head head;
 	int r = handover_read(state, size, NOW_MS, &handover, &problem);
+	int r_head = handover_read_head(
+		state, size < HANDOVER_HEAD_MAX ? size : HANDOVER_HEAD_MAX, &head);
 
+	FUZZ_REQUIRE(r_head == 0 || r_head == -EBADMSG);
 	if (r < 0) {
 		FUZZ_REQUIRE(r == -EBADMSG && problem && *problem);
 		return;
 	}
+	FUZZ_REQUIRE(r_head == 0 && head.n_streams == handover.n_streams);
+	FUZZ_REQUIRE(head.made_ms >= 0 && head.made_ms <= NOW_MS);
 	for (size_t i = 0; i < handover.n_updates; i++) {
 		struct update update;
 
@@ -67,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint64_t checksum;
 
 	try_state(data, size);
-	if (size < sizeof(struct handover_header))
+	if (size < HANDOVER_SHORT_HEADER)
 		return 0;
 	checksum = handover_checksum(state, size);
 	memcpy(state + offsetof(struct handover_header, checksum), &checksum, sizeof(checksum));

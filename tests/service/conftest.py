@@ -8,7 +8,8 @@ import pytest
 sys.dont_write_bytecode = True
 
 pytest.register_assert_rewrite(
-    "wire", "sse", "nats", "notify", "daemon", "network", "relay", "shim", "systemd", "attacks", "skew")
+    "wire", "sse", "nats", "notify", "daemon", "handover", "network", "relay", "shim", "systemd", "attacks",
+    "skew")
 
 import daemon as daemon_module  # noqa: E402
 from daemon import Daemon, fresh_key, program  # noqa: E402

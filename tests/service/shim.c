@@ -43,6 +43,8 @@ struct shim {
 	_Atomic int64_t renames_stall; /* while not 0, renaming a file does not return */
 	_Atomic int64_t sync_fails_at; /* the so manieth sync of a file from now on fails, once; 0:
 					  none */
+	_Atomic int64_t
+		no_thread_at; /* the so manieth thread from now on is not started; 0: none */
 };
 
 static struct shim nothing;
@@ -214,6 +216,18 @@ natsStatus js_GetStreamInfo(jsStreamInfo **ret, jsCtx *context, const char *stre
 			usleep(10000);
 	return ((natsStatus(*)(jsStreamInfo **, jsCtx *, const char *, jsOptions *,
 		jsErrCode *))next("js_GetStreamInfo"))(ret, context, stream, options, error);
+}
+
+/* ---- Threads ---- */
+
+int pthread_create(
+	pthread_t *ret, const pthread_attr_t *attributes, void *(*run)(void *), void *userdata)
+{
+	typedef int create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+	if (shim->no_thread_at > 0 && --shim->no_thread_at == 0)
+		return EAGAIN;
+	return ((create *)next("pthread_create"))(ret, attributes, run, userdata);
 }
 
 /* ---- Memory ---- */

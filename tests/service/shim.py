@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Lets memory, disk, clock, nats.c and libmicrohttpd of a daemon go wrong: shim.c, preloaded into it."""
+"""Lets memory, disk, clock, threads, nats.c and libmicrohttpd of a daemon go wrong: shim.c, preloaded into it."""
 import mmap
 import os
 import struct
@@ -9,7 +9,7 @@ from pathlib import Path
 from daemon import under_sanitizer
 
 FIELDS = ("clock_offset_s", "disk_stalls", "fail_at", "failures", "nats_leaks", "mhd_restless", "nats_hang",
-          "shard_hang", "renames_stall", "sync_fails_at")
+          "shard_hang", "renames_stall", "sync_fails_at", "no_thread_at")
 
 
 def build(directory):

@@ -4,18 +4,14 @@
 Streams are counted.  How long things take is printed, and decides nothing.
 """
 import contextlib
-import json
 import re
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from audience import Subscribers
 from daemon import fresh_key
-from machine import PORT, ADDRESS4
 from service import ADDRESS, WAYS
 from sse import Malformed, format_event
 from wire import connect, request, wait_until
@@ -39,37 +35,6 @@ HEADER_SIZE, UPDATE_SIZE, ENVIRONMENT_SIZE, STREAM_SIZE = 64, 120, 112, 32
 HANDED_OVER = "18830199b26a43c68d5a37b014270e40"
 TAKEN_UP = "caa13c9408a040e08b17b3a5efbd02ec"
 STATE_UNREADABLE = "ab0c9e4317eb4506aad965300097232b"
-
-
-class Subscribers:
-    """subscribers.py, from here."""
-
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("subscribers.py")), ADDRESS4, str(PORT)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def begin(self, command, **arguments):
-        self.process.stdin.write(json.dumps([command, arguments]) + "\n")
-        self.process.stdin.flush()
-
-    def answer(self):
-        answer = json.loads(self.process.stdout.readline())
-        assert answer["problems"] == [], answer
-        return answer
-
-    def tell(self, command, **arguments):
-        self.begin(command, **arguments)
-        return self.answer()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
 
 
 class Publisher:

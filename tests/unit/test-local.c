@@ -57,6 +57,7 @@ static struct bus_event next(enum bus_event_type type)
 static void expect_start(void)
 {
 	next(BUS_SYNC_BEGIN);
+	next(BUS_UP);
 	next(BUS_SYNC_END);
 	next(BUS_UP);
 }
@@ -196,6 +197,7 @@ START_TEST(test_stale)
 	next(BUS_SYNC_BEGIN);
 	expect_update("b", now_us - 11, 2);
 	expect_update("a", now_us - 9, 3);
+	next(BUS_UP);
 	next(BUS_SYNC_END);
 	next(BUS_UP);
 	publish_stale("a", now_us - 9);
@@ -253,6 +255,7 @@ START_TEST(test_clock_set_back)
 	start_with_a_store_of_the_future(aheads[_i]);
 	next(BUS_UPDATE);
 	next(BUS_UPDATE);
+	next(BUS_UP);
 	next(BUS_SYNC_END);
 	next(BUS_UP);
 
@@ -269,6 +272,7 @@ START_TEST(test_clock_set_back)
 	next(BUS_SYNC_BEGIN);
 	expect_update("b", now_us + 1, 4);
 	expect_update("a", now_us, 5);
+	next(BUS_UP);
 	next(BUS_SYNC_END);
 	next(BUS_UP);
 	publish_stored("b", now_us + 2, 6);
@@ -292,6 +296,7 @@ START_TEST(test_expired)
 	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
 	next(BUS_SYNC_BEGIN);
 	expect_update("c", now_us - 10, 3);
+	next(BUS_UP);
 	next(BUS_SYNC_END);
 	next(BUS_UP);
 
@@ -469,6 +474,7 @@ START_TEST(test_recovery)
 	restart();
 	next(BUS_SYNC_BEGIN);
 	expect_update("a", now_us, 1);
+	next(BUS_UP);
 	next(BUS_SYNC_END);
 	next(BUS_UP);
 }

@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "hub/handover-layout.h"
+#include "hub/shard.h"
 #include "log.h"
 #include "takeup.h"
 
@@ -107,7 +108,7 @@ static void write_state(struct sample *sample)
 	items = handover_items(writer, &n);
 	ck_assert_uint_eq(n, N_STREAMS);
 	memcpy(sample->items, items, n * sizeof(items[0]));
-	ck_assert_int_eq(handover_finish(writer, &state, &sample->size), 0);
+	ck_assert_int_eq(handover_finish(writer, clock_monotonic_ms(), &state, &sample->size), 0);
 	sample->state = state;
 }
 
@@ -453,11 +454,11 @@ END_TEST
 
 /* ---- Versions ---- */
 
-/* The sample in the layout of version 1, whose streams have no end_ms. */
+/* The sample in the layout of version 1, whose streams have no end_ms, and its header no time. */
 static void make_older(struct sample *sample)
 {
 	struct handover_header header;
-	size_t from = sizeof(header), to = sizeof(header);
+	size_t from = sizeof(header), to = HANDOVER_SHORT_HEADER;
 	const size_t older = offsetof(struct stream_record, end_ms);
 
 	memcpy(&header, sample->state, sizeof(header));
@@ -473,8 +474,9 @@ static void make_older(struct sample *sample)
 		section->record_size = (uint32_t)size;
 	}
 	header.version = 1;
+	header.header_size = HANDOVER_SHORT_HEADER;
 	sample->size = to;
-	memcpy(sample->state, &header, sizeof(header));
+	memcpy(sample->state, &header, HANDOVER_SHORT_HEADER);
 	fix_checksum(sample->state, sample->size);
 }
 
@@ -717,11 +719,208 @@ START_TEST(no_damage_does_harm)
 }
 END_TEST
 
+/* ---- Before it is taken up ---- */
+
+/* As if it had been made so long ago. */
+static void set_age(struct sample *sample, int64_t age_ms)
+{
+	struct handover_header header;
+
+	memcpy(&header, sample->state, sizeof(header));
+	header.made_ms = clock_monotonic_ms() - age_ms;
+	memcpy(sample->state, &header, sizeof(header));
+	fix_checksum(sample->state, sample->size);
+}
+
+/* All of what a client has coming, without waiting for more. */
+static void check_silent(const struct sample *sample)
+{
+	char text[16];
+
+	for (unsigned i = 0; i < N_STREAMS; i++)
+		ck_assert(recv(sample->clients[i], text, sizeof(text), MSG_DONTWAIT) < 0 &&
+			  errno == EAGAIN);
+}
+
+START_TEST(the_head_says_how_many_and_how_old)
+{
+	struct handover_head head = {0};
+	struct sample sample = {0};
+	const char *problem = NULL;
+	struct handover state;
+	int64_t now_ms;
+
+	sample_init(&sample);
+	set_age(&sample, 1234);
+	now_ms = clock_monotonic_ms();
+	ck_assert_int_eq(handover_read_head(sample.state, HANDOVER_HEAD_MAX, &head), 0);
+	ck_assert_uint_eq(head.n_streams, N_STREAMS);
+	ck_assert_int_le(head.made_ms, now_ms - 1234);
+	ck_assert_int_gt(head.made_ms, now_ms - 1234 - 10000);
+	ck_assert_int_eq(
+		handover_read_head(sample.state, sizeof(struct handover_header) - 1, &head),
+		-EBADMSG);
+	ck_assert_int_eq(handover_read_head(sample.state, 0, &head), -EBADMSG);
+	set_age(&sample, -60000);
+	ck_assert_int_eq(
+		handover_read(sample.state, sample.size, now_ms, &state, &problem), -EBADMSG);
+	ck_assert_ptr_nonnull(strstr(problem, "has not come"));
+	make_older(&sample);
+	ck_assert_int_eq(handover_read_head(sample.state, HANDOVER_HEAD_MAX, &head), 0);
+	ck_assert_uint_eq(head.n_streams, N_STREAMS);
+	ck_assert_int_eq(head.made_ms, 0);
+	sample_deinit(&sample);
+}
+END_TEST
+
+/* A process that could not start has looked at it, and the next one takes it up. */
+START_TEST(young_ones_are_left_where_they_are)
+{
+	struct sample sample = {0};
+	struct stash stash;
+	struct parts parts;
+
+	sample_init(&sample);
+	parts_init(&parts, 2);
+	set_age(&sample, _i == 0 ? 0 : 50000);
+	if (_i == 2)
+		make_older(&sample); /* which says no time */
+	ck_assert_int_eq(stash_make(sample.state, sample.size, sample.items, N_STREAMS, &stash), 0);
+	close_items(&sample);
+	takeup_end_if_late(&stash);
+	takeup_postpone(&stash);
+	ck_assert_int_ge(stash.state, 0);
+	ck_assert_uint_eq(stash.n_pairs, 1);
+	check_silent(&sample);
+	takeup(&stash, parts.hub, parts.registry, 1000);
+	ck_assert_uint_eq(hub_streams(parts.hub), N_STREAMS);
+	ck_assert_uint_eq(registry_size(parts.registry), N_UPDATES);
+	parts_deinit(&parts);
+	sample_deinit(&sample);
+}
+END_TEST
+
+START_TEST(late_ones_are_ended_cleanly)
+{
+	size_t descriptors = count_descriptors();
+	struct sample sample = {0};
+	struct stash stash;
+
+	sample_init(&sample);
+	set_age(&sample, 60001);
+	ck_assert_int_eq(stash_make(sample.state, sample.size, sample.items, N_STREAMS, &stash), 0);
+	close_items(&sample);
+	takeup_end_if_late(&stash);
+	ck_assert_int_lt(stash.state, 0);
+	ck_assert_uint_eq(stash.n_pairs, 0);
+	/* What is half written, and the update that is due, before the last chunk. */
+	for (unsigned i = 0; i < N_STREAMS; i++) {
+		struct handover_stream stream = make_stream(i);
+		char text[512];
+
+		snprintf(text, sizeof(text), "%s", expected_of(i));
+		if (stream.phase == HANDOVER_OPEN)
+			strcat(text, stream.chunked ? "0\r\n\r\nEOF" : "EOF");
+		check_received(
+			sample.clients[i], stream.phase == HANDOVER_LINGERING ? "EOF" : text);
+	}
+	takeup_postpone(&stash);
+	sample_deinit(&sample);
+	ck_assert_uint_eq(count_descriptors(), descriptors);
+}
+END_TEST
+
+START_TEST(unreadable_ones_do_not_wait)
+{
+	struct sample sample = {0};
+	struct stash stash;
+
+	sample_init(&sample);
+	sample.state[0] ^= 1;
+	ck_assert_int_eq(stash_make(sample.state, sample.size, sample.items, N_STREAMS, &stash), 0);
+	close_items(&sample);
+	if (_i == 1)
+		close(TAKE_FD(stash.state));
+	takeup_end_if_late(&stash);
+	check_silent(&sample);
+	takeup_postpone(&stash);
+	ck_assert_uint_eq(stash.n_pairs, 0);
+	for (unsigned i = 0; i < N_STREAMS; i++) {
+		struct handover_stream stream = make_stream(i);
+		bool whole = stream.rest.length == 0 && stream.phase == HANDOVER_OPEN;
+
+		check_received(sample.clients[i], whole && stream.chunked ? "0\r\n\r\nEOF" : "EOF");
+	}
+	sample_deinit(&sample);
+}
+END_TEST
+
+START_TEST(waits_no_longer_than_it_is_told)
+{
+	int64_t begun_ms = clock_monotonic_ms();
+	struct sample sample = {0};
+	struct stash stash;
+	struct parts parts;
+
+	sample_init(&sample);
+	parts_init(&parts, 3);
+	ck_assert_int_eq(stash_make(sample.state, sample.size, sample.items, N_STREAMS, &stash), 0);
+	close_items(&sample);
+	takeup(&stash, parts.hub, parts.registry, 1000);
+	/* No client closes. */
+	ck_assert_uint_eq(hub_end_all(parts.hub, 100), N_STREAMS);
+	ck_assert_int_ge(clock_monotonic_ms() - begun_ms, 100);
+	ck_assert_int_lt(clock_monotonic_ms() - begun_ms, SHARD_LINGER_MS);
+	for (unsigned i = 0; i < N_STREAMS; i++)
+		if (i != 6) /* had sent its end before */
+			ck_assert_ptr_nonnull(strstr(receive(sample.clients[i], ""), "EOF"));
+	parts_deinit(&parts);
+	sample_deinit(&sample);
+}
+END_TEST
+
+/* ---- */
+
+/* The registry's latest is not the one that the streams have had. */
+START_TEST(streams_get_what_they_have_missed)
+{
+	struct handover_header header;
+	struct sample sample = {0};
+	const int64_t missed_us = T0 + 7;
+	struct stash stash;
+	struct parts parts;
+
+	sample_init(&sample);
+	parts_init(&parts, 2);
+	memcpy(&header, sample.state, sizeof(header));
+	memcpy(sample.state + header.header_size + header.sections[SECTION_UPDATES].record_size,
+		&missed_us, sizeof(missed_us));
+	fix_checksum(sample.state, sample.size);
+	ck_assert_int_eq(stash_make(sample.state, sample.size, sample.items, N_STREAMS, &stash), 0);
+	close_items(&sample);
+	takeup(&stash, parts.hub, parts.registry, 1000);
+	ck_assert_int_eq(hub_start(parts.hub), 0);
+	for (unsigned i = 0; i < N_STREAMS; i++) {
+		struct handover_stream stream = make_stream(i);
+		char text[512];
+
+		snprintf(text, sizeof(text), "%s", expected_of(i));
+		if (stream.behind)
+			strcat(text, event_text(missed_us, stream.chunked));
+		check_received(sample.clients[i], text);
+	}
+	parts_deinit(&parts);
+	sample_deinit(&sample);
+}
+END_TEST
+
 START_TEST(nothing_handed_over_is_nothing)
 {
 	struct stash stash = {.state = -1};
 	struct parts parts;
 
+	takeup_end_if_late(&stash);
+	takeup_postpone(&stash);
 	parts_init(&parts, 1);
 	takeup(&stash, parts.hub, parts.registry, 10);
 	ck_assert_uint_eq(hub_streams(parts.hub), 0);
@@ -750,6 +949,12 @@ int main(void)
 	tcase_add_loop_test(
 		tests, refuses_what_does_not_fit, 0, (int)(sizeof(misfits) / sizeof(misfits[0])));
 	tcase_add_test(tests, no_damage_does_harm);
+	tcase_add_test(tests, the_head_says_how_many_and_how_old);
+	tcase_add_loop_test(tests, young_ones_are_left_where_they_are, 0, 3);
+	tcase_add_test(tests, late_ones_are_ended_cleanly);
+	tcase_add_loop_test(tests, unreadable_ones_do_not_wait, 0, 2);
+	tcase_add_test(tests, waits_no_longer_than_it_is_told);
+	tcase_add_test(tests, streams_get_what_they_have_missed);
 	tcase_add_test(tests, nothing_handed_over_is_nothing);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);

@@ -148,7 +148,7 @@ static struct shard *transfer(struct shard *from, int64_t while_ms)
 
 	ck_assert_int_eq(handover_writer_new(&writer), 0);
 	ck_assert_int_eq(shard_save(from, writer), 0);
-	ck_assert_int_eq(handover_finish(writer, &bytes, &size), 0);
+	ck_assert_int_eq(handover_finish(writer, now_ms, &bytes, &size), 0);
 	items = handover_items(writer, &n_items);
 	now_ms += while_ms;
 	ck_assert_msg(handover_read(bytes, size, now_ms, &state, &problem) == 0, "%s", problem);

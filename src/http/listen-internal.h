@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* For listen.c and listen-try.c. */
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "http/listen.h"
+
+/* An address as listen_name() gives it; `ret_name` stays as it is if it is of no kind of ours. */
+void listen_format(const struct sockaddr_storage *address, socklen_t length,
+	char ret_name[static LISTEN_NAME_SIZE]);
+
+/* Whether the address can be had once `own` are free, as listen_try() has it.  The socket may be
+ * bound afterwards, and is to be closed.  0 or -errno. */
+int listen_try_bind(int fd, const struct sockaddr *address, socklen_t length, const char *own);
+
+/* The same of a unix socket, which is not made. */
+int listen_try_unix(const struct sockaddr_un *address, const char *own);
