@@ -221,8 +221,8 @@ class Machine:
             "-o", "Dpkg::Use-Pty=0", *options, package, timeout=120)
 
     def install_next_version(self, *options, settings=""):
-        """The same package under a higher version, with these settings added to its flagsse.conf;
-        install("--allow-downgrades") undoes it."""
+        """The same package under a higher version, with other units, and with these settings added to its
+        flagsse.conf; install("--allow-downgrades") undoes it."""
         unpacked = self.directory / "next"
         execute("rm", "-rf", unpacked)
         execute("dpkg-deb", "-R", self.package, unpacked)
@@ -230,6 +230,8 @@ class Machine:
         control.write_text(re.sub(r"(?m)^(Version: .*)$", r"\1+next", control.read_text()))
         with open(unpacked / "etc/flagsse/flagsse.conf", "a") as conffile:
             conffile.write(settings)
+        for unit in unpacked.rglob("systemd/system/flagsse*.service"):
+            unit.write_text(unit.read_text() + "# Of the next version.\n")
         execute("dpkg-deb", "-b", unpacked, self.root / "root/flagsse-next.deb")
         return self.install(*options, package="/root/flagsse-next.deb")
 

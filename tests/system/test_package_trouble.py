@@ -94,6 +94,7 @@ def test_upgrade_with_a_wrong_configuration(service, mistake):
         assert "flagsse: flagsse.service is NOT restarted" in result.stderr and told in result.stderr
         assert version_of(machine).endswith("+next")
         assert machine.run("dpkg-query", "-W", "-f", "${db:Status-Abbrev}", "flagsse").stdout.strip() == "ii"
+        assert "Syntax" not in result.stderr and machine.property("NeedDaemonReload") == "no"
         assert machine.property("MainPID") == pid and machine.active() == "active"
         journal = machine.run("journalctl", "-u", "flagsse.service", "-o", "cat", f"--after-cursor={machine.cursor}")
         assert "Not restarted after the upgrade, as " in journal.stdout

@@ -214,7 +214,7 @@ def test_upgrade(service):
                               (False, lambda: machine.install("--allow-downgrades"))):
             pid = machine.property("MainPID")
             step()
-            assert machine.property("MainPID") != pid
+            assert machine.property("MainPID") != pid and machine.property("NeedDaemonReload") == "no"
             installed = machine.run("dpkg-query", "-W", "-f", "${Version}", "flagsse").stdout
             assert installed.endswith("+next") == is_next
             published = publisher.published
