@@ -238,14 +238,18 @@ static int add_listener(struct server *server, int fd)
 /* The names of those that are ours, for the check before a hand-over. */
 static int note_addresses(struct server *server, const int fds[], size_t n)
 {
-	server->addresses = calloc(n + 1, LISTEN_NAME_SIZE);
+	const size_t size = (n + 1) * LISTEN_NAME_SIZE;
+	size_t length = 0;
+
+	server->addresses = calloc(1, size);
 	if (!server->addresses)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
 		char name[LISTEN_NAME_SIZE];
 
 		listen_name(fds[i], name);
-		strcat(strcat(server->addresses, i > 0 ? "," : ""), name);
+		length += (size_t)snprintf(
+			server->addresses + length, size - length, "%s%s", i > 0 ? "," : "", name);
 	}
 	return 0;
 }
