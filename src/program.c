@@ -318,6 +318,7 @@ static int load_and_serve(struct options *options, struct inherited *inherited)
 static int start_and_serve(struct options *options)
 {
 	_cleanup_(inherited_deinit) struct inherited inherited = {.stash.state = -1};
+	bool has_log = start_log(options) >= 0;
 	int r = inherited_take(&inherited);
 
 	if (r < 0) {
@@ -325,14 +326,14 @@ static int start_and_serve(struct options *options)
 		return EXIT_FAILURE;
 	}
 	takeup_end_if_late(&inherited.stash);
-	r = load_and_serve(options, &inherited);
+	r = has_log ? load_and_serve(options, &inherited) : EXIT_FAILURE;
 	takeup_postpone(&inherited.stash);
 	return r;
 }
 
 static int act(struct options *options)
 {
-	if (start_log(options) < 0)
+	if (options->action != ACTION_SERVE && start_log(options) < 0)
 		return EXIT_FAILURE;
 	switch (options->action) {
 	case ACTION_HELP:

@@ -21,7 +21,7 @@ from test_outbox import PRIVATE, wait_ready
 
 ACTIVATE = [sys.executable, str(Path(__file__).with_name("activate.py"))]
 STREAMS = 3
-STRIDE = 16  # of allocations
+STRIDE = 4  # of allocations
 BAD = "[streams]\nkeepalive = never\n"
 
 
@@ -198,9 +198,21 @@ def with_shim(shim):
     return variables
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2])
+def test_thread_that_cannot_be_started_early(start, notify, shim, key, number):
+    """The log's and the store's: the streams wait for the next attempt."""
+    with HandedOver(make_state(key, STREAMS), STREAMS) as handed:
+        shim.no_thread_at = number
+        daemon = start_after(start, notify, handed, env=with_shim(shim), options=["streams.shards=2"])
+        daemon.wait_log(f"{STREAMS} streams stay with systemd")
+        daemon.wait_exit(1)
+        assert not was_forgotten(notify)
+        handed.check_silent()
+
+
+@pytest.mark.parametrize("number", [3, 4])
 def test_thread_that_cannot_be_started(start, notify, shim, key, number):
-    """The shards' and the bus's: by then the streams are taken, and are nobody else's; they end cleanly."""
+    """The shards': by then the streams are taken, and are nobody else's; they end cleanly."""
     with HandedOver(make_state(key, STREAMS), STREAMS) as handed:
         shim.no_thread_at = number
         daemon = start_after(start, notify, handed, env=with_shim(shim), options=["streams.shards=2"])
