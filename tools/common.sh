@@ -136,5 +136,5 @@ check_in()
 check_service_in()
 {
 	getent hosts localhost >/dev/null || need libnss-myhostname
-	make -C "$1" --no-print-directory check-service PYTESTFLAGS='-n 4'
+	make -C "$1" --no-print-directory check-service PYTESTFLAGS='-n 6'
 }
