@@ -13,12 +13,13 @@ from history import Fault, Full, Life, Loss
 from nats import STREAM, NatsError, NatsServer
 from shim import Shim, build
 from silent import SilentServer, info
-from wire import wait_until
+from wire import TIMEOUT, wait_until
 
 N_NODES = 2
 DISK_SIZE = "32m"  # of a node; SQLite's log of changes needs some MiB
 OPTIONS = ("streams.keepalive=2s", "streams.max_age=20s", "nats.connect_timeout=1s")
 READY_TIMEOUT = 60
+ASK_TIMEOUT = 5  # of what is asked again: a cluster without a leader does not answer
 GREETINGS = (info(), b"")  # of a server that falls silent: after INFO, or before it
 BEHIND_S, AHEAD_S = -90, 3600  # how wrong clocks are
 LARGEST = 10  # bytes of a message, where JetStream refuses: no update is as small
@@ -122,16 +123,16 @@ class Nats:
 
     def answers(self):
         try:
-            with self.client() as client:
+            with self.client(timeout=ASK_TIMEOUT) as client:
                 return client.api("INFO")
         except (OSError, NatsError):
             return None
 
-    def client(self):
+    def client(self, **options):
         """Of a server that answers.  OSError: there is none."""
         for server in self.servers:
             with contextlib.suppress(OSError, NatsError):
-                return server.client()
+                return server.client(**options)
         raise OSError("no NATS server answers")
 
     def refuse(self):
@@ -146,7 +147,7 @@ class Nats:
     def _change_stream(self, **changes):
         """Whether it has them now."""
         try:
-            with self.client() as client:
+            with self.client(timeout=ASK_TIMEOUT) as client:
                 client.api(f"STREAM.UPDATE.{STREAM}", {**client.stream_info()["config"], **changes})
         except (OSError, NatsError):
             return False  # NATS is away just now, or the stream is
@@ -154,7 +155,7 @@ class Nats:
 
     def _refuses(self):
         try:
-            with self.client() as client:
+            with self.client(timeout=ASK_TIMEOUT) as client:
                 client.store("nobodys", b'{"updated_at": 1.000000}')
         except (OSError, NatsError) as error:
             return "size exceeds" in str(error)
@@ -163,7 +164,7 @@ class Nats:
     def latest(self, keys):
         """What the stream holds: key -> us, 0 for nothing.  None: NATS does not say."""
         try:
-            with self.client() as client:
+            with self.client(timeout=ASK_TIMEOUT) as client:
                 messages = {key: client.last_message(key) for key in keys}
         except (OSError, NatsError):
             return None
@@ -289,11 +290,12 @@ class World:
         self._api("consumers deleted", delete_consumers, loses=False)
 
     def _api(self, what, action, loses):
-        """Through JetStream's API.  The loss is noted before, as it may happen though no answer comes."""
+        """Through JetStream's API.  The loss is noted before, as it may happen though no answer comes, and for as
+        long as it may come."""
         with self.fault(what):
             loss = Loss(what, last=float("inf"))
             try:
-                with self.nats.client() as client:
+                with self.nats.client(timeout=TIMEOUT if loses else ASK_TIMEOUT) as client:
                     if loses:
                         self.history.add(loss)
                     action(client)
