@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The course of a run: rounds of trouble, each followed by quiet, in which all must agree, and by a restart."""
+import collections
+import itertools
 import random
 import threading
 import time
@@ -8,6 +10,7 @@ import checker
 from clients import Client, Publisher, Reader, Wanderer, publish
 from daemon import fresh_time_us
 from history import PUBLISHED, QUEUED, Probe, Quiet
+from world import BEHIND_S
 
 BUSY_KEYS = [f"busy-{i}" for i in range(6)]  # many updates a second
 SLOW_KEYS = [f"slow-{i}" for i in range(6)]  # some in a round
@@ -25,37 +28,60 @@ PATIENCE = 90  # seconds to agree; what does not agree by then never will
 # (see checker.py), and in every third round all of it.
 MODES = ("nodes", "storage", "all")
 NATS_FAULTS = {
-    "nodes": ("nats_killed", "nats_restarted", "nats_frozen", "consumers_deleted"),
-    "storage": ("nats_emptied", "stream_deleted", "stream_purged", "nats_killed", "consumers_deleted"),
-    "all": ("nats_killed", "nats_restarted", "nats_frozen", "consumers_deleted", "nats_emptied", "stream_deleted",
-            "stream_purged"),
+    "nodes": ("nats_killed", "nats_restarted", "nats_frozen", "nats_silent", "jetstream_refuses", "consumers_deleted"),
+    "storage": ("nats_emptied", "stream_deleted", "stream_purged", "nats_killed", "nats_silent", "jetstream_refuses",
+                "consumers_deleted"),
+    "all": ("nats_killed", "nats_restarted", "nats_frozen", "nats_silent", "jetstream_refuses", "consumers_deleted",
+            "nats_emptied", "stream_deleted", "stream_purged"),
 }
 CLUSTER_FAULTS = {
-    "nodes": ("nats_killed", "nats_frozen", "majority_frozen", "consumers_deleted"),
-    "storage": ("nats_emptied", "stream_deleted", "stream_purged", "nats_killed"),
-    "all": ("nats_killed", "nats_frozen", "nats_emptied", "majority_frozen", "consumers_deleted", "stream_purged"),
+    "nodes": ("nats_killed", "nats_frozen", "nats_silent", "majority_frozen", "majority_silent", "jetstream_refuses",
+              "consumers_deleted"),
+    "storage": ("nats_emptied", "stream_deleted", "stream_purged", "nats_killed", "nats_silent", "jetstream_refuses"),
+    "all": ("nats_killed", "nats_frozen", "nats_silent", "nats_emptied", "majority_frozen", "majority_silent",
+            "jetstream_refuses", "consumers_deleted", "stream_purged"),
 }
 NODE_FAULTS = {
-    "nodes": ("node_killed", "node_killed", "node_restarted", "disk_filled"),
-    "storage": ("disk_filled",),
-    "all": ("node_killed", "node_restarted", "disk_filled"),
+    "nodes": ("node_killed", "node_killed", "node_restarted", "disk_filled", "clock_behind", "clock_ahead"),
+    "storage": ("disk_filled", "clock_behind", "clock_ahead"),
+    "all": ("node_killed", "node_restarted", "disk_filled", "clock_behind", "clock_ahead"),
 }
+
+# What a round begins with, so that each of these has its turn in the shortest run, too.  (Any run has all modes.)
+FIRST_PAUSE = 3  # seconds that it lasts
+FIRST_NATS_FAULT = {"nodes": "nats_silent", "storage": "jetstream_refuses"}
+FIRST_CLUSTER_FAULT = {"nodes": "majority_silent", "storage": "jetstream_refuses"}
+FIRST_NODE_FAULTS = {"nodes": ("clock_behind", "clock_ahead"), "storage": ("clock_ahead", "clock_behind")}
 
 
 class Gremlin(Client):
-    """Does one thing after the other to its target, and leaves it mended."""
+    """Does one thing after the other to its target, and leaves it mended.
 
-    def __init__(self, name, seed, world, faults, targets, longest):
+    The first may be given.  `turns` counts what each kind has had in all rounds.
+    """
+
+    def __init__(self, name, seed, world, faults, targets, longest, turns, first=None):
         super().__init__(name, seed)
         self.world = world
         self.faults = faults
         self.targets = targets
         self.longest = longest  # seconds
+        self.turns = turns
+        self.first = first
 
     def turn(self):
-        fault = getattr(self.world, self.random.choice(self.faults))
-        fault(self.random.choice(self.targets), self.random.uniform(0.1, self.longest))
-        self.stopping.wait(self.random.uniform(0.5, 4))
+        if self.first:
+            name, pause, self.first = self.first, FIRST_PAUSE, None
+        else:
+            name, pause = self._draw(), self.random.uniform(0.1, self.longest)
+        self.turns[name] += 1
+        getattr(self.world, name)(self.random.choice(self.targets), pause)
+        self.stopping.wait(self.random.uniform(0.5, 3))
+
+    def _draw(self):
+        """One of those that have had fewest turns; who is there twice may have twice as many."""
+        turns = {name: self.turns[name] / self.faults.count(name) for name in self.faults}
+        return self.random.choice([name for name in self.faults if turns[name] == min(turns.values())])
 
 
 class Run:
@@ -71,6 +97,7 @@ class Run:
         self.wanderers = [Wanderer(f"wanderer-{i}", f"{seed} wanderer {i}", world, 0, self.random.choice(KEYS))
                           for i in range(N_WANDERERS)]
         self.offset = self.random.randrange(len(MODES))
+        self.turns = collections.defaultdict(collections.Counter)  # of each gremlin: kind of trouble -> count
 
     def start(self):
         self.world.calm.set()
@@ -103,11 +130,12 @@ class Run:
 
     def _gremlins(self, seed, mode):
         nats = self.world.nats
-        faults = (CLUSTER_FAULTS if nats.is_cluster else NATS_FAULTS)[mode]
-        gremlins = [Gremlin("gremlin-nats", f"{seed} nats", self.world, faults, nats.servers, 5)]
-        for node in self.world.nodes:
+        faults, first = (CLUSTER_FAULTS, FIRST_CLUSTER_FAULT) if nats.is_cluster else (NATS_FAULTS, FIRST_NATS_FAULT)
+        gremlins = [Gremlin("gremlin-nats", f"{seed} nats", self.world, faults[mode], nats.servers, 5,
+                            self.turns["nats"], first.get(mode))]
+        for node, fault in itertools.zip_longest(self.world.nodes, FIRST_NODE_FAULTS.get(mode, ())):
             gremlins.append(Gremlin(f"gremlin-{node.number}", f"{seed} node {node.number}", self.world,
-                                    NODE_FAULTS[mode], [node], 3))
+                                    NODE_FAULTS[mode], [node], 3, self.turns[node.number], fault))
         return gremlins
 
     def _for_a_while(self, clients):
@@ -193,9 +221,11 @@ def troubled_run(run, seconds):
 
 # For the self-test: short and always the same.
 
-def publish_everywhere(run):
-    """An update of each environment.  How they were answered."""
-    return {publish(run.world, i % len(run.world.nodes), key, fresh_time_us()).outcome for i, key in enumerate(KEYS)}
+def publish_everywhere(run, node=None):
+    """An update of each environment, to this node or to all in turn.  How they were answered."""
+    n_nodes = len(run.world.nodes)
+    return {publish(run.world, i % n_nodes if node is None else node, key, fresh_time_us()).outcome
+            for i, key in enumerate(KEYS)}
 
 
 def outbox_run(run):
@@ -223,4 +253,44 @@ def purge_run(run):
         run.settle("restart")
 
 
-COURSES = {"outbox": outbox_run, "purge": purge_run}
+def silent_run(run):
+    """A server that says INFO and falls silent is turned away from."""
+    assert publish_everywhere(run) <= {PUBLISHED, QUEUED}
+    if not run.settle("faults"):
+        return
+    run.world.nats_silent(run.world.nats.servers[0], 3)
+    assert run.world.silent[0].count > 0, "nobody has come to the silent server"
+    run.say(f"answers after it: {publish_everywhere(run)}")
+    run.settle("faults")
+
+
+def refused_run(run):
+    """What is accepted while JetStream refuses is delivered."""
+    assert publish_everywhere(run) <= {PUBLISHED, QUEUED}
+    if not run.settle("faults"):
+        return
+    run.world.nats.refuse()
+    run.say(f"answers while JetStream refuses: {publish_everywhere(run)}")
+    time.sleep(3)  # it is tried again
+    run.world.nats.take()
+    run.settle("faults")
+
+
+def clocks_run(run):
+    """The later one of two updates is the newer, though the node that takes it has a clock that is behind.  NATS is
+    away meanwhile, whose clock both have heard of."""
+    assert publish_everywhere(run) <= {PUBLISHED, QUEUED}
+    if not run.settle("faults"):
+        return
+    right, behind = range(len(run.world.nodes))
+    run.world.nodes[behind].set_clock(BEHIND_S)
+    server = run.world.nats.servers[0]
+    server.kill()
+    run.say(f"answers while NATS is away: {publish_everywhere(run, right) | publish_everywhere(run, behind)}")
+    server.start()
+    run.settle("faults")
+    run.world.nodes[behind].set_clock(0)
+
+
+COURSES = {"outbox": outbox_run, "purge": purge_run, "silent": silent_run, "refused": refused_run,
+           "clocks": clocks_run}

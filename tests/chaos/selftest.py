@@ -40,6 +40,15 @@ SABOTAGES = (
              "\tr = store_put(store, STORE_OUTBOX, &update);", "\tr = 0;", "lost"),
     Sabotage("purge", "it forgets to read again after a purge", "src/bus/nats-session.c",
              "(!bus->standard_shape || info->State.Msgs >= nats_subjects_alive(bus))", "true", "lost"),
+    Sabotage("silent", "it waits for ever for a server that falls silent", "src/bus/nats.c",
+             "\tif (bus->attempt && now >= bus->attempt_until_ms) {", "\tif (false) {", "not the same"),
+    Sabotage("refused", "it drops from the outbox what NATS refuses", "src/queue.c",
+             "\t\tif (publication_is_refused(publication))\n\t\t\trow_rest(server, row);\n",
+             "\t\tif (publication_is_refused(publication))\n"
+             "\t\t\trow_arrived(server, row, publication->outcome);\n", "lost"),
+    Sabotage("clocks", "it orders what waits in the outbox by the node's own clock", "src/updates.c",
+             "\treturn bus_clock_us(&server->bus_clock, clock_wall_us(), clock_steady_us());",
+             "\t(void)server;\n\treturn clock_wall_us();", "lost"),
 )
 
 

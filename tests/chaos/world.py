@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The world of a run: NATS (one server, or a cluster of three) and the nodes, and all that can be done to them."""
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -10,22 +11,30 @@ import time
 from daemon import Daemon, free_port
 from history import Fault, Full, Life, Loss
 from nats import STREAM, NatsError, NatsServer
-from wire import wait_until
+from shim import Shim, build
+from silent import SilentServer, info
+from wire import TIMEOUT, wait_until
 
 N_NODES = 2
 DISK_SIZE = "32m"  # of a node; SQLite's log of changes needs some MiB
 OPTIONS = ("streams.keepalive=2s", "streams.max_age=20s", "nats.connect_timeout=1s")
 READY_TIMEOUT = 60
+ASK_TIMEOUT = 5  # of what is asked again: a cluster without a leader does not answer
+GREETINGS = (info(), b"")  # of a server that falls silent: after INFO, or before it
+BEHIND_S, AHEAD_S = -90, 3600  # how wrong clocks are
+LARGEST = 10  # bytes of a message, where JetStream refuses: no update is as small
 
 
 class Node:
-    """A daemon with a disk of its own, so small that it can be filled."""
+    """A daemon with a clock of its own, which can be set, and a disk, so small that it can be filled."""
 
-    def __init__(self, number, directory, history, nats_url, options):
+    def __init__(self, number, directory, history, nats_url, options, shim):
         self.number = number
         self.history = history
         self.daemon = Daemon(directory / f"node-{number}", bus="nats", nats_url=nats_url,
                              options=[*OPTIONS, *options])
+        self.shim = Shim(self.daemon.directory, shim)
+        self.daemon.env = self.shim.env
         self.disk = self.daemon.directory / "state"
         self.disk.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "flagsse-chaos", self.disk], check=True)
@@ -54,6 +63,13 @@ class Node:
     def wait_ready(self):
         wait_until(lambda: self.daemon.get("/readyz").status == 200, f"never ready: {self.daemon.log_tail()}",
                    READY_TIMEOUT)
+
+    def is_on_nats(self):
+        return self.daemon.metrics()["flagsse_bus_up"] == 1
+
+    def set_clock(self, offset_s):
+        """How far it is ahead of the truth."""
+        self.shim.clock_offset_s = offset_s
 
     def fill_disk(self):
         self.full = self.history.add(Full(self.number, self.history.now()))
@@ -107,22 +123,48 @@ class Nats:
 
     def answers(self):
         try:
-            with self.client() as client:
+            with self.client(timeout=ASK_TIMEOUT) as client:
                 return client.api("INFO")
         except (OSError, NatsError):
             return None
 
-    def client(self):
+    def client(self, **options):
         """Of a server that answers.  OSError: there is none."""
         for server in self.servers:
             with contextlib.suppress(OSError, NatsError):
-                return server.client()
+                return server.client(**options)
         raise OSError("no NATS server answers")
+
+    def refuse(self):
+        """From now on JetStream refuses every update, as too large for the stream."""
+        wait_until(lambda: self._change_stream(max_msg_size=LARGEST), "there is no stream", READY_TIMEOUT)
+        wait_until(self._refuses, "JetStream does not refuse", READY_TIMEOUT)
+
+    def take(self):
+        """JetStream takes them again."""
+        wait_until(lambda: self._change_stream(max_msg_size=-1), "there is no stream", READY_TIMEOUT)
+
+    def _change_stream(self, **changes):
+        """Whether it has them now."""
+        try:
+            with self.client(timeout=ASK_TIMEOUT) as client:
+                client.api(f"STREAM.UPDATE.{STREAM}", {**client.stream_info()["config"], **changes})
+        except (OSError, NatsError):
+            return False  # NATS is away just now, or the stream is
+        return True
+
+    def _refuses(self):
+        try:
+            with self.client(timeout=ASK_TIMEOUT) as client:
+                client.store("nobodys", b'{"updated_at": 1.000000}')
+        except (OSError, NatsError) as error:
+            return "size exceeds" in str(error)
+        return False
 
     def latest(self, keys):
         """What the stream holds: key -> us, 0 for nothing.  None: NATS does not say."""
         try:
-            with self.client() as client:
+            with self.client(timeout=ASK_TIMEOUT) as client:
                 messages = {key: client.last_message(key) for key in keys}
         except (OSError, NatsError):
             return None
@@ -144,7 +186,10 @@ class World:
         self.history = history
         self.calm = threading.Event()  # nobody makes trouble any more
         self.nats = Nats(directory, n_servers)
-        self.nodes = [Node(i, directory, history, self.nats.url, self.nats.options) for i in range(N_NODES)]
+        shim = build(directory)
+        self.nodes = [Node(i, directory, history, self.nats.url, self.nats.options, shim) for i in range(N_NODES)]
+        self.greetings = itertools.cycle(GREETINGS)
+        self.silent = []  # all silent peers there have been
 
     def start(self):
         self.nats.start()
@@ -161,6 +206,8 @@ class World:
             except (AssertionError, OSError) as error:
                 problems.append(str(error))
         self.nats.close()
+        for peer in self.silent:
+            peer.close()
         assert not problems, "\n".join(problems)
 
     @contextlib.contextmanager
@@ -207,6 +254,32 @@ class World:
             for server in self.nats.servers[:2]:
                 server.thaw()
 
+    def nats_silent(self, server, pause):
+        with self.fault(f"a silent server in the place of nats-server for {pause:.1f} s"):
+            self._silence([server], pause)
+
+    def majority_silent(self, _, pause):
+        with self.fault(f"silent servers in the place of two nats-servers for {pause:.1f} s"):
+            self._silence(self.nats.servers[:2], pause)
+
+    def _silence(self, servers, pause):
+        """Their addresses lead to peers that accept, say INFO or nothing, and no more.  These keep their connections
+        when the servers are back: it is up to the nodes to give them up."""
+        for server in servers:
+            server.kill()
+        silent = [SilentServer(next(self.greetings), server.port) for server in servers]
+        self.silent += silent
+        time.sleep(pause)
+        for peer, server in zip(silent, servers):
+            peer.leave_address()
+            server.start(wait=not self.nats.is_cluster)
+
+    def jetstream_refuses(self, _, pause):
+        with self.fault(f"JetStream refuses for {pause:.1f} s"):
+            self.nats.refuse()
+            time.sleep(pause)
+            self.nats.take()
+
     def stream_deleted(self, *_):
         self._api("stream deleted", lambda client: client.delete_stream(), loses=True)
 
@@ -217,11 +290,12 @@ class World:
         self._api("consumers deleted", delete_consumers, loses=False)
 
     def _api(self, what, action, loses):
-        """Through JetStream's API.  The loss is noted before, as it may happen though no answer comes."""
+        """Through JetStream's API.  The loss is noted before, as it may happen though no answer comes, and for as
+        long as it may come."""
         with self.fault(what):
             loss = Loss(what, last=float("inf"))
             try:
-                with self.nats.client() as client:
+                with self.nats.client(timeout=TIMEOUT if loses else ASK_TIMEOUT) as client:
                     if loses:
                         self.history.add(loss)
                     action(client)
@@ -242,6 +316,21 @@ class World:
             node.stop()
             time.sleep(pause)
             node.start()
+
+    def clock_behind(self, node, pause):
+        self._clock_wrong(node, BEHIND_S, pause)
+
+    def clock_ahead(self, node, pause):
+        self._clock_wrong(node, AHEAD_S, pause)
+
+    def _clock_wrong(self, node, offset_s, pause):
+        """Of a node that has heard of NATS's clock: one that has not, since its start, orders by its own
+        (doc/reliability.md), which the checker does not know of."""
+        wait_until(node.is_on_nats, "the node does not reach NATS", READY_TIMEOUT)
+        with self.fault(f"clock of node {node.number} wrong by {offset_s} s for {pause:.1f} s"):
+            node.set_clock(offset_s)
+            time.sleep(pause)
+            node.set_clock(0)
 
     def disk_filled(self, node, pause):
         with self.fault(f"disk of node {node.number} full for {pause:.1f} s"):

@@ -62,8 +62,9 @@ def parse_headers(raw):
 class NatsClient:
     """One plain connection.  Nothing happens in the background: PINGs are answered while reading."""
 
-    def __init__(self, port, **credentials):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    def __init__(self, port, timeout=TIMEOUT, **credentials):
+        self.timeout = timeout
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self.buffer = b""
         self.messages = []
         self.sid = 0
@@ -146,13 +147,13 @@ class NatsClient:
         else:
             self.send(f"PUB {to} {len(payload)}\r\n".encode() + payload + b"\r\n")
 
-    def next_message(self, timeout=TIMEOUT):
-        self.sock.settimeout(timeout)
+    def next_message(self, timeout=None):
+        self.sock.settimeout(timeout or self.timeout)
         try:
             while not self.messages:
                 self._read()
         finally:
-            self.sock.settimeout(TIMEOUT)
+            self.sock.settimeout(self.timeout)
         return self.messages.pop(0)
 
     def request(self, subject, payload=b"", headers=()):
@@ -278,8 +279,8 @@ class NatsServer:
         except (OSError, NatsError):
             return False
 
-    def client(self):
-        return NatsClient(self.port, **self.credentials)
+    def client(self, timeout=TIMEOUT):
+        return NatsClient(self.port, timeout, **self.credentials)
 
     def log(self):
         return (self.directory / "nats.log").read_text()

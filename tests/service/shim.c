@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/queue.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -91,30 +93,84 @@ int clock_gettime(clockid_t clock, struct timespec *ret)
 	return r;
 }
 
-/* nats.c waits by that clock, too.  In slices, as the clock may be set meanwhile; POSIX allows to
- * return early (but nats_CloseAndWait() then waits as long again). */
+/* nats.c waits by that clock, too, and some of its waits begin anew with their whole time if they
+ * return early.  So they must not, but for when the clock has been set: whoever waits then is
+ * woken. */
+struct waiter {
+	pthread_cond_t *condition;
+	LIST_ENTRY(waiter) link;
+};
+
+static LIST_HEAD(, waiter) waiters = LIST_HEAD_INITIALIZER(waiters);
+static pthread_mutex_t waiters_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void *watch_clock(void *nothing_given)
+{
+	const int n_times = 3; /* who is just about to wait is not woken by the first */
+	int64_t seen_s = shim->clock_offset_s;
+	struct waiter *waiter;
+
+	(void)nothing_given;
+	for (int n_left = n_times;; usleep(20000)) {
+		if (shim->clock_offset_s != seen_s)
+			n_left = n_times;
+		seen_s = shim->clock_offset_s;
+		if (n_left == 0)
+			continue;
+		n_left--;
+		pthread_mutex_lock(&waiters_mutex);
+		LIST_FOREACH (waiter, &waiters, link)
+			pthread_cond_broadcast(waiter->condition);
+		pthread_mutex_unlock(&waiters_mutex);
+	}
+	return NULL;
+}
+
+static void start_watch(void)
+{
+	sigset_t all, before;
+	pthread_t thread;
+
+	/* They are for the daemon's threads. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	if (pthread_create(&thread, NULL, watch_clock, NULL) != 0)
+		abort();
+	pthread_detach(thread);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static bool is_past(const struct timespec *moment)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec > moment->tv_sec ||
+	       (now.tv_sec == moment->tv_sec && now.tv_nsec >= moment->tv_nsec);
+}
+
 int pthread_cond_timedwait(
 	pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *until)
 {
-	struct timespec now, slice;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct waiter waiter = {.condition = condition};
+	struct timespec really_until = *until;
+	int64_t offset_s;
 	int r;
 
-	if (shim->nats_leaks != 0)
-		return pthread_cond_clockwait(condition, mutex, CLOCK_REALTIME, until);
-	clock_gettime(CLOCK_MONOTONIC, &slice);
-	slice.tv_nsec += 20000000;
-	if (slice.tv_nsec >= 1000000000) {
-		slice.tv_sec++;
-		slice.tv_nsec -= 1000000000;
-	}
-	r = pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, &slice);
-	if (r != ETIMEDOUT)
+	pthread_once(&once, start_watch);
+	pthread_mutex_lock(&waiters_mutex);
+	LIST_INSERT_HEAD(&waiters, &waiter, link);
+	pthread_mutex_unlock(&waiters_mutex);
+	offset_s = shim->clock_offset_s;
+	really_until.tv_sec -= offset_s;
+	r = pthread_cond_clockwait(condition, mutex, CLOCK_REALTIME, &really_until);
+	pthread_mutex_lock(&waiters_mutex);
+	LIST_REMOVE(&waiter, link);
+	pthread_mutex_unlock(&waiters_mutex);
+	if (shim->clock_offset_s == offset_s)
 		return r;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec > until->tv_sec ||
-			       (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec)
-		       ? ETIMEDOUT
-		       : 0;
+	return is_past(until) ? ETIMEDOUT : 0;
 }
 
 /* ---- The disk ---- */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Peers that hold a connection and say nothing any more."""
+import contextlib
 import json
 import socket
 import threading
@@ -11,10 +12,10 @@ INFO = {"server_id": "SILENT", "version": "2.10.0", "proto": 1, "host": "127.0.0
 class SilentServer:
     """As a nats-server whose link dies within the handshake: it accepts, says what it is asked to say, and no more."""
 
-    def __init__(self, greeting):
+    def __init__(self, greeting, port=0):
         self.greeting = greeting
         self.connections = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", port))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -32,9 +33,14 @@ class SilentServer:
         """Of all that have come."""
         return len(self.connections)
 
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
+    def leave_address(self):
+        """To another server.  It keeps the connections that it has."""
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)  # left already
         self.listener.close()
+
+    def close(self):
+        self.leave_address()
         for connection in self.connections:
             connection.close()
 
