@@ -131,10 +131,11 @@ check_in()
 	return $status
 }
 
-# Several at a time, as most of them wait most of the time.
+# check_service_in DIRECTORY [EXPRESSION-FOR-k]: several at a time, as most of them wait most of the time.
 # Some tests use the name localhost, which nothing resolves where /etc/hosts is missing: in a bare root, say.
 check_service_in()
 {
 	getent hosts localhost >/dev/null || need libnss-myhostname
-	make -C "$1" --no-print-directory check-service PYTESTFLAGS='-n 6'
+	# shellcheck disable=SC2016 # the double quotes count
+	make -C "$1" --no-print-directory check-service PYTESTFLAGS="-n 6${2:+ -k '$2'}"
 }
