@@ -8,7 +8,7 @@ from daemon import fresh_key, fresh_time_us, isoformat
 from machine import ADDRESS4, PORT
 from service import TOKEN, path_of
 from sse import Refused
-from wire import wait_until
+from wire import connect, wait_until
 
 DIRECT = f"http://{ADDRESS4}:{PORT}"
 AUTHORIZATION = {"Authorization": f"Token {TOKEN}"}
@@ -86,8 +86,8 @@ def hold_the_only_place(service):
     """A stream that begins as soon as the one that there is has its end."""
     def hold():
         try:
-            return service.stream(fresh_key())
-        except Refused:
+            return service.stream(fresh_key(), sock=connect(service.address, timeout=0.2))
+        except (Refused, TimeoutError):  # who is refused is told so seconds later
             return None
     return wait_until(hold, "the place is never free", interval=0)
 
