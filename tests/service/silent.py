@@ -11,10 +11,10 @@ INFO = {"server_id": "SILENT", "version": "2.10.0", "proto": 1, "host": "127.0.0
 class SilentServer:
     """As a nats-server whose link dies within the handshake: it accepts, says what it is asked to say, and no more."""
 
-    def __init__(self, greeting):
+    def __init__(self, greeting, host="127.0.0.1"):
         self.greeting = greeting
         self.connections = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server((host, 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
