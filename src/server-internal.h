@@ -179,6 +179,7 @@ struct server {
 	struct stop stop;
 	sd_event_source *signal_sources[SIGNALS_MAX];
 	sd_event_source *ready_timer;
+	sd_event_source *settle_timer;
 	sd_event_source *expiry_timer;
 
 	struct {

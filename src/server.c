@@ -17,8 +17,14 @@
 #include "takeup.h"
 #include "thread.h"
 
-/* systemd is told READY after this even if the bus is away: streams can be served. */
+/* systemd is told READY after this even if the bus is away: streams can be served.  Where they have
+ * been taken up from the former process they are served already, and who restarts need not wait:
+ * only long enough for a bus that is well to be there, too. */
 #define READY_WITHOUT_BUS_US (5 * US_PER_S)
+#define READY_TAKEN_UP_US    (500 * US_PER_MS)
+
+/* Subscribers wait so long for the last values of a bus that is away. */
+#define SETTLE_US (5 * US_PER_S)
 
 #define EXPIRY_INTERVAL_US (60 * US_PER_S)
 
@@ -40,8 +46,15 @@ static int on_ready_timer(sd_event_source *source, uint64_t usec, void *userdata
 
 	(void)source;
 	(void)usec;
-	subscribe_settle(server);
 	notify_ready(server->notify);
+	return 0;
+}
+
+static int on_settle_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	subscribe_settle(userdata);
 	return 0;
 }
 
@@ -100,8 +113,7 @@ static int add_sources(struct server *server)
 		if (r < 0)
 			return r;
 	}
-	r = add_timer(server, READY_WITHOUT_BUS_US, on_ready_timer, SD_EVENT_ONESHOT,
-		&server->ready_timer);
+	r = add_timer(server, SETTLE_US, on_settle_timer, SD_EVENT_ONESHOT, &server->settle_timer);
 	if (r < 0)
 		return r;
 	r = add_timer(
@@ -297,6 +309,15 @@ static int start_notify(struct server *server)
 	return notify_new(server->event, &operations, server, &server->notify);
 }
 
+/* In case the bus is not there before. */
+static int start_ready_timer(struct server *server)
+{
+	bool taken_up = hub_streams(server->hub) > 0;
+
+	return add_timer(server, taken_up ? READY_TAKEN_UP_US : READY_WITHOUT_BUS_US,
+		on_ready_timer, SD_EVENT_ONESHOT, &server->ready_timer);
+}
+
 /* All that can fail for a reason that somebody else can give. */
 static int open_parts(
 	struct server *server, const struct config *config, struct inherited *inherited)
@@ -330,7 +351,8 @@ static int server_start(
 	if (r < 0)
 		return r;
 	takeup(&inherited->stash, server->hub, server->registry, server->shares.streams);
-	if ((r = hub_start(server->hub)) < 0 || (r = accept_on_all(server, inherited)) < 0)
+	if ((r = hub_start(server->hub)) < 0 || (r = start_ready_timer(server)) < 0 ||
+		(r = accept_on_all(server, inherited)) < 0)
 		return r;
 	return server->bus ? 0 : server_start_bus(server, config);
 }
@@ -433,6 +455,7 @@ struct server *server_free(struct server *server)
 	for (size_t i = 0; i < SIGNALS_MAX; i++)
 		sd_event_source_disable_unref(server->signal_sources[i]);
 	sd_event_source_disable_unref(server->ready_timer);
+	sd_event_source_disable_unref(server->settle_timer);
 	sd_event_source_disable_unref(server->expiry_timer);
 	stop_deinit(server);
 	sd_event_unref(server->event);

@@ -233,9 +233,11 @@ static void ask_systemd(struct server *server)
 
 /* ---- The sequence ---- */
 
+/* What a disk that hangs has been given is not waited for: its publishers have been refused. */
 static bool are_requests_answered(const struct server *server)
 {
-	return http_connections(server->http) == 0 && server->n_publications == 0;
+	return http_connections(server->http) == 0 &&
+	       (server->n_publications == 0 || server->disk_stalled);
 }
 
 static bool is_all_over(const struct server *server, int64_t now_ms)

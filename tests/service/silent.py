@@ -12,10 +12,10 @@ INFO = {"server_id": "SILENT", "version": "2.10.0", "proto": 1, "host": "127.0.0
 class SilentServer:
     """As a nats-server whose link dies within the handshake: it accepts, says what it is asked to say, and no more."""
 
-    def __init__(self, greeting, port=0):
+    def __init__(self, greeting, port=0, host="127.0.0.1"):
         self.greeting = greeting
         self.connections = []
-        self.listener = socket.create_server(("127.0.0.1", port))
+        self.listener = socket.create_server((host, port))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
