@@ -195,9 +195,11 @@ int job_ask(sd_event *event, job_on_answer *on_answer, void *userdata, struct jo
 		event, &job->timer, CLOCK_MONOTONIC, TRY_INTERVAL_US, 1, on_timer, job);
 	if (r < 0)
 		return r;
-	/* Where there is not even its socket, there is no bus. */
-	if (try_again(job) == -ENOENT)
-		return -ENOENT;
+	/* Where there is not even its socket, or systemd does not listen on it any more, as at a
+	 * shutdown, there is no bus. */
+	r = try_again(job);
+	if (r == -ENOENT || r == -ECONNREFUSED)
+		return r;
 	*ret = TAKE_PTR(job);
 	return 0;
 }

@@ -111,7 +111,7 @@ class SilentNats(Trouble):
     answers_after = 202
 
     def set_up(self):
-        self.server = SilentServer(self.greeting, OUTSIDE4)
+        self.server = SilentServer(self.greeting, host=OUTSIDE4)
         self.seen = 0
         self.service.set_bus("nats", f"[nats]\nurl = {self.scheme}://{OUTSIDE4}:{self.server.port}\n"
                              "connect_timeout = 10s\n")

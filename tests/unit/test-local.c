@@ -509,6 +509,16 @@ START_TEST(test_file_deleted)
 }
 END_TEST
 
+#ifdef __SANITIZE_THREAD__
+/* A child of this test starts a thread. */
+const char *__tsan_default_options(void);
+
+const char *__tsan_default_options(void)
+{
+	return "die_after_fork=0";
+}
+#endif
+
 START_TEST(test_two_processes)
 {
 	pid_t child;
