@@ -5,7 +5,7 @@
 
 TRIXIE_DIRECTORY=build/trixie
 # Those of the service tests that meet every library.
-TRIXIE_TESTS='test_framing or test_http or test_publish or test_reload or test_silent_peer or test_tls'
+TRIXIE_TESTS='test_http or test_publish or test_reload or test_silent_peer or test_tls'
 
 # Made once, and again if other packages have to be in it.
 make_trixie_root()

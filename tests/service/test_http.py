@@ -285,7 +285,7 @@ def test_length_and_chunks_on_a_stream(service, key):
     data = (f"GET /sse/environments/{key}/stream HTTP/1.1\r\nHost: x\r\n"
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n").encode()
     answer = raw(service, data + SMUGGLED)
-    assert answer.startswith(b"HTTP/1.1 411 "), answer
+    assert re.match(rb"HTTP/1\.1 4(00|11) ", answer), answer  # 400 is libmicrohttpd 1.0's own
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
