@@ -174,13 +174,20 @@ static int64_t acceptance_us(int64_t now_us, const struct update *latest)
 	return latest && latest->stored_us >= now_us ? latest->stored_us + 1 : now_us;
 }
 
+/* At the start the bus is not up yet, and for a moment there is no telling whether it will be. */
+static bool is_known_to_be_away(const struct server *server)
+{
+	return !server->bus_up &&
+	       (server->n_problems_told > 0 ||
+		       clock_monotonic_ms() - server->bus_down_since_ms >= BUS_TIMEOUT_MS);
+}
+
 /* To the outbox at once if NATS is known to be away, or the bus has been ended for a hand-over that
- * then failed.  At the start the bus is not up yet, but as
- * long as it tells of no problem the update waits there.  The local bus is asked even if it could
- * not write the last one: the disk may have space again. */
+ * then failed.  The local bus is asked even if it could not write the last one: the disk may have
+ * space again. */
 static void pending_begin(struct server *server, struct pending *pending)
 {
-	bool known_away = !server->bus_up && server->n_problems_told > 0;
+	bool known_away = is_known_to_be_away(server);
 
 	if (!server->bus)
 		pending_keep(server, pending, "The service is stopping. Try again.");

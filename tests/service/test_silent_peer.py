@@ -112,6 +112,22 @@ def test_end_in_the_first_attempt(start, silent):
     check_end(daemon)
 
 
+def test_publishers_in_the_first_attempt(start, silent):
+    """Once it has taken as long as an acknowledgement may, nobody waits for it any more."""
+    server, url = silent
+    daemon = start.daemon(bus="nats", nats_url=url, options=["nats.connect_timeout=10s"], wait="/livez")
+    wait_until(lambda: server.count >= 1, "it does not connect")
+    time.sleep(1.2)
+    times = []
+    for _ in range(5):
+        begun = time.monotonic()
+        daemon.queue(fresh_key())
+        times.append(time.monotonic() - begun)
+    assert server.count == 1, "this was to be within the first attempt"
+    assert min(times) < 0.9, f"each has waited for the bus: {times}"
+    check_end(daemon)
+
+
 def test_other_connections_are_left_alone(start, key):
     """What cuts off the silent server touches no stream, and not the session that is there by then."""
     with contextlib.closing(SilentServer(info())) as server:
