@@ -13,7 +13,7 @@ make_trixie_root()
 	local archive=$1 include sources
 
 	include=$({
-		printf '%s\n' build-essential debhelper python3-pytest nats-server curl openssl procps iproute2
+		printf '%s\n' build-essential debhelper python3-pytest python3-pytest-xdist nats-server curl openssl procps iproute2
 		sed -nE '/^Build-Depends:/,/^[A-Z]/{s/^Build-Depends://; /^[A-Z]/d; s/[ ,]//g; s/\(.*//; s/^dh-sequence-.*//
 			/^$/d; s/^debhelper-compat$/debhelper/; p}' debian/control
 	} | sort -u)
@@ -36,6 +36,7 @@ in_trixie()
 	shift
 
 	"${as_root[@]}" systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --pipe --directory="$root" \
+		--capability=CAP_NET_ADMIN \
 		--chdir="$directory" --setenv=LC_ALL=C.UTF-8 "$@" </dev/null
 }
 
@@ -64,7 +65,7 @@ run_trixie()
 	say "service tests"
 	# shellcheck disable=SC2016 # the inner shell expands it
 	in_trixie /build/source sh -ec \
-		'src/flagsse --version; make --no-print-directory check-service PYTESTFLAGS="-q -k \"$1\""' \
+		'src/flagsse --version; make --no-print-directory check-service PYTESTFLAGS="-q -n 6 -k \"$1\""' \
 		sh "$TRIXIE_TESTS" || status=1
 	"${as_root[@]}" rm -rf --one-file-system "$root"
 	[ $status = 0 ] || die "tests failed on Debian 13; see above"

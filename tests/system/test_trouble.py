@@ -42,6 +42,7 @@ class Shim(shim.Shim):
         machine.drop_in("flagsse.service", f"""[Service]
             Environment=LD_PRELOAD={PRELOADED}/shim.so FLAGSSE_SHIM={PRELOADED}/shim
             ReadWritePaths={PRELOADED}/shim
+            ExecPaths={PRELOADED}
             """)
 
 
