@@ -54,7 +54,7 @@ static int local_port(int fd)
 		struct sockaddr any;
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
-	} address;
+	} address = {0};
 	socklen_t length = sizeof(address);
 
 	if (getsockname(fd, &address.any, &length) < 0)

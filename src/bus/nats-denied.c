@@ -66,7 +66,7 @@ bool nats_denied_parse(const char *text, struct nats_denial *ret)
 	permission = need ? need->permission : subject;
 	*ret = (struct nats_denial){.what = need ? need->what : NATS_DENIED_OTHER};
 	ret->need = need ? 1U << (need - needs) : NONE_OF_OURS;
-	if (ret->what == NATS_DENIED_ENVIRONMENT && publish &&
+	if (need && ret->what == NATS_DENIED_ENVIRONMENT && publish &&
 		key_parse(subject + strlen(need->prefix), strlen(subject + strlen(need->prefix)),
 			&ret->key) < 0)
 		ret->what = NATS_DENIED_OTHER;

@@ -45,7 +45,7 @@ int store_note_place(struct store *store)
  * has been deleted; -ESTALE: another is in its place; -errno. */
 static int look_for(const char *path, const char *suffix, const struct file_id *id)
 {
-	struct file_id found;
+	struct file_id found = {0};
 	int r = identify(path, suffix, &found);
 
 	if (r < 0)

@@ -295,7 +295,10 @@ static int trim_memory(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)source;
 	(void)usec;
 	malloc_trim(0);
+	/* What is left of the storm has its memory still: once more, when that is gone too. */
 	http->peak = http->n_connections;
+	if (http->peak > STORM / TRIM_FALL && http->peak < STORM)
+		http->peak = STORM;
 	return 0;
 }
 
