@@ -23,6 +23,9 @@
 #define STORM   64
 #define TRIM_US (200 * US_PER_MS)
 
+/* ... and once more. */
+#define TRIM_AGAIN_US (1000 * US_PER_MS)
+
 /* An answer is looked at so often before its time is over: has the client read any of it? */
 #define LOOKS_AT_ANSWER 5
 
@@ -292,13 +295,18 @@ static int trim_memory(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct http *http = userdata;
 
-	(void)source;
 	(void)usec;
 	malloc_trim(0);
 	/* What is left of the storm has its memory still: once more, when that is gone too. */
 	http->peak = http->n_connections;
 	if (http->peak > STORM / TRIM_FALL && http->peak < STORM)
 		http->peak = STORM;
+	/* Some of it is freed by others, the shards, and that may be later. */
+	if (!http->trimmed_again) {
+		http->trimmed_again = true;
+		sd_event_source_set_time_relative(source, TRIM_AGAIN_US);
+		sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	}
 	return 0;
 }
 
@@ -311,6 +319,7 @@ static void count_connections(struct http *http, int change)
 	}
 	if (!trim_is_due(&http->peak, http->n_connections, STORM))
 		return;
+	http->trimmed_again = false;
 	sd_event_source_set_time_relative(http->trim_timer, TRIM_US);
 	sd_event_source_set_enabled(http->trim_timer, SD_EVENT_ONESHOT);
 }

@@ -106,6 +106,7 @@ struct http {
 	unsigned n_connections;
 	size_t peak; /* trim_is_due()'s */
 	sd_event_source *trim_timer;
+	bool trimmed_again;                         /* after the last storm */
 	sd_event_source *hang_up_timer;             /* on while there are connections */
 	struct connection_queue waiting[N_WAITING]; /* earliest deadline first */
 	sd_event_source *deadline_timer;
