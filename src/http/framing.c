@@ -55,11 +55,6 @@ static void check_gap(struct framing *framing, const char *next, ptrdiff_t most)
 		framing->problem = problem_nul;
 }
 
-static bool library_minds_nul(void)
-{
-	return strncmp(MHD_get_version(), "0.", 2) != 0;
-}
-
 /* METHOD TARGET VERSION.  The blanks behind the first two, of which some may be more, begin with a
  * NUL by now. */
 static void check_request_line(struct framing *framing, const struct request *request,
@@ -67,7 +62,7 @@ static void check_request_line(struct framing *framing, const struct request *re
 {
 	const char *behind_method = method + strlen(method) + 1;
 
-	if (library_minds_nul())
+	if (http_library_is_1_0())
 		return;
 	if (behind_method + strspn(behind_method, " ") != request->target ||
 		request->target + request->target_length + 1 != version)

@@ -130,6 +130,9 @@ struct http {
  */
 void http_kick(struct http *http);
 
+/* Whether the installed libmicrohttpd is 1.0 or later, which is another library in many ways. */
+bool http_library_is_1_0(void);
+
 /* accept.c */
 
 /* Accepts, or leaves new connections waiting in the kernel, as things now stand. */

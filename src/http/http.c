@@ -136,11 +136,16 @@ static int daemon_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
+bool http_library_is_1_0(void)
+{
+	return strncmp(MHD_get_version(), "0.", 2) != 0;
+}
+
 /* 1.0 answers a target with a blank in it by a redirect, unless it is strict; before, strictness
  * means to close without a word. */
 static int strictness(void)
 {
-	return strncmp(MHD_get_version(), "0.", 2) != 0;
+	return http_library_is_1_0() ? 1 : 0;
 }
 
 static int daemon_start(struct http *http)
