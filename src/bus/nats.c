@@ -141,6 +141,9 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 	case NATS_MAIL_ACK:
 		nats_publish_on_ack(bus, mail);
 		break;
+	case NATS_MAIL_LAST:
+		nats_publish_on_last(bus, mail);
+		break;
 	case NATS_MAIL_CONSUMER:
 		nats_session_on_consumer(bus, mail);
 		break;
