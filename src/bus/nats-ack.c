@@ -164,7 +164,7 @@ static void on_ack(
 			while (parse_body(mail, natsMsg_GetData(message),
 				       (size_t)natsMsg_GetDataLength(message)) == -ENOMEM)
 				nats_wait_for_memory();
-		mailbox_post(&origin->bus->mailbox, &mail->mail);
+		mailbox_post(&origin->bus->mail.mailbox, &mail->mail);
 	} else
 		free(mail);
 	natsMsg_Destroy(message);

@@ -174,11 +174,21 @@ TAILQ_HEAD(nats_attempts, nats_attempt);
  * other. */
 #define NATS_STRAGGLERS_MAX 8
 
+/* Mail of one kind: what arrives, and what has been taken and not been read. */
+struct nats_inlet {
+	struct mailbox mailbox;
+	struct mail_list backlog; /* the bus thread's only */
+};
+
+/* So much mail of one kind is read in a turn of the bus thread's loop. */
+#define NATS_SLICE 256
+
 struct nats_bus {
 	struct bus bus;
-	struct mailbox *inbox;       /* main's */
-	struct mailbox publications; /* from main */
-	struct mailbox mailbox;      /* struct nats_mail */
+	struct mailbox *inbox;          /* main's */
+	struct nats_inlet publications; /* from main */
+	struct nats_inlet mail;         /* struct nats_mail, all but */
+	struct nats_inlet messages;     /* NATS_MAIL_MESSAGE, which may pile up */
 	struct nats_mail stop, ping;
 	struct pulse pulse;
 	_Atomic bool is_left; /* another bus has taken its place: the library is that one's */
@@ -243,6 +253,14 @@ struct nats_bus {
 	struct subject_queue flying; /* those that wait for JetStream, in the order of sending */
 	uint64_t flights;            /* counts the publishes */
 };
+
+/* nats-mail.c. */
+int nats_inlet_init(struct nats_inlet *inlet); /* 0 or -errno */
+void nats_inlet_deinit(struct nats_inlet *inlet);
+
+/* Bus thread.  Reads a slice, in order; `act_upon` consumes each.  True: there is more. */
+bool nats_mail_read(struct nats_bus *bus, struct nats_inlet *inlet,
+	void (*act_upon)(struct nats_bus *bus, struct mail *mail));
 
 /* nats-connect.c.  Bus thread. */
 
