@@ -125,13 +125,23 @@ bool nats_ack_parse_reply(const char *subject, struct key *ret_key, uint64_t *re
 
 static int parse_body(struct nats_mail *mail, const char *body, size_t length)
 {
-	return mail->type == NATS_MAIL_ACK ? nats_ack_parse(body, length, &mail->ack)
-					   : nats_consumer_parse(body, length, mail);
+	switch (mail->type) {
+	case NATS_MAIL_ACK:
+		return nats_ack_parse(body, length, &mail->ack);
+	case NATS_MAIL_LAST:
+		return nats_last_parse(body, length, mail);
+	default:
+		return nats_consumer_parse(body, length, mail);
+	}
 }
 
 /* What it is the answer to.  False: to nothing of ours. */
 static bool parse_subject(struct nats_mail *mail, const char *subject)
 {
+	if (nats_last_parse_reply(subject, &mail->update.key, &mail->number)) {
+		mail->type = NATS_MAIL_LAST;
+		return true;
+	}
 	if (nats_ack_parse_reply(subject, &mail->update.key, &mail->number))
 		return true;
 	mail->type = NATS_MAIL_CONSUMER;
@@ -154,7 +164,7 @@ static void on_ack(
 			while (parse_body(mail, natsMsg_GetData(message),
 				       (size_t)natsMsg_GetDataLength(message)) == -ENOMEM)
 				nats_wait_for_memory();
-		mailbox_post(&origin->bus->mailbox, &mail->mail);
+		mailbox_post(&origin->bus->mail.mailbox, &mail->mail);
 	} else
 		free(mail);
 	natsMsg_Destroy(message);

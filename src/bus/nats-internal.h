@@ -25,7 +25,7 @@
 
 /* Of a reply subject: nats.c's inbox, a number, a key. */
 #define NATS_INBOX_SIZE 64
-#define NATS_REPLY_SIZE (NATS_INBOX_SIZE + sizeof(".18446744073709551615.") + KEY_MAX_LENGTH)
+#define NATS_REPLY_SIZE (NATS_INBOX_SIZE + sizeof(".last.18446744073709551615.") + KEY_MAX_LENGTH)
 
 /* JetStream's answers to requests of ours, other than publishes: so long at first, and what has
  * been learnt of how long they take (struct nats_patience) up to these. */
@@ -48,6 +48,7 @@
 enum nats_mail_type {
 	NATS_MAIL_MESSAGE,     /* the consumer has delivered a message */
 	NATS_MAIL_ACK,         /* JetStream has answered a publish */
+	NATS_MAIL_LAST,        /* JetStream has said which message of a subject is the last */
 	NATS_MAIL_CONSUMER,    /* JetStream has answered the request to make the consumer */
 	NATS_MAIL_DOUBT,       /* messages may be missing */
 	NATS_MAIL_DENIED,      /* NATS's permissions do not allow something */
@@ -78,13 +79,14 @@ struct nats_mail {
 	struct mail mail;
 	enum nats_mail_type type;
 	struct update update; /* MESSAGE: all of it, if `problem` is NULL; else key (maybe empty)
-				 and sequence.  ACK: the key */
-	const char *problem;  /* MESSAGE: why it is no update; static */
-	uint64_t number;      /* MESSAGE: in the consumer's count; ACK: of the flight */
+				 and sequence.  ACK: the key.  LAST: the key, and with
+				 NATS_ACK_STORED as MESSAGE; sequence 0: there is none */
+	const char *problem;  /* MESSAGE, LAST: why it is no update; static */
+	uint64_t number;      /* MESSAGE: in the consumer's count; ACK, LAST: of the flight */
 	char consumer[64];    /* MESSAGE, CONSUMER */
 	int64_t created_us;   /* CONSUMER: when, by NATS's clock; 0: it does not say */
 	unsigned session;     /* DOUBT, DENIED, CLOSED, LAME_DUCK: which one it is about */
-	struct nats_ack ack;  /* ACK */
+	struct nats_ack ack;  /* ACK, LAST, CONSUMER */
 	char text[NATS_TEXT_SIZE]; /* DOUBT, DENIED: what NATS says, or nats.c */
 };
 
@@ -126,6 +128,7 @@ struct subject {
 	int64_t stored_us;
 	struct publication *flying; /* sent, waits for its acknowledgement; NULL: none */
 	uint64_t flight;            /* what the acknowledgement will name; 0: none is awaited */
+	bool is_asking;             /* by `flight`, after a conflict: which message is the last */
 	int64_t flying_until_ms;    /* CLOCK_MONOTONIC: then it is given up */
 	TAILQ_ENTRY(subject) link;  /* in bus.flying while there is a `flight` */
 	struct mail_list
@@ -171,11 +174,21 @@ TAILQ_HEAD(nats_attempts, nats_attempt);
  * other. */
 #define NATS_STRAGGLERS_MAX 8
 
+/* Mail of one kind: what arrives, and what has been taken and not been read. */
+struct nats_inlet {
+	struct mailbox mailbox;
+	struct mail_list backlog; /* the bus thread's only */
+};
+
+/* So much mail of one kind is read in a turn of the bus thread's loop. */
+#define NATS_SLICE 256
+
 struct nats_bus {
 	struct bus bus;
-	struct mailbox *inbox;       /* main's */
-	struct mailbox publications; /* from main */
-	struct mailbox mailbox;      /* struct nats_mail */
+	struct mailbox *inbox;          /* main's */
+	struct nats_inlet publications; /* from main */
+	struct nats_inlet mail;         /* struct nats_mail, all but */
+	struct nats_inlet messages;     /* NATS_MAIL_MESSAGE, which may pile up */
 	struct nats_mail stop, ping;
 	struct pulse pulse;
 	_Atomic bool is_left; /* another bus has taken its place: the library is that one's */
@@ -240,6 +253,14 @@ struct nats_bus {
 	struct subject_queue flying; /* those that wait for JetStream, in the order of sending */
 	uint64_t flights;            /* counts the publishes */
 };
+
+/* nats-mail.c. */
+int nats_inlet_init(struct nats_inlet *inlet); /* 0 or -errno */
+void nats_inlet_deinit(struct nats_inlet *inlet);
+
+/* Bus thread.  Reads a slice, in order; `act_upon` consumes each.  True: there is more. */
+bool nats_mail_read(struct nats_bus *bus, struct nats_inlet *inlet,
+	void (*act_upon)(struct nats_bus *bus, struct mail *mail));
 
 /* nats-connect.c.  Bus thread. */
 
@@ -348,6 +369,21 @@ int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret);
 bool nats_ack_parse_plain(const char *body, size_t length, struct nats_ack *ret);
 int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret);
 
+/* nats-last.c.  Bus thread, but for the parsing, which is of any. */
+
+/* Asks for the last message of an environment; NATS_MAIL_LAST with the number `flight` tells.
+ * Nobody waits for it here: the caller minds its deadline.  nats.c's error. */
+natsStatus nats_last_ask(struct nats_bus *bus, const struct key *key, uint64_t flight);
+
+/* False: it is the reply subject of something else. */
+bool nats_last_parse_reply(const char *subject, struct key *ret_key, uint64_t *ret_flight);
+
+/* Fills in `ack`, and with NATS_ACK_STORED `update` and `problem`.  0 or -ENOMEM. */
+int nats_last_parse(const char *body, size_t length, struct nats_mail *mail);
+
+/* Base64 with its padding; for tests.  0, and *ret is the caller's; -EBADMSG; -ENOMEM. */
+int nats_last_decode(const char *text, char **ret, size_t *ret_length);
+
 /* nats-consumer.c.  Bus thread, but for the parsing, which is of any. */
 
 /* Gives up the consumer that there is, and asks for another; NATS_MAIL_CONSUMER tells what came of
@@ -416,6 +452,7 @@ void nats_stream_note_acks(struct nats_bus *bus, const jsStreamConfig *config);
 /* nats-publish.c: compare-and-set.  Bus thread. */
 void nats_publish(struct nats_bus *bus, struct publication *publication);
 void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail);
+void nats_publish_on_last(struct nats_bus *bus, const struct nats_mail *mail);
 
 /* The updates of this environment may not be published. */
 void nats_publish_on_denied(struct nats_bus *bus, const struct nats_denial *denial);

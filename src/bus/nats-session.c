@@ -34,7 +34,7 @@ static void post_about_session(
 
 	mail->session = atomic_load(&origin->session);
 	snprintf(mail->text, sizeof(mail->text), "%s", text);
-	mailbox_post(&origin->bus->mailbox, &mail->mail);
+	mailbox_post(&origin->bus->mail.mailbox, &mail->mail);
 }
 
 static void read_meta_data(const jsMsgMetaData *meta, struct nats_mail *mail)
@@ -58,7 +58,7 @@ static void on_message(
 		mail = nats_mail_new(NATS_MAIL_MESSAGE);
 		mail->problem = nats_read_message(message, &mail->update);
 		read_meta_data(meta, mail);
-		mailbox_post(&origin->bus->mailbox, &mail->mail);
+		mailbox_post(&origin->bus->messages.mailbox, &mail->mail);
 	} else
 		post_about_session(origin, NATS_MAIL_DOUBT, "a message that cannot be read");
 	jsMsgMetaData_Destroy(meta);

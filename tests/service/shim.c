@@ -69,6 +69,18 @@ __attribute__((constructor)) static void map(void)
 	main_thread = getpid();
 }
 
+/* Whether what `at` counts down to is due: once.  The test may disarm it at any moment, and what it
+ * writes must not be counted down from: below 0 everything would fail from then on. */
+static bool is_due(_Atomic int64_t *at)
+{
+	int64_t left = *at;
+
+	while (left > 0)
+		if (atomic_compare_exchange_weak(at, &left, left - 1))
+			return left == 1;
+	return false;
+}
+
 static void *next(const char *name)
 {
 	void *function = dlsym(RTLD_NEXT, name);
@@ -184,7 +196,7 @@ static void wait_for_disk(void)
 /* Only the store's thread syncs. */
 static bool sync_fails(void)
 {
-	if (shim->sync_fails_at == 0 || --shim->sync_fails_at > 0)
+	if (!is_due(&shim->sync_fails_at))
 		return false;
 	errno = EIO;
 	return true;
@@ -281,7 +293,7 @@ int pthread_create(
 {
 	typedef int create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
-	if (shim->no_thread_at > 0 && --shim->no_thread_at == 0)
+	if (is_due(&shim->no_thread_at))
 		return EAGAIN;
 	return ((create *)next("pthread_create"))(ret, attributes, run, userdata);
 }
@@ -301,7 +313,7 @@ static bool fails(void)
 {
 	if (shim->fail_at == 0 || gettid() != main_thread || within_json)
 		return false;
-	if (--shim->fail_at > 0)
+	if (!is_due(&shim->fail_at))
 		return false;
 	shim->failures++;
 	errno = ENOMEM;

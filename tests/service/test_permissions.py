@@ -2,6 +2,7 @@
 """The permissions that flagsse needs on NATS are those of README.md, and one that is missing is told by its name."""
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,26 @@ def test_missing_permission_that_a_session_can_do_without(start):
     assert f'"{subject}"' in line and "grant publish" in line, line
     assert daemon.get("/readyz").status == 200
     assert not daemon.log_lines("are read again"), daemon.log_tail()
+
+
+def test_publishes_go_on_while_nobody_says_what_is_last(start):
+    """After a conflict it is asked what the last message is.  Without an answer the update waits, and no other does."""
+    server, start_daemon = start_with(start, without("$JS.API.STREAM.MSG.GET.environments-stream"))
+    daemon = start_daemon()
+    keys = [fresh_key() for _ in range(10)]
+    with server.client() as client:
+        for key in keys:
+            daemon.publish_soon(key)
+            last = client.api(f"STREAM.MSG.GET.{STREAM}", {"last_by_subj": SUBJECT + key})["message"]["seq"]
+            client.api(f"STREAM.MSG.DELETE.{STREAM}", {"seq": last})
+        with ThreadPoolExecutor(len(keys)) as executor:
+            conflicts = [executor.submit(daemon.accept, key) for key in keys]
+            # Those that wait one after the other would hold up about as many of these.
+            statuses = [daemon.offer(fresh_key())[0].status for _ in range(2 * len(keys))]
+            times = [conflict.result() for conflict in conflicts]
+        assert statuses.count(200) > 1.5 * len(keys), statuses
+        for key, time_us in zip(keys, times):
+            daemon.check_snapshot(key, time_us)
 
 
 def needed_to_begin():
