@@ -14,7 +14,7 @@ PACKAGES_SCALE=(qemu-system-x86 busybox-static cpio python3)
 PACKAGES_RPM=(rpm)
 PACKAGES_CHECK=(lintian blhc binutils rpm rpmlint createrepo-c gnupg ansible-core cloud-init python3-yaml python3
 	python3-pytest)
-PACKAGES_TRIXIE=(mmdebstrap systemd-container)
+PACKAGES_TRIXIE=(mmdebstrap systemd-container util-linux)
 PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl ca-certificates
 	ansible-core apt-utils gnupg)
 # COMMAND:PACKAGE, where it does not matter whether the command is Debian's.
