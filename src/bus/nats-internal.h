@@ -44,16 +44,20 @@
 /* Of what NATS says, so much is kept. */
 #define NATS_TEXT_SIZE 200
 
+/* In struct nats_mail. */
+#define NATS_NUMBER_UNTOLD UINT64_MAX
+
 /* From nats.c's threads to the bus thread. */
 enum nats_mail_type {
-	NATS_MAIL_MESSAGE,     /* the consumer has delivered a message */
-	NATS_MAIL_ACK,         /* JetStream has answered a publish */
-	NATS_MAIL_LAST,        /* JetStream has said which message of a subject is the last */
-	NATS_MAIL_CONSUMER,    /* JetStream has answered the request to make the consumer */
-	NATS_MAIL_DOUBT,       /* messages may be missing */
-	NATS_MAIL_DENIED,      /* NATS's permissions do not allow something */
-	NATS_MAIL_CLOSED,      /* the connection is gone */
-	NATS_MAIL_LAME_DUCK,   /* the server says that it is about to end */
+	NATS_MAIL_MESSAGE,   /* the consumer has delivered a message */
+	NATS_MAIL_STATUS,    /* it has shown itself, or asks for an answer */
+	NATS_MAIL_ACK,       /* JetStream has answered a publish */
+	NATS_MAIL_LAST,      /* JetStream has said which message of a subject is the last */
+	NATS_MAIL_CONSUMER,  /* JetStream has made the consumer, or says that it is there; or not */
+	NATS_MAIL_DOUBT,     /* messages may be missing */
+	NATS_MAIL_DENIED,    /* NATS's permissions do not allow something */
+	NATS_MAIL_CLOSED,    /* the connection is gone */
+	NATS_MAIL_LAME_DUCK, /* the server says that it is about to end */
 	NATS_MAIL_CONNECT_END, /* an attempt to connect is over; part of a struct nats_attempt */
 	NATS_MAIL_PING,        /* main asks whether the bus thread is alive */
 	NATS_MAIL_STOP,
@@ -82,12 +86,14 @@ struct nats_mail {
 				 and sequence.  ACK: the key.  LAST: the key, and with
 				 NATS_ACK_STORED as MESSAGE; sequence 0: there is none */
 	const char *problem;  /* MESSAGE, LAST: why it is no update; static */
-	uint64_t number;      /* MESSAGE: in the consumer's count; ACK, LAST: of the flight */
-	char consumer[64];    /* MESSAGE, CONSUMER */
+	uint64_t number;      /* MESSAGE: in the consumer's count; STATUS: of the last one that it
+				 has sent, or NATS_NUMBER_UNTOLD; ACK, LAST: of the flight */
+	char consumer[64];    /* MESSAGE, CONSUMER: its name; STATUS: its deliver subject */
 	int64_t created_us;   /* CONSUMER: when, by NATS's clock; 0: it does not say */
 	unsigned session;     /* DOUBT, DENIED, CLOSED, LAME_DUCK: which one it is about */
 	struct nats_ack ack;  /* ACK, LAST, CONSUMER */
-	char text[NATS_TEXT_SIZE]; /* DOUBT, DENIED: what NATS says, or nats.c */
+	char text[NATS_TEXT_SIZE]; /* DOUBT, DENIED: what NATS says, or nats.c; STATUS: the subject
+				      to answer to, or "" */
 };
 
 /* What is denied; see nats-denied.c. */
@@ -153,6 +159,7 @@ TAILQ_HEAD(subject_queue, subject);
 struct nats_origin {
 	struct nats_bus *bus;
 	_Atomic unsigned session;
+	_Atomic int64_t heard_ms; /* CLOCK_MONOTONIC; when the consumer last sent anything */
 };
 
 /* One attempt to connect to one server.  Its thread's until the mail is posted; if it is given up
@@ -188,7 +195,7 @@ struct nats_bus {
 	struct mailbox *inbox;          /* main's */
 	struct nats_inlet publications; /* from main */
 	struct nats_inlet mail;         /* struct nats_mail, all but */
-	struct nats_inlet messages;     /* NATS_MAIL_MESSAGE, which may pile up */
+	struct nats_inlet messages;     /* NATS_MAIL_MESSAGE, _STATUS, which may pile up */
 	struct nats_mail stop, ping;
 	struct pulse pulse;
 	_Atomic bool is_left; /* another bus has taken its place: the library is that one's */
@@ -391,12 +398,13 @@ int nats_last_decode(const char *text, char **ret, size_t *ret_length);
 bool nats_consumer_create(struct nats_bus *bus);
 bool nats_consumer_is_awaited(const struct nats_bus *bus);
 
-/* True: there is one now, and `on_message` gets what it sends.  Else it was not asked for, or the
- * session is at its end. */
+/* True: there is one now, and `on_message` gets what it sends.  Else it was not asked for, or is
+ * awaited still (it is made, then looked for), or the session is at its end. */
 bool nats_consumer_on_created(
 	struct nats_bus *bus, const struct nats_mail *mail, natsMsgHandler on_message);
 
-/* Ends the session if it takes too long; and when that is (INT64_MAX: none is awaited). */
+/* Ends the session if its making takes too long, and doubts one that has been silent for too long;
+ * and when that is (INT64_MAX: there is none). */
 void nats_consumer_expire(struct nats_bus *bus, int64_t now_ms);
 int64_t nats_consumer_deadline_ms(const struct nats_bus *bus);
 
@@ -412,6 +420,21 @@ bool nats_consumer_parse_reply(const char *subject, uint64_t *ret_number);
 /* Fills in `consumer`, and `ack`: with NATS_ACK_STORED its `sequence` is the consumer's count at
  * which all last values have been sent.  0 or -ENOMEM. */
 int nats_consumer_parse(const char *body, size_t length, struct nats_mail *mail);
+
+/* nats-delivery.c: what the consumer sends. */
+
+/* Any thread, no I/O, takes no memory.  Reads what the reply subject of a message says of it:
+ * `update.sequence`, `update.stored_us`, `number`, `consumer`.  False: it is none of JetStream's
+ * messages (nor is NULL); these fields may be anything then. */
+bool nats_delivery_parse(const char *reply, struct nats_mail *mail);
+
+/* Any thread.  Reads a heartbeat, or what flow control asks for: `number`, `consumer`, `text`.
+ * False: it is neither, or there is no memory to read it. */
+bool nats_delivery_parse_status(natsMsg *message, struct nats_mail *mail);
+
+/* Bus thread, when it has read all messages before.  Answers flow control, which asks whether it
+ * has; doubts if messages are missing. */
+void nats_delivery_on_status(struct nats_bus *bus, const struct nats_mail *mail);
 
 /* nats-refusal.c.  Any thread. */
 

@@ -138,6 +138,9 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 	case NATS_MAIL_MESSAGE:
 		nats_session_on_message(bus, mail);
 		break;
+	case NATS_MAIL_STATUS:
+		nats_delivery_on_status(bus, mail);
+		break;
 	case NATS_MAIL_ACK:
 		nats_publish_on_ack(bus, mail);
 		break;

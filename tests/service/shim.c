@@ -47,11 +47,14 @@ struct shim {
 					  none */
 	_Atomic int64_t
 		no_thread_at; /* the so manieth thread from now on is not started; 0: none */
+	_Atomic int64_t nats_fail_at; /* as fail_at, of the NATS bus's thread, and from its next
+					 request to make a consumer on, which sets this to 0 */
 };
 
 static struct shim nothing;
 static struct shim *shim = &nothing;
 static pid_t main_thread;
+static _Thread_local _Atomic int64_t nats_fails_at; /* nats_fail_at, once it counts */
 
 __attribute__((constructor)) static void map(void)
 {
@@ -261,6 +264,18 @@ void natsConnection_Destroy(natsConnection *connection)
 		((void (*)(natsConnection *))next("natsConnection_Destroy"))(connection);
 }
 
+natsStatus natsConnection_PublishRequest(natsConnection *connection, const char *subject,
+	const char *reply, const void *data, int length)
+{
+	static const char create[] = "$JS.API.CONSUMER.CREATE.";
+
+	if (strncmp(subject, create, sizeof(create) - 1) == 0)
+		nats_fails_at = atomic_exchange(&shim->nats_fail_at, 0);
+	return ((natsStatus(*)(natsConnection *, const char *, const char *, const void *,
+		int))next("natsConnection_PublishRequest"))(
+		connection, subject, reply, data, length);
+}
+
 /* ---- libmicrohttpd ---- */
 
 int MHD_get_timeout(struct MHD_Daemon *daemon, unsigned long long *ret_ms)
@@ -311,9 +326,10 @@ static _Thread_local bool within_json;
 
 static bool fails(void)
 {
-	if (shim->fail_at == 0 || gettid() != main_thread || within_json)
+	if (within_json)
 		return false;
-	if (!is_due(&shim->fail_at))
+	if (!(shim->fail_at != 0 && gettid() == main_thread && is_due(&shim->fail_at)) &&
+		!is_due(&nats_fails_at))
 		return false;
 	shim->failures++;
 	errno = ENOMEM;
