@@ -77,15 +77,14 @@ static int64_t time_of(json_object *object, const char *name)
 
 static void read_created(json_object *object, struct nats_mail *mail)
 {
-	json_object *name, *delivered;
+	const char *name = json_text_of(object, "name");
+	json_object *delivered;
 
-	if (!json_object_object_get_ex(object, "name", &name) ||
-		!json_object_is_type(name, json_type_string)) {
-		mail->ack.outcome = NATS_ACK_REFUSED;
-		snprintf(mail->ack.text, sizeof(mail->ack.text), "an answer without a name");
+	if (!name) {
+		nats_ack_refuse(&mail->ack, "an answer without a name");
 		return;
 	}
-	snprintf(mail->consumer, sizeof(mail->consumer), "%s", json_object_get_string(name));
+	snprintf(mail->consumer, sizeof(mail->consumer), "%s", name);
 	mail->created_us = time_of(object, "created");
 	mail->ack.sequence = count_of(object, "num_pending");
 	if (json_object_object_get_ex(object, "delivered", &delivered))

@@ -376,6 +376,9 @@ int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret);
 bool nats_ack_parse_plain(const char *body, size_t length, struct nats_ack *ret);
 int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret);
 
+/* Any thread: what we make of an answer that cannot be understood. */
+void nats_ack_refuse(struct nats_ack *ack, const char *text);
+
 /* nats-last.c.  Bus thread, but for the parsing, which is of any. */
 
 /* Asks for the last message of an environment; NATS_MAIL_LAST with the number `flight` tells.

@@ -63,21 +63,11 @@ int nats_last_decode(const char *text, char **ret, size_t *ret_length)
 	return 0;
 }
 
-static const char *text_of(json_object *object, const char *name)
-{
-	json_object *value;
-
-	return json_object_object_get_ex(object, name, &value) &&
-			       json_object_is_type(value, json_type_string)
-		       ? json_object_get_string(value)
-		       : NULL;
-}
-
 /* The consumer tells nanoseconds, of which microseconds are cut off; so they are here: the same
  * message must have the same place in the order.  0: it has none. */
 static int64_t read_time(json_object *message)
 {
-	const char *text = text_of(message, "time"), *point = text ? strchr(text, '.') : NULL;
+	const char *text = json_text_of(message, "time"), *point = text ? strchr(text, '.') : NULL;
 	char cut[64];
 	size_t n_digits, n_kept;
 	int64_t time_us = 0;
@@ -98,22 +88,20 @@ static int64_t read_time(json_object *message)
 
 static int refuse(struct nats_mail *mail, const char *text)
 {
-	mail->ack.outcome = NATS_ACK_REFUSED;
-	snprintf(mail->ack.text, sizeof(mail->ack.text), "%s", text);
+	nats_ack_refuse(&mail->ack, text);
 	return 0;
 }
 
 static int read_message(json_object *message, struct nats_mail *mail)
 {
-	const char *encoded = text_of(message, "data");
+	const char *encoded = json_text_of(message, "data");
 	_cleanup_(freep) char *data = NULL;
-	json_object *sequence;
+	int64_t sequence = json_number_of(message, "seq");
 	size_t length = 0;
 	int r;
 
 	mail->update.stored_us = read_time(message);
-	if (!json_object_object_get_ex(message, "seq", &sequence) ||
-		json_object_get_int64(sequence) <= 0 || mail->update.stored_us == 0)
+	if (sequence <= 0 || mail->update.stored_us == 0)
 		return refuse(mail, "a message without sequence number or time");
 	r = nats_last_decode(encoded ? encoded : "", &data, &length);
 	if (r == -ENOMEM)
@@ -125,17 +113,8 @@ static int read_message(json_object *message, struct nats_mail *mail)
 		return r;
 	if (r == 0)
 		mail->problem = NULL;
-	mail->update.sequence = (uint64_t)json_object_get_int64(sequence);
+	mail->update.sequence = (uint64_t)sequence;
 	return 0;
-}
-
-static bool is_none(json_object *error)
-{
-	json_object *code;
-
-	return json_object_is_type(error, json_type_object) &&
-	       json_object_object_get_ex(error, "err_code", &code) &&
-	       json_object_get_int64(code) == NO_MESSAGE_FOUND;
 }
 
 int nats_last_parse(const char *body, size_t length, struct nats_mail *mail)
@@ -151,7 +130,8 @@ int nats_last_parse(const char *body, size_t length, struct nats_mail *mail)
 		return r;
 	if (r < 0)
 		return refuse(mail, "an answer that is not JSON");
-	if (json_object_object_get_ex(object, "error", &error) && !is_none(error))
+	if (json_object_object_get_ex(object, "error", &error) &&
+		json_number_of(error, "err_code") != NO_MESSAGE_FOUND)
 		r = nats_ack_parse_json(body, length, &mail->ack);
 	else if (!error && !json_object_object_get_ex(object, "message", &message))
 		r = refuse(mail, "an answer without a message");

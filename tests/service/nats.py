@@ -202,6 +202,12 @@ class NatsClient:
             raise NatsError(answer["error"].get("description"))
         return answer
 
+    def fill(self, count):
+        """So many environments, each with an update."""
+        for i in range(count):
+            self.publish(f"{SUBJECT}filler-{i}", b'{"updated_at": 1673546928.028060}')
+        wait_until(lambda: self.stream_info()["state"]["messages"] >= count, "they are not stored", 60)
+
     def last_message(self, key):
         """What the stream holds for the environment; None: nothing."""
         # nats-server 2.9 panics if it is asked for a message of a stream that it is just making.

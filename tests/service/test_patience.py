@@ -147,9 +147,7 @@ def test_flow_control(start, key):
     server = start.nats()
     with server.client() as client, server.client() as watcher:
         client.create_stream()
-        for i in range(N_ENVIRONMENTS):
-            client.publish(f"{SUBJECT}environment-{i}", b'{"updated_at": 1673546928.028060}')
-        wait_until(lambda: client.stream_info()["state"]["messages"] == N_ENVIRONMENTS, "they are not stored", PATIENCE_S)
+        client.fill(N_ENVIRONMENTS)
         client.store(key, b'{"updated_at": 1673546928.028060}')
         watcher.subscribe(f"$JS.FC.{STREAM}.>")
         daemon = start.daemon(bus="nats", nats_url=server.url, wait="/livez")
