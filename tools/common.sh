@@ -103,6 +103,24 @@ debian_sources()
 		sed -nE "s/ bookworm(-updates|-security)? / $1\1 /p"
 }
 
+# make_root RELEASE ARCHIVE PACKAGES [OPTION-OF-MMDEBSTRAP...]: a root with these packages, each on a line: made once,
+# and again if others have to be in it.  By "${as_root[@]}".
+make_root()
+{
+	local release=$1 archive=$2 include=$3 sources
+	shift 3
+
+	if [ -e "$archive" ] && [ "$(cat "$archive.packages" 2>/dev/null)" = "$include" ]; then
+		return 0
+	fi
+	say "making a root of Debian's $release with mmdebstrap"
+	mapfile -t sources < <(debian_sources "$release")
+	quietly "${as_root[@]}" mmdebstrap --format=tar --variant=minbase --include="${include//$'\n'/,}" "$@" \
+		"$release" "$archive.new" "${sources[@]}"
+	mv -f "$archive.new" "$archive"
+	printf '%s\n' "$include" >"$archive.packages"
+}
+
 # configure_in DIRECTORY [OPTION-OF-CONFIGURE...]: once; make(1) does it again where it has to.
 configure_in()
 {

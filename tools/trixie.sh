@@ -7,25 +7,16 @@ TRIXIE_DIRECTORY=build/trixie
 # Those of the service tests that meet every library.
 TRIXIE_TESTS='test_http or test_publish or test_reload or test_silent_peer or test_tls'
 
-# Made once, and again if other packages have to be in it.
 make_trixie_root()
 {
-	local archive=$1 include sources
+	local archive=$1 include
 
 	include=$({
 		printf '%s\n' build-essential debhelper python3-pytest python3-pytest-xdist nats-server curl openssl procps iproute2
 		sed -nE '/^Build-Depends:/,/^[A-Z]/{s/^Build-Depends://; /^[A-Z]/d; s/[ ,]//g; s/\(.*//; s/^dh-sequence-.*//
 			/^$/d; s/^debhelper-compat$/debhelper/; p}' debian/control
 	} | sort -u)
-	if [ -e "$archive" ] && [ "$(cat "$archive.packages" 2>/dev/null)" = "$include" ]; then
-		return 0
-	fi
-	say "making a root of Debian 13 with mmdebstrap"
-	mapfile -t sources < <(debian_sources trixie)
-	quietly "${as_root[@]}" mmdebstrap --format=tar --variant=minbase --include="${include//$'\n'/,}" \
-		trixie "$archive.new" "${sources[@]}"
-	mv -f "$archive.new" "$archive"
-	printf '%s\n' "$include" >"$archive.packages"
+	make_root trixie "$archive" "$include"
 }
 
 # in_trixie DIRECTORY COMMAND...: as root in that root; with the network of this machine, of which the tests use
