@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Whether a thread is alive, and ending one that is not. */
 #include <check.h>
-#include <dirent.h>
 #include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "pulse.h"
@@ -49,32 +51,24 @@ END_TEST
 /* ---- Ending a thread ---- */
 
 static sem_t returns;
+static _Atomic pid_t waiting; /* the thread that runs the next function */
 
 static void *wait_for_it(void *userdata)
 {
 	(void)userdata;
+	atomic_store(&waiting, gettid());
 	sem_wait(&returns);
 	return NULL;
 }
 
-/* How many threads this process has, by proc(5). */
-static unsigned count_threads(void)
+/* Until the thread that nobody can join any more is gone, by proc(5): one that still runs when the
+ * process ends looks like lost memory to valgrind. */
+static void wait_for_its_end(void)
 {
-	DIR *tasks = opendir("/proc/self/task");
-	unsigned n = 0;
+	char task[64];
 
-	ck_assert_ptr_nonnull(tasks);
-	for (const struct dirent *entry; (entry = readdir(tasks));)
-		n += entry->d_name[0] != '.';
-	closedir(tasks);
-	return n;
-}
-
-/* For a thread that nobody can join any more: one that still runs when the process ends looks like
- * lost memory to valgrind. */
-static void wait_for_threads(unsigned n)
-{
-	while (count_threads() > n)
+	snprintf(task, sizeof(task), "/proc/self/task/%d", (int)atomic_load(&waiting));
+	while (access(task, F_OK) == 0)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
@@ -94,7 +88,6 @@ START_TEST(is_left_behind)
 {
 	pthread_t thread;
 	int64_t begun_ms = clock_monotonic_ms(), took_ms;
-	unsigned n_threads = count_threads();
 
 	sem_init(&returns, 0, 0);
 	ck_assert_int_eq(thread_start(&thread, "test", wait_for_it, NULL), 0);
@@ -104,7 +97,7 @@ START_TEST(is_left_behind)
 	ck_assert_int_lt(took_ms, 5 * THREAD_END_MS);
 	ck_assert_uint_eq(threads_left_behind(), 1);
 	sem_post(&returns);
-	wait_for_threads(n_threads);
+	wait_for_its_end();
 }
 END_TEST
 
