@@ -31,6 +31,9 @@
  * (LOG_LAST_MS), less than next.c waits for its check. */
 #define LOG_FAILURE_MS 1000
 
+/* How long a service that does not start stays for journald to see whose messages it has. */
+#define LOG_SEEN_US 100000
+
 enum action {
 	ACTION_SERVE,
 	ACTION_CHECK_CONFIG,
@@ -311,6 +314,7 @@ static int load_and_serve(struct options *options, struct inherited *inherited)
 	if (r < 0)
 		return EXIT_FAILURE;
 	log_set_level(CONFIG_LOG_LEVEL(config));
+	log_stay();
 	return serve(options, TAKE_PTR(config), inherited);
 }
 
@@ -384,6 +388,8 @@ int program_run(int argc, char *argv[])
 		r = refuse_options();
 	free(options.overrides);
 	log_stop(r == EXIT_SUCCESS ? LOG_LAST_MS : LOG_FAILURE_MS);
+	if (r != EXIT_SUCCESS && options.action == ACTION_SERVE && log_is_journal())
+		usleep(LOG_SEEN_US);
 	/* exit() would run the destructors of libraries that such a thread is using. */
 	if (threads_left_behind() > 0)
 		_exit(r);
