@@ -75,8 +75,8 @@ static void print_help(void)
 	     "                           flagsse of that number would read them, with its\n"
 	     "                           options, environment and credentials\n"
 	     "  --print-sample-config    print a file with all settings and exit\n"
-	     "  --version                print the version and exit\n"
-	     "  --help                   print this and exit\n"
+	     "  -V, --version            print the version and exit\n"
+	     "  -h, --help               print this and exit\n"
 	     "\n"
 	     "Settings come from the files, the environment, the options; the later wins:\n");
 	config_print_help(stdout);
@@ -153,11 +153,15 @@ static bool parse_options(int argc, char *argv[], struct options *options)
 	if (!options->overrides)
 		return false;
 	optind = 0; /* from the start, and GNU's own state, too */
-	while ((option = getopt_long(argc, argv, "c:o:", known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "c:o:hV", known, NULL)) != -1) {
 		if (option == 'c')
 			options->file = optarg;
 		else if (option == 'o')
 			add_override(options, optarg);
+		else if (option == 'h')
+			options->action = ACTION_HELP;
+		else if (option == 'V')
+			options->action = ACTION_VERSION;
 		else if (option == STANDALONE)
 			add_override(options, "bus.type=local");
 		else if (option >= FIRST_ACTION) {
@@ -185,6 +189,7 @@ static int load_config(const struct options *options, char *const *environment, 
 		.overrides = options->overrides,
 		.environment = environment,
 		.check_listen = listen_check,
+		.own_variable = NEXT_VARIABLE,
 	};
 
 	return config_load(&sources, complain, NULL, ret);
@@ -197,6 +202,12 @@ static int load_config_of_process(pid_t pid, struct config **ret)
 	struct options options = {0};
 	int r;
 
+	if (!process_is_alike(pid)) {
+		log_error("Process %ld is no flagsse, but another program. `systemctl show "
+			  "--property=MainPID flagsse` tells the number.",
+			(long)pid);
+		return -ESRCH;
+	}
 	r = process_read(pid, &process);
 	if (r < 0) {
 		log_error("Cannot read the options of process %ld: %s.", (long)pid, strerror(-r));
@@ -326,7 +337,7 @@ static int start_and_serve(struct options *options)
 	int r = inherited_take(&inherited);
 
 	if (r < 0) {
-		log_error("Cannot read what systemd has passed: %s.", strerror(-r));
+		log_error("Not started: what systemd has passed cannot be used: %s.", strerror(-r));
 		return EXIT_FAILURE;
 	}
 	takeup_end_if_late(&inherited.stash);
