@@ -64,6 +64,10 @@ struct config_sources {
 
 	/* One variable of our name that is no setting; NULL: none. */
 	const char *own_variable;
+
+	/* The file that systemd would give as the credential `token`; NULL: as
+	 * $CREDENTIALS_DIRECTORY says. */
+	const char *credential;
 };
 
 /* What is wrong, "FILE:LINE: section.key: what is wrong; allowed: what": one call for each thing,

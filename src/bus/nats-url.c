@@ -77,7 +77,8 @@ int nats_url_parse(const char *text, struct nats_url *ret)
 	}
 	if (!url.address)
 		return -ENOMEM;
-	*ret = url;
-	url = (struct nats_url){0};
+	ret->address = TAKE_PTR(url.address);
+	ret->user = TAKE_PTR(url.user);
+	ret->password = TAKE_PTR(url.password);
 	return 0;
 }
