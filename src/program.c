@@ -79,7 +79,7 @@ static void print_help(void)
 	     "  --process PID            with --check-config or --print-config: as the running\n"
 	     "                           flagsse of that number would read them, with its\n"
 	     "                           options, environment and credentials\n"
-	     "  --unit NAME              likewise: as that unit of systemd would read them at its\n"
+	     "  --unit NAME              likewise: as that unit of systemd would at its next\n"
 	     "                           start; by root, and with no other option, this is\n"
 	     "                           flagsse.service if there is one\n"
 	     "  --print-sample-config    print a file with all settings and exit\n"
