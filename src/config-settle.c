@@ -195,13 +195,18 @@ static int read_credential(struct loader *loader, char **ret_origin, char **ret)
 	_cleanup_(freep) char *path = NULL;
 	int r;
 
-	if (!directory)
+	if (loader->sources->credential)
+		path = strdup(loader->sources->credential);
+	else if (!directory)
 		return -ENOENT;
-	if (asprintf(&path, "%s/token", directory) < 0) {
+	else if (asprintf(&path, "%s/token", directory) < 0)
 		path = NULL;
+	if (!path)
 		return -ENOMEM;
-	}
-	r = read_token(loader, "environment CREDENTIALS_DIRECTORY", "token", path, false, ret);
+	r = read_token(loader,
+		loader->sources->credential ? "LoadCredential="
+					    : "environment CREDENTIALS_DIRECTORY",
+		"token", path, false, ret);
 	if (r < 0)
 		return r;
 	*ret_origin = strdup("credential token");
@@ -212,6 +217,12 @@ static void complain_of_no_token(struct loader *loader)
 {
 	const char *file = loader->sources->file ? loader->sources->file : DEFAULT_FILE;
 
+	if (loader->sources->credential) {
+		loader_complain(loader, false, NULL, "http", "token",
+			"not set; write it into %s, which the unit hands over (LoadCredential=)",
+			loader->sources->credential);
+		return;
+	}
 	loader_complain(loader, false, NULL, "http", "token",
 		"not set; set one of: the environment variable SSE_AUTHENTICATION_TOKEN; http.token "
 		"in %s; http.token_file, the path of a file with the token; "

@@ -61,6 +61,13 @@ struct config_sources {
 	/* 0 if http.listen may have such an address; NULL: any.  Not called directly, as the
 	 * configuration knows no sockets. */
 	int (*check_listen)(const char *address);
+
+	/* One variable of our name that is no setting; NULL: none. */
+	const char *own_variable;
+
+	/* The file that systemd would give as the credential `token`; NULL: as
+	 * $CREDENTIALS_DIRECTORY says. */
+	const char *credential;
 };
 
 /* What is wrong, "FILE:LINE: section.key: what is wrong; allowed: what": one call for each thing,

@@ -8,11 +8,15 @@
 #include <systemd/sd-daemon.h>
 
 #include "clock.h"
+#include "log.h"
 #include "notify-send.h"
 #include "text.h"
 
 /* The status is looked at so often, and told if it has changed. */
 #define STATUS_INTERVAL_US (5 * US_PER_S)
+
+/* However little time the watchdog allows, all else goes on. */
+#define WATCHDOG_PAUSE_MIN_US (10 * US_PER_MS)
 
 #define STATUS_SIZE 512
 
@@ -57,6 +61,12 @@ static int on_status_timer(sd_event_source *source, uint64_t usec, void *userdat
 	return sd_event_source_set_time_relative(source, STATUS_INTERVAL_US);
 }
 
+static uint64_t watchdog_pause_us(const struct notify *notify)
+{
+	return notify->watchdog_us / 2 > WATCHDOG_PAUSE_MIN_US ? notify->watchdog_us / 2
+							       : WATCHDOG_PAUSE_MIN_US;
+}
+
 /* Twice in the time that the watchdog allows; a shard has half of it to answer. */
 static int on_watchdog_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
@@ -65,7 +75,14 @@ static int on_watchdog_timer(sd_event_source *source, uint64_t usec, void *userd
 	(void)usec;
 	if (notify->operations.is_alive(notify->userdata))
 		(void)notify_send("WATCHDOG=1");
-	return sd_event_source_set_time_relative(source, notify->watchdog_us / 2);
+	return sd_event_source_set_time_relative(source, watchdog_pause_us(notify));
+}
+
+static const char *value_of(const char *variable)
+{
+	const char *value = getenv(variable);
+
+	return value ? value : "";
 }
 
 static int add_timer(sd_event *event, uint64_t interval_us, sd_event_time_handler_t handler,
@@ -78,6 +95,19 @@ static int add_timer(sd_event *event, uint64_t interval_us, sd_event_time_handle
 	if (r < 0)
 		return r;
 	return sd_event_source_set_enabled(*ret, SD_EVENT_ON);
+}
+
+/* systemd writes no nonsense: so it has not written this, and waits for nothing. */
+static bool watchdog_is_on(uint64_t *ret_us)
+{
+	int r = sd_watchdog_enabled(0, ret_us);
+
+	if (r < 0)
+		log_warning("The variables WATCHDOG_USEC=%s and WATCHDOG_PID=%s are not understood "
+			    "(%s); there is no watchdog. Set WatchdogSec= in the unit, which sets "
+			    "them, and nowhere else.",
+			value_of("WATCHDOG_USEC"), value_of("WATCHDOG_PID"), strerror(-r));
+	return r > 0;
 }
 
 int notify_new(sd_event *event, const struct notify_operations *operations, void *userdata,
@@ -96,12 +126,9 @@ int notify_new(sd_event *event, const struct notify_operations *operations, void
 		if (r < 0)
 			return r;
 	}
-	r = sd_watchdog_enabled(0, &notify->watchdog_us);
-	if (r < 0)
-		return r;
-	if (r > 0) {
+	if (watchdog_is_on(&notify->watchdog_us)) {
 		(void)operations->is_alive(userdata);
-		r = add_timer(event, notify->watchdog_us / 2, on_watchdog_timer, notify,
+		r = add_timer(event, watchdog_pause_us(notify), on_watchdog_timer, notify,
 			&notify->watchdog_timer);
 		if (r < 0)
 			return r;

@@ -168,11 +168,13 @@ struct nats_attempt {
 	struct nats_mail mail;
 	TAILQ_ENTRY(nats_attempt) link; /* in bus.stragglers, once it is given up */
 	struct nats_bus *bus;
+	const char *url; /* the bus's */
 	unsigned session;
 	pthread_t thread;
 	natsOptions *options;
 	natsStatus status;
-	natsConnection *connection; /* with NATS_OK */
+	char problem[NATS_TEXT_SIZE]; /* without NATS_OK: why, for people */
+	natsConnection *connection;   /* with NATS_OK */
 };
 
 TAILQ_HEAD(nats_attempts, nats_attempt);
@@ -286,13 +288,25 @@ int64_t nats_connect_cut_due_ms(const struct nats_bus *bus);
 struct nats_origin *nats_connect_next_origin(struct nats_bus *bus);
 
 /* An attempt is over.  True: it was not given up, and is told of; with NATS_OK the connection is
- * the caller's.  The mail is consumed. */
+ * the caller's, else `ret_problem` says why.  The mail is consumed. */
 bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, natsStatus *ret_status,
-	natsConnection **ret_connection, unsigned *ret_session);
+	char ret_problem[static NATS_TEXT_SIZE], natsConnection **ret_connection,
+	unsigned *ret_session);
 
 /* Gives up all attempts, and waits a moment for their threads.  Those that do not end are left
  * behind; the bus has to stay then. */
 void nats_connect_end(struct nats_bus *bus, void (*read_mail)(struct nats_bus *bus));
+
+/* nats-failure.c.  Any thread. */
+
+/* Says what has failed and what to do, without a full stop, of a status of natsConnection_Connect()
+ * and what nats_GetLastError() said then (NULL: nothing).  Where nats.c knows too little it looks
+ * by itself: it may wait for the resolver, and for 300 ms for each address. */
+void nats_failure_describe(
+	const char *url, natsStatus status, const char *said, char text[static NATS_TEXT_SIZE]);
+
+/* The part of the URL that may be shown: its host and port. */
+const char *nats_server_name(const char *url);
 
 /* nats-session.c: the connection, the stream, the consumer.  Bus thread. */
 
@@ -301,8 +315,9 @@ void nats_connect_end(struct nats_bus *bus, void (*read_mail)(struct nats_bus *b
 natsStatus nats_session_set_options(
 	struct nats_bus *bus, struct nats_origin *origin, natsOptions *options);
 
-/* No connection could be made: posts BUS_DOWN, unless there is one. */
-void nats_session_refuse(struct nats_bus *bus, natsStatus status);
+/* No connection to `bus->server` could be made, for this reason: posts BUS_DOWN, unless there is
+ * one. */
+void nats_session_refuse(struct nats_bus *bus, const char *problem);
 
 /* Begins to read by a new connection, which is consumed; a session that is there is ended before.
  * False: not possible now; BUS_DOWN has been posted. */

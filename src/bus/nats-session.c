@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "bus/nats-internal.h"
+#include "bus/nats-url.h"
 #include "clock.h"
 #include "log.h"
 
@@ -95,11 +96,17 @@ struct nats_origin *nats_session_origin(struct nats_bus *bus)
 natsStatus nats_session_set_options(
 	struct nats_bus *bus, struct nats_origin *origin, natsOptions *options)
 {
-	const char *server = bus->servers[bus->server];
+	_cleanup_(nats_url_deinit) struct nats_url url = {0};
 	natsStatus s;
 
-	s = natsOptions_SetURL(options, server);
-	if (s == NATS_OK && strncmp(server, "tls://", 6) == 0)
+	if (nats_url_parse(bus->servers[bus->server], &url) < 0)
+		return NATS_NO_MEMORY;
+	s = natsOptions_SetURL(options, url.address);
+	if (s == NATS_OK && url.password)
+		s = natsOptions_SetUserInfo(options, url.user, url.password);
+	else if (s == NATS_OK && url.user)
+		s = natsOptions_SetToken(options, url.user);
+	if (s == NATS_OK && strncmp(url.address, "tls://", 6) == 0)
 		s = natsOptions_SetSecure(options, true);
 	if (s == NATS_OK)
 		s = natsOptions_SetName(options, "flagsse");
@@ -132,25 +139,27 @@ static void format_servers(const struct nats_bus *bus, char *text, size_t size)
 
 	text[0] = '\0';
 	for (int i = 0; i < bus->n_servers && used < size; i++) {
-		const char *at = strrchr(bus->servers[i], '@'),
-			   *host = strstr(bus->servers[i], "://");
-		int n;
+		int n = snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "",
+			nats_server_name(bus->servers[i]));
 
-		host = at ? at + 1 : (host ? host + 3 : bus->servers[i]);
-		n = snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "", host);
 		used += n > 0 ? (size_t)n : 0;
 	}
 }
 
-void nats_session_refuse(struct nats_bus *bus, natsStatus status)
+void nats_session_refuse(struct nats_bus *bus, const char *problem)
 {
-	char servers[120], text[BUS_TEXT_SIZE];
+	char servers[90], text[BUS_TEXT_SIZE];
 
 	if (bus->connection)
 		return;
 	format_servers(bus, servers, sizeof(servers));
-	snprintf(text, sizeof(text), "cannot connect to NATS at %s: %s.", servers,
-		natsStatus_GetText(status));
+	/* Each server may have a reason of its own. */
+	if (bus->n_servers == 1)
+		snprintf(text, sizeof(text), "cannot connect to NATS at %s: %.130s.", servers,
+			problem);
+	else
+		snprintf(text, sizeof(text), "cannot connect to NATS at %.60s; %.40s: %.120s.",
+			servers, nats_server_name(bus->servers[bus->server]), problem);
 	begin_down(bus, text);
 }
 
@@ -239,11 +248,16 @@ bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status
 		return false;
 	}
 	format_servers(bus, servers, sizeof(servers));
-	if (status == NATS_NO_RESPONDERS || error == JSNotEnabledErr ||
-		error == JSNotEnabledForAccountErr)
+	if (error == JSNotEnabledForAccountErr)
 		snprintf(text, sizeof(text),
-			"NATS at %s has JetStream switched off. Add the line `jetstream {}` to "
-			"nats-server's configuration and restart it, or start it with -js.",
+			"NATS at %s has JetStream switched off for the account of flagsse's user. "
+			"Add `jetstream: enabled` to that account in nats-server's configuration.",
+			servers);
+	else if (status == NATS_NO_RESPONDERS || error == JSNotEnabledErr)
+		snprintf(text, sizeof(text),
+			"NATS at %s has JetStream switched off: start nats-server with `jetstream "
+			"{}`. If it is a leaf node, connect to the servers that have JetStream "
+			"(nats.url).",
 			servers);
 	else if (status == NATS_TIMEOUT)
 		snprintf(text, sizeof(text),

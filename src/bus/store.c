@@ -337,6 +337,8 @@ static int open_database(struct store *store)
 
 static char *describe_failure(const char *path, const char *problem, int error)
 {
+	char *why;
+
 	switch (error) {
 	case -EBUSY:
 		return store_make_text(
@@ -350,6 +352,9 @@ static char *describe_failure(const char *path, const char *problem, int error)
 		return store_make_text(
 			"%s: read-only (%s). Make it and its directory writable.", path, problem);
 	default:
+		why = store_directory_problem(path);
+		if (why)
+			return why;
 		return store_make_text(
 			"%s: cannot be opened: %s. Check that the directory exists and "
 			"that this user may write to it.",
