@@ -4,6 +4,7 @@
 
 #include "log.h"
 #include "server-internal.h"
+#include "text.h"
 
 /* A reason of the bus, and some words before it. */
 #define BUS_PROBLEM_SIZE (BUS_TEXT_SIZE + 64)
@@ -133,9 +134,13 @@ static const char *outbox_problem(const struct server *server)
 		return NULL;
 	if (server->disk_stalled)
 		return "Its disk does not answer.";
-	if (server->outbox_up)
-		return NULL;
-	return server->outbox_problem[0] ? server->outbox_problem : "It is being opened.";
+	/* While it is being opened, at the start, what comes waits for that, and is kept then. */
+	return server->outbox_problem[0] ? server->outbox_problem : NULL;
+}
+
+bool status_keeps_updates(const struct server *server)
+{
+	return server->outbox && !outbox_problem(server);
 }
 
 /* Why the bus takes no updates; NULL: it does, as far as is known.  `text` has BUS_PROBLEM_SIZE
@@ -175,8 +180,8 @@ const char *status_not_ready(void *userdata)
 			"%s There is no outbox either: %s", bus, outbox);
 	else
 		snprintf(server->state_text, sizeof(server->state_text),
-			"%s Updates are kept in the outbox, which holds %zu.", bus,
-			queue_size(server));
+			"%s Updates are kept in the outbox, which holds %zu update%s.", bus,
+			queue_size(server), text_s(queue_size(server)));
 	return server->state_text;
 }
 
@@ -192,24 +197,62 @@ const char *status_warning(void *userdata)
 			"There is no outbox: %s%s", problem, refused ? " " : "");
 	if (refused)
 		snprintf(server->state_text + n, sizeof(server->state_text) - n,
-			"NATS refuses the updates of %zu environments, %s the last: %s.",
-			refused_environments(server), server->refused_key.text,
-			server->refused_text);
+			"NATS refuses the updates of %zu environment%s, %s the last: %s.",
+			refused_environments(server), text_s(refused_environments(server)),
+			server->refused_key.text, server->refused_text);
 	return problem || refused ? server->state_text : NULL;
 }
 
-void status_write_line(char *text, size_t size, void *userdata)
+static struct status_numbers count(const struct server *server)
 {
-	const char *problem = status_not_ready(userdata);
-	const struct server *server = userdata;
+	return (struct status_numbers){
+		.streams = hub_streams(server->hub),
+		.updates = registry_size(server->registry),
+		.queued = queue_size(server),
+	};
+}
+
+bool status_write_line(char *text, size_t size, void *userdata)
+{
+	struct server *server = userdata;
+	struct status_numbers n = server->numbers = count(server);
+	const char *problem = status_not_ready(server);
 
 	if (server->stopping) {
-		snprintf(text, size, "Stopping: %zu streams are left.", hub_streams(server->hub));
-		return;
+		snprintf(text, size, "%s: %zu stream%s left.",
+			stop_hands_over(server) ? "Restarting" : "Stopping", n.streams,
+			text_s(n.streams));
+		return true;
 	}
 	if (!problem)
-		problem = status_warning(userdata);
-	snprintf(text, size, "%zu streams, %zu environments with an update, %zu queued; %s",
-		hub_streams(server->hub), registry_size(server->registry), queue_size(server),
+		problem = status_warning(server);
+	snprintf(text, size, "%zu stream%s, %zu environment%s with an update, %zu queued; %s",
+		n.streams, text_s(n.streams), n.updates, text_s(n.updates), n.queued,
 		problem ? problem : "bus connected.");
+	/* Shards end them, and do not wake this thread for that. */
+	return n.streams > 0;
+}
+
+/* Many things change the numbers: so they are compared after each turn of the loop. */
+static int on_look(sd_event_source *source, void *userdata)
+{
+	struct server *server = userdata;
+	struct status_numbers now = count(server), told = server->numbers;
+
+	(void)source;
+	if (now.streams != told.streams || now.updates != told.updates || now.queued != told.queued)
+		notify_changed(server->notify);
+	return 0;
+}
+
+int status_init(struct server *server)
+{
+	if (!getenv("NOTIFY_SOCKET"))
+		return 0; /* nobody is told */
+	return sd_event_add_post(server->event, &server->status_look, on_look, server);
+}
+
+void status_deinit(struct server *server)
+{
+	server->status_look = sd_event_source_disable_unref(server->status_look);
 }
