@@ -21,7 +21,7 @@
 
 #define STATUS_ACCURACY_US (100 * US_PER_MS)
 
-#define STATUS_SIZE 1024
+#define STATUS_SIZE 1000 /* and "STATUS=" are within what notify_send() takes */
 
 struct notify {
 	struct notify_operations operations;
@@ -78,11 +78,13 @@ static void tell_ready(struct notify *notify)
 static int on_status_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct notify *notify = userdata;
+	uint64_t next_us;
 
 	(void)usec;
+	next_us = tell_status(notify);
 	if (notify->ready && !notify->ready_told)
 		tell_ready(notify);
-	return sd_event_source_set_time_relative(source, tell_status(notify));
+	return sd_event_source_set_time_relative(source, next_us);
 }
 
 /* Twice in the time that the watchdog allows; a shard has half of it to answer. */
