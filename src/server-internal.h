@@ -119,7 +119,12 @@ struct server {
 	char *addresses; /* that it listens on, with commas between; NULL: systemd's sockets */
 
 	/* For the next reload: */
-	struct config *config;
+	struct config *config; /* what runs: settings that need a restart are those of the start */
+	int running;           /* running.h's descriptor; -1: none */
+	struct {
+		char *names; /* NULL: none yet */
+		unsigned n;
+	} at_restart; /* settings with a new value that needs a restart */
 	server_read_config *read_config;
 	void *read_config_userdata;
 
@@ -170,7 +175,7 @@ struct server {
 	bool outbox_up;
 	bool disk_stalled;                  /* the store has not answered in time, nor since */
 	char outbox_problem[BUS_TEXT_SIZE]; /* while it is down; "": it is being opened */
-	char state_text[3 * BUS_TEXT_SIZE]; /* status.c's */
+	char state_text[4 * BUS_TEXT_SIZE]; /* status.c's */
 
 	struct watch watch;
 
@@ -216,6 +221,8 @@ void server_set_streams(
 
 /* reload.c: other settings, while all goes on. */
 void reload(struct server *server);
+void reload_init(struct server *server); /* once there is a configuration that runs */
+void reload_deinit(struct server *server);
 
 /* subscribe.c: from HTTP to the hub. */
 int subscribe(const struct http_subscription *subscription, void *userdata);

@@ -405,6 +405,7 @@ int server_new(struct config *config, struct inherited *inherited, server_read_c
 		return -ENOMEM;
 	seed_random();
 	STAILQ_INIT(&server->early);
+	server->running = -1;
 	updates_prepare(server);
 	r = block_signals();
 	if (r >= 0)
@@ -419,6 +420,7 @@ int server_new(struct config *config, struct inherited *inherited, server_read_c
 	server->config = config;
 	server->read_config = read_config;
 	server->read_config_userdata = userdata;
+	reload_init(server);
 	notify_status(server->notify);
 	*ret = TAKE_PTR(server);
 	return 0;
@@ -465,6 +467,7 @@ struct server *server_free(struct server *server)
 	sd_event_unref(server->event);
 	free(server->addresses);
 	free(server->profiles);
+	reload_deinit(server);
 	config_free(server->config);
 	free(server);
 	return NULL;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The state of things: metrics for Prometheus, a line for systemd, a reason for /readyz. */
 #include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
 
 #include "log.h"
 #include "server-internal.h"
@@ -109,6 +111,12 @@ static void write_http_metrics(FILE *file, const struct server *server)
 			http.responses[i]);
 }
 
+static void write_settings_metrics(FILE *file, const struct server *server)
+{
+	write_metric(file, "flagsse_settings_pending", "gauge",
+		"Settings with a new value that needs a restart.", server->at_restart.n);
+}
+
 static void write_log_metrics(FILE *file)
 {
 	write_metric(file, "flagsse_log_lost_total", "counter",
@@ -124,6 +132,7 @@ void status_write_metrics(FILE *file, void *userdata)
 	write_outbox_metrics(file, server);
 	write_http_metrics(file, server);
 	watch_write_metrics(file, server);
+	write_settings_metrics(file, server);
 	write_log_metrics(file);
 }
 
@@ -185,22 +194,54 @@ const char *status_not_ready(void *userdata)
 	return server->state_text;
 }
 
-const char *status_warning(void *userdata)
+/* A sentence more in server->state_text, which has `*length` characters. */
+static void add_text(struct server *server, size_t *length, const char *format, ...) _printf_(3, 4);
+
+static void add_text(struct server *server, size_t *length, const char *format, ...)
 {
-	struct server *server = userdata;
+	const size_t size = sizeof(server->state_text);
+	va_list arguments;
+	int n;
+
+	if (*length > 0 && *length + 1 < size)
+		server->state_text[(*length)++] = ' ';
+	va_start(arguments, format);
+	n = vsnprintf(server->state_text + *length, size - *length, format, arguments);
+	va_end(arguments);
+	*length += n > 0 ? (size_t)n : 0;
+	if (*length >= size)
+		*length = size - 1;
+}
+
+/* What is amiss though updates are taken. */
+static void add_faults(struct server *server, size_t *length)
+{
 	const char *problem = outbox_problem(server);
-	bool refused = server->refusal.state == REFUSAL_SOME;
-	size_t n = 0;
 
 	if (problem)
-		n = (size_t)snprintf(server->state_text, sizeof(server->state_text),
-			"There is no outbox: %s%s", problem, refused ? " " : "");
-	if (refused)
-		snprintf(server->state_text + n, sizeof(server->state_text) - n,
+		add_text(server, length, "There is no outbox: %s", problem);
+	if (server->refusal.state == REFUSAL_SOME)
+		add_text(server, length,
 			"NATS refuses the updates of %zu environment%s, %s the last: %s.",
 			refused_environments(server), text_s(refused_environments(server)),
 			server->refused_key.text, server->refused_text);
-	return problem || refused ? server->state_text : NULL;
+}
+
+static void add_pending(struct server *server, size_t *length)
+{
+	if (server->at_restart.n > 0)
+		add_text(server, length, "Changed settings that need a restart: %s.",
+			server->at_restart.names);
+}
+
+const char *status_warning(void *userdata)
+{
+	struct server *server = userdata;
+	size_t length = 0;
+
+	add_faults(server, &length);
+	add_pending(server, &length);
+	return length > 0 ? server->state_text : NULL;
 }
 
 static struct status_numbers count(const struct server *server)
@@ -216,7 +257,8 @@ bool status_write_line(char *text, size_t size, void *userdata)
 {
 	struct server *server = userdata;
 	struct status_numbers n = server->numbers = count(server);
-	const char *problem = status_not_ready(server);
+	const char *problem;
+	size_t length = 0;
 
 	if (server->stopping) {
 		snprintf(text, size, "%s: %zu stream%s left.",
@@ -224,11 +266,19 @@ bool status_write_line(char *text, size_t size, void *userdata)
 			text_s(n.streams));
 		return true;
 	}
-	if (!problem)
-		problem = status_warning(server);
+	problem = status_not_ready(server);
+	if (problem == server->state_text)
+		length = strlen(problem);
+	else if (problem)
+		add_text(server, &length, "%s", problem);
+	else
+		add_faults(server, &length);
+	if (length == 0)
+		add_text(server, &length, "bus connected.");
+	add_pending(server, &length);
 	snprintf(text, size, "%zu stream%s, %zu environment%s with an update, %zu queued; %s",
 		n.streams, text_s(n.streams), n.updates, text_s(n.updates), n.queued,
-		problem ? problem : "bus connected.");
+		server->state_text);
 	/* Shards end them, and do not wake this thread for that. */
 	return n.streams > 0;
 }
