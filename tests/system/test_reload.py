@@ -98,7 +98,7 @@ def test_new_token(service):
     service.set_bus("local", PATIENT)
     key = fresh_key()
     with service.stream(key) as stream:
-        assert stream.event() == service.publish(key)
+        assert service.publish(key) == stream.event()
         service.set_token("another-token-of-the-same-service")
         try:
             machine.systemctl("restart", "flagsse.service")
@@ -144,10 +144,10 @@ def test_planned_restart_is_no_alarm(service):
     key = fresh_key()
     with service.stream(key) as stream:
         service.wait_ready()
-        assert stream.event() == service.publish(key)
+        assert service.publish(key) == stream.event()
         machine.systemctl("restart", "flagsse.service")
         service.wait_ready()
-        assert stream.event() == service.publish(key)
+        assert service.publish(key) == stream.event()
     machine.wait_message("Took up 1 stream of 1 environment ")
     alarms = [entry["MESSAGE"] for entry in machine.journal() if int(entry["PRIORITY"]) <= 4]
     assert not alarms
