@@ -196,20 +196,6 @@ def test_what_pends_is_told_while_the_bus_is_away(start, notify):
     assert line.startswith("STATUS=0 streams, 0 environments with an update, 0 queued; cannot connect")
 
 
-def test_lost_connections_are_made_anew_as_what_runs_has_them(start, shim, key):
-    """A bus that hangs is replaced: by one with the servers that run, not with those of the file."""
-    server = start.nats()
-    text = f"[nats]\nurl = {server.url}\n"
-    daemon = start.daemon(bus="nats", env={**shim.env}, config=text)
-    Reloading(daemon).reload("[nats]\nurl = nats://127.0.0.1:1\n")
-    daemon.wait_log("need a restart: nats.url")
-    shim.nats_hang = 1
-    daemon.wait_log("It is left behind, and another", timeout=60)
-    shim.nats_hang = 0
-    wait_until(lambda: daemon.get("/readyz").status == 200, "the bus is never back", 30)
-    daemon.publish_soon(key)
-
-
 def test_bad_file_changes_nothing(reloading, key):
     """Though one of its settings is good; and a good file is taken afterwards."""
     with reloading.daemon.stream(key) as stream:
