@@ -40,6 +40,34 @@ static size_t setting_index(size_t offset)
 
 #define ORIGIN(config, member) ((config)->origins[setting_index(offsetof(struct config, member))])
 
+const char *config_listen_origin(const struct config *config)
+{
+	return ORIGIN(config, http_listen);
+}
+
+int config_note_listen_unused(struct config *config)
+{
+	const char *origin = ORIGIN(config, http_listen);
+	char *text;
+
+	if (asprintf(&text, "%s; not used, as systemd passes the sockets",
+		    origin ? origin : "default") < 0)
+		return -ENOMEM;
+	return config_replace_text(&ORIGIN(config, http_listen), text);
+}
+
+static void take_state_dir(struct loader *loader, const char *directory)
+{
+	const struct config *config = loader->config;
+	const char *origin = ORIGIN(config, service_state_dir);
+
+	if (origin && strcmp(config->service_state_dir, directory) != 0)
+		loader_complain(loader, true, origin, "service", "state_dir",
+			"not used, as $STATE_DIRECTORY is %s (StateDirectory= of the unit)",
+			directory);
+	loader_assign(loader, "environment STATE_DIRECTORY", "service", "state_dir", directory);
+}
+
 /* The service manager's directory wins over the setting. */
 static void settle_state_dir(struct loader *loader)
 {
@@ -49,8 +77,7 @@ static void settle_state_dir(struct loader *loader)
 	if (directories) {
 		first = strndup(directories, strcspn(directories, ":"));
 		if (first)
-			loader_assign(loader, "environment STATE_DIRECTORY", "service", "state_dir",
-				first);
+			take_state_dir(loader, first);
 		else
 			loader->error = -ENOMEM;
 	}
@@ -250,6 +277,9 @@ static void settle_token(struct loader *loader)
 
 	if (*config->http_token) {
 		check_mask(loader);
+		if (*config->http_token_file)
+			loader_complain(loader, true, file_origin, "http", "token_file",
+				"not used, as http.token is set (%s)", ORIGIN(config, http_token));
 		config->token = strdup(config->http_token);
 		r = config->token ? 0 : -ENOMEM;
 	} else if (*config->http_token_file) {

@@ -98,6 +98,17 @@ typedef void config_difference(const char *section, const char *key, bool at_onc
 void config_compare(const struct config *before, const struct config *after,
 	config_difference *differs, void *userdata);
 
+/* To make `config`, which was read later, what runs: gives it the settings of `running` that need a
+ * restart, with where they came from, and takes its own in return. */
+void config_keep_restart(struct config *config, struct config *running);
+
+/* Where http.listen was set; NULL: nowhere. */
+const char *config_listen_origin(const struct config *config);
+
+/* systemd passes the sockets: config_print() says from now on that http.listen is not used.  0 or
+ * -ENOMEM. */
+int config_note_listen_unused(struct config *config);
+
 /* The effective settings in the file's own format, where each came from as a comment before it;
  * secrets masked. */
 void config_print(const struct config *config, FILE *file);

@@ -23,6 +23,7 @@
 #include "notify-send.h"
 #include "preflight.h"
 #include "process.h"
+#include "running.h"
 #include "server.h"
 #include "takeup.h"
 #include "thread.h"
@@ -76,12 +77,13 @@ static void print_help(void)
 	     "                           the environment or options may bring is not missed\n"
 	     "  --print-config           print the settings in effect, where each came from,\n"
 	     "                           and exit\n"
-	     "  --process PID            with --check-config or --print-config: as the running\n"
-	     "                           flagsse of that number would read them, with its\n"
-	     "                           options, environment and credentials\n"
-	     "  --unit NAME              likewise: as that unit of systemd would at its next\n"
-	     "                           start; by root, and with no other option, this is\n"
-	     "                           flagsse.service if there is one\n"
+	     "  --process PID            with --check-config: as the running flagsse of that\n"
+	     "                           number would read it, with its options, environment\n"
+	     "                           and credentials; with --print-config: what it runs\n"
+	     "                           with, whatever the files have by now\n"
+	     "  --unit NAME              with either: as that unit of systemd would read it at\n"
+	     "                           its next start; by root, and with no other option,\n"
+	     "                           this is flagsse.service if there is one\n"
 	     "  --print-sample-config    print a file with all settings and exit\n"
 	     "  -V, --version            print the version and exit\n"
 	     "  -h, --help               print this and exit\n"
@@ -365,11 +367,26 @@ static int check_for_next(const struct config *config)
 	return own && preflight(config, own) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static int print_running(pid_t pid)
+{
+	int r = running_print(pid, stdout);
+
+	if (r == -ENODATA)
+		log_error("Process %ld does not show what it runs with: it is no flagsse, one of a "
+			  "former version, or has not begun to serve.",
+			(long)pid);
+	else if (r < 0)
+		log_error("Cannot read what process %ld runs with: %s.", (long)pid, strerror(-r));
+	return r < 0 ? EXIT_FAILURE : finish_output();
+}
+
 static int check_or_print(struct options *options)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
 	int r;
 
+	if (options->action == ACTION_PRINT_CONFIG && options->process > 0)
+		return print_running(options->process);
 	r = load_config_as_asked(options, &config);
 	if (r < 0)
 		return r == -EINVAL ? EX_CONFIG : EXIT_FAILURE;

@@ -119,7 +119,12 @@ struct server {
 	char *addresses; /* that it listens on, with commas between; NULL: systemd's sockets */
 
 	/* For the next reload: */
-	struct config *config;
+	struct config *config; /* what runs: settings that need a restart are those of the start */
+	int running;           /* running.h's descriptor; -1: none */
+	struct {
+		char *names; /* NULL: none yet */
+		unsigned n;
+	} at_restart; /* settings with a new value that needs a restart */
 	server_read_config *read_config;
 	void *read_config_userdata;
 
@@ -169,10 +174,16 @@ struct server {
 	struct queue queue;
 	bool outbox_up;
 	bool disk_stalled;                  /* the store has not answered in time, nor since */
-	char outbox_problem[BUS_TEXT_SIZE]; /* while it is down; "": not opened yet */
-	char state_text[3 * BUS_TEXT_SIZE]; /* status.c's */
+	char outbox_problem[BUS_TEXT_SIZE]; /* while it is down; "": it is being opened */
+	char state_text[4 * BUS_TEXT_SIZE]; /* status.c's */
 
 	struct watch watch;
+
+	/* status.c's: */
+	struct status_numbers {
+		size_t streams, updates, queued;
+	} numbers;                    /* as they were when the status was last written */
+	sd_event_source *status_look; /* after whatever main does */
 
 	/* The end: */
 	bool stopping; /* from the signal on */
@@ -210,6 +221,8 @@ void server_set_streams(
 
 /* reload.c: other settings, while all goes on. */
 void reload(struct server *server);
+void reload_init(struct server *server); /* once there is a configuration that runs */
+void reload_deinit(struct server *server);
 
 /* subscribe.c: from HTTP to the hub. */
 int subscribe(const struct http_subscription *subscription, void *userdata);
@@ -294,6 +307,7 @@ void watch_deinit(struct server *server);
 /* stop.c: the end. */
 int stop_init(struct server *server);
 void stop_on_signal(struct server *server, int number);
+bool stop_hands_over(const struct server *server); /* as far as it goes as planned */
 
 /* A thread hangs, which only another process mends, and there is a watchdog that would kill this
  * one: it ends by itself, with what streams it can hand over, and systemd starts the next. */
@@ -301,7 +315,10 @@ void stop_on_hang(struct server *server);
 void stop_deinit(struct server *server);
 
 /* status.c: the state of things, for machines and people. */
+bool status_keeps_updates(const struct server *server); /* in the outbox, as far as is known */
 void status_write_metrics(FILE *file, void *userdata);
-void status_write_line(char *text, size_t size, void *userdata);
+bool status_write_line(char *text, size_t size, void *userdata);
+int status_init(struct server *server); /* once there is server->notify; 0 or -errno */
+void status_deinit(struct server *server);
 const char *status_not_ready(void *userdata);
 const char *status_warning(void *userdata);

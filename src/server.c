@@ -15,6 +15,7 @@
 #include "log.h"
 #include "server-internal.h"
 #include "takeup.h"
+#include "text.h"
 #include "thread.h"
 
 /* systemd is told READY after this even if the bus is away: streams can be served.  Where they have
@@ -306,7 +307,9 @@ static int start_notify(struct server *server)
 		.is_alive = watch_is_alive,
 	};
 
-	return notify_new(server->event, &operations, server, &server->notify);
+	int r = notify_new(server->event, &operations, server, &server->notify);
+
+	return r < 0 ? r : status_init(server);
 }
 
 /* In case the bus is not there before. */
@@ -364,7 +367,7 @@ static void end_streams(struct server *server)
 
 	if (n == 0)
 		return;
-	log_error("The %zu streams are ended cleanly.", n);
+	log_error("The %zu stream%s %s ended cleanly.", n, text_s(n), text_are(n));
 	hub_halt(server->hub);
 	(void)hub_end_all(server->hub, END_TIMEOUT_MS);
 }
@@ -402,6 +405,7 @@ int server_new(struct config *config, struct inherited *inherited, server_read_c
 		return -ENOMEM;
 	seed_random();
 	STAILQ_INIT(&server->early);
+	server->running = -1;
 	updates_prepare(server);
 	r = block_signals();
 	if (r >= 0)
@@ -416,6 +420,7 @@ int server_new(struct config *config, struct inherited *inherited, server_read_c
 	server->config = config;
 	server->read_config = read_config;
 	server->read_config_userdata = userdata;
+	reload_init(server);
 	notify_status(server->notify);
 	*ret = TAKE_PTR(server);
 	return 0;
@@ -448,6 +453,7 @@ struct server *server_free(struct server *server)
 	queue_deinit(server);
 	http_free(server->http);
 	subscribe_deinit(server);
+	status_deinit(server);
 	hub_free(server->hub);
 	notify_free(server->notify);
 	watch_deinit(server);
@@ -461,6 +467,7 @@ struct server *server_free(struct server *server)
 	sd_event_unref(server->event);
 	free(server->addresses);
 	free(server->profiles);
+	reload_deinit(server);
 	config_free(server->config);
 	free(server);
 	return NULL;

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "messages.h"
 #include "server-internal.h"
+#include "text.h"
 
 /* A long poll is answered by the snapshot only if that is as fresh: its client sends no id, and
  * would get the same update again and again. */
@@ -58,9 +59,10 @@ static void note_full(struct server *server, const struct http_subscription *sub
 		return;
 	server->full_told_ms = now_ms;
 	log_with(LOG_WARNING, &fields,
-		"Subscribers are refused: all %zu streams that are allowed are open (%llu refused "
-		"so far). Raise streams.max_streams or LimitNOFILE= of the unit, or add a node.",
-		server->shares.streams, (unsigned long long)server->counters.full);
+		"Subscribers are refused: %zu stream%s may be open, and %s (%llu refused so far). "
+		"Raise streams.max_streams or LimitNOFILE= of the unit, or add a node.",
+		server->shares.streams, text_s(server->shares.streams),
+		text_are(server->shares.streams), (unsigned long long)server->counters.full);
 }
 
 /* ---- Who comes early ---- */

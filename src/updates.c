@@ -106,7 +106,7 @@ void updates_on_bus_down(struct server *server, const char *text)
 		log_with(LOG_WARNING, &away,
 			"The bus is away: %s Streams are served what is known; updates are %s "
 			"until it is back.",
-			text, server->outbox_up ? "kept in the outbox" : "refused");
+			text, status_keeps_updates(server) ? "kept in the outbox" : "refused");
 	else if (is_new)
 		log_info("The bus is still away: %s", text);
 	notify_status(server->notify);

@@ -20,10 +20,12 @@
  * is beyond, and flow control keeps far below. */
 #define PENDING_MAX (INT_MAX / 1024)
 
+/* At the end of the process the connection ends, too, and that is no outage. */
 static void begin_down(struct nats_bus *bus, const char *text)
 {
 	bus->up = false;
-	bus_post_text(bus->inbox, BUS_DOWN, "%s", text);
+	if (!bus->stopping)
+		bus_post_text(bus->inbox, BUS_DOWN, "%s", text);
 }
 
 /* ---- Callbacks, in nats.c's threads ---- */

@@ -104,6 +104,8 @@ static void connection_link(struct connection *connection, enum waiting waiting)
 
 void connection_wait(struct connection *connection, enum waiting waiting)
 {
+	if (waiting == WAITING_GONE)
+		connection->http->gone_in_call = connection->http->n_calls;
 	/* Once it is ended it is not asked for more. */
 	if (connection->waiting == WAITING_END)
 		return;

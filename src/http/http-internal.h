@@ -93,8 +93,9 @@ struct http {
 	sd_event_source *daemon_again;    /* it has more to do at once */
 	sd_event_source *daemon_timer;    /* ... or at a later time */
 	unsigned n_runs;                  /* since the loop has polled */
-	unsigned n_idle_runs; /* that it had asked for, and in which it did not call us */
-	uint64_t n_calls;     /* of libmicrohttpd to us */
+	unsigned n_idle_runs;  /* that it had asked for, and in which it did not call us */
+	uint64_t n_calls;      /* of libmicrohttpd to us */
+	uint64_t gone_in_call; /* the last of them in which a connection became WAITING_GONE */
 
 	SLIST_HEAD(, listener) listeners;
 	bool accepting;        /* the listeners' sources are enabled */

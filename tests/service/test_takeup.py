@@ -99,7 +99,7 @@ def test_streams_outlive_a_start_that_fails(start, notify, key, what):
         trouble.mend()
         daemon.start(None)
         wait_forgotten(notify)
-        daemon.wait_log(f"Took up {STREAMS} streams of 1 environments")
+        daemon.wait_log(f"Took up {STREAMS} streams of 1 environment ")
         wait_ready(daemon)
         event = format_chunk(format_event(daemon.publish(key)))
         handed.check_receive(event)

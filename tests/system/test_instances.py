@@ -126,7 +126,7 @@ def test_reload_and_restart_of_one(instances, machine):
         machine.systemctl("restart", blue.unit)
         wait_until(blue.is_ready, "it is not ready again")
         journal = machine.run("journalctl", "-u", blue.unit, "-o", "cat").stdout
-        assert "Handed over 1 streams" in journal, journal
+        assert "Handed over 1 stream " in journal, journal
         status, time_us = blue.publish(key)
         assert status == 200 and at_blue.events_until(time_us) == [time_us]
         stream.quiet(0.3)

@@ -79,10 +79,10 @@ def test_status_line(service):
     key = fresh_key()
     with service.stream(key), service.stream(key):
         service.publish(key)
-        service.machine.wait_status("2 streams, 1 environments", 15)
+        service.machine.wait_status("2 streams, 1 environment ", 15)
         text = service.machine.systemctl("status", "flagsse.service").stdout
     status = next(line for line in text.splitlines() if line.strip().startswith("Status:"))
-    assert "2 streams, 1 environments" in status and "bus connected" in status
+    assert "2 streams, 1 environment " in status and "bus connected" in status
 
 
 def test_journal_fields(service):
