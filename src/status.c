@@ -138,12 +138,12 @@ static const char *outbox_problem(const struct server *server)
 	return server->outbox_problem[0] ? server->outbox_problem : "It is being opened.";
 }
 
-/* Why the bus takes no updates; NULL: it does, as far as is known.  `text` has BUS_PROBLEM_SIZE
- * bytes. */
-static const char *bus_problem(const struct server *server, char *text)
+/* Why the bus takes no updates; NULL: it does, as far as is known.  `down`: what to say if it is
+ * down.  `text` has BUS_PROBLEM_SIZE bytes. */
+static const char *bus_problem(const struct server *server, const char *down, char *text)
 {
 	if (!server->bus_up)
-		return server->bus_problem;
+		return down;
 	if (server->bus_fault[0])
 		return server->bus_fault;
 	if (server->refusal.state != REFUSAL_ALL)
@@ -152,14 +152,13 @@ static const char *bus_problem(const struct server *server, char *text)
 	return text;
 }
 
-const char *status_not_ready(void *userdata)
+static const char *not_ready(struct server *server, const char *down)
 {
-	struct server *server = userdata;
 	const char *outbox = outbox_problem(server), *bus;
 	char text[BUS_PROBLEM_SIZE];
 
 	refused_look(server);
-	bus = bus_problem(server, text);
+	bus = bus_problem(server, down, text);
 	if (server->stopping)
 		return "The service is stopping.";
 	if (watch_problem(server))
@@ -169,7 +168,7 @@ const char *status_not_ready(void *userdata)
 	if (!bus)
 		return NULL;
 	if (!server->outbox)
-		return server->bus_problem;
+		return down;
 	if (outbox)
 		snprintf(server->state_text, sizeof(server->state_text),
 			"%s There is no outbox either: %s", bus, outbox);
@@ -178,6 +177,13 @@ const char *status_not_ready(void *userdata)
 			"%s Updates are kept in the outbox, which holds %zu.", bus,
 			queue_size(server));
 	return server->state_text;
+}
+
+const char *status_not_ready(void *userdata)
+{
+	struct server *server = userdata;
+
+	return not_ready(server, server->bus_open_problem);
 }
 
 const char *status_warning(void *userdata)
@@ -200,8 +206,8 @@ const char *status_warning(void *userdata)
 
 void status_write_line(char *text, size_t size, void *userdata)
 {
-	const char *problem = status_not_ready(userdata);
-	const struct server *server = userdata;
+	struct server *server = userdata;
+	const char *problem = not_ready(server, server->bus_problem);
 
 	if (server->stopping) {
 		snprintf(text, size, "Stopping: %zu streams are left.", hub_streams(server->hub));

@@ -287,7 +287,7 @@ bool nats_session_sync(struct nats_bus *bus);
 /* Looks whether the stream is still the one we read, with all that we read from it. */
 void nats_session_check(struct nats_bus *bus);
 
-/* Disconnects; all publications under way come back with `why`. */
+/* Disconnects; all publications under way come back with `why`, which names no host. */
 void nats_session_end(struct nats_bus *bus, const char *why);
 
 void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail);

@@ -19,10 +19,11 @@
  * is beyond, and flow control keeps far below. */
 #define PENDING_MAX (INT_MAX / 1024)
 
-static void begin_down(struct nats_bus *bus, const char *text)
+/* `open_text` names no host; see bus_post_down(). */
+static void begin_down(struct nats_bus *bus, const char *text, const char *open_text)
 {
 	bus->up = false;
-	bus_post_text(bus->inbox, BUS_DOWN, "%s", text);
+	bus_post_down(bus->inbox, text, open_text);
 }
 
 /* ---- Callbacks, in nats.c's threads ---- */
@@ -131,12 +132,11 @@ natsStatus nats_session_set_options(
 	return s;
 }
 
-/* The servers without user and password. */
-static void format_servers(const struct nats_bus *bus, char *text, size_t size)
+/* " at " and the servers without user and password. */
+static void format_place(const struct nats_bus *bus, char *text, size_t size)
 {
-	size_t used = 0;
+	size_t used = (size_t)snprintf(text, size, " at ");
 
-	text[0] = '\0';
 	for (int i = 0; i < bus->n_servers && used < size; i++) {
 		const char *at = strrchr(bus->servers[i], '@'),
 			   *host = strstr(bus->servers[i], "://");
@@ -150,14 +150,15 @@ static void format_servers(const struct nats_bus *bus, char *text, size_t size)
 
 void nats_session_refuse(struct nats_bus *bus, natsStatus status)
 {
-	char servers[120], text[BUS_TEXT_SIZE];
+	char place[124], text[BUS_TEXT_SIZE], open_text[BUS_TEXT_SIZE];
+	const char *problem = natsStatus_GetText(status);
 
 	if (bus->connection)
 		return;
-	format_servers(bus, servers, sizeof(servers));
-	snprintf(text, sizeof(text), "cannot connect to NATS at %s: %s.", servers,
-		natsStatus_GetText(status));
-	begin_down(bus, text);
+	format_place(bus, place, sizeof(place));
+	snprintf(text, sizeof(text), "cannot connect to NATS%s: %s.", place, problem);
+	snprintf(open_text, sizeof(open_text), "cannot connect to NATS: %s.", problem);
+	begin_down(bus, text, open_text);
 }
 
 static bool open_jetstream(struct nats_bus *bus)
@@ -173,7 +174,7 @@ static bool open_jetstream(struct nats_bus *bus)
 	return s == NATS_OK || nats_session_fail(bus, "opening JetStream", s, 0);
 }
 
-void nats_session_end(struct nats_bus *bus, const char *why)
+static void end_session(struct nats_bus *bus, const char *why, const char *open_why)
 {
 	natsConnection *connection = bus->connection;
 
@@ -189,9 +190,14 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 	jsCtx_Destroy(bus->jetstream);
 	bus->jetstream = NULL;
 	natsConnection_Destroy(connection);
-	begin_down(bus, why);
-	nats_publish_fail_all(bus, why);
+	begin_down(bus, why, open_why);
+	nats_publish_fail_all(bus, open_why);
 	bus->next_attempt_ms = clock_monotonic_ms();
+}
+
+void nats_session_end(struct nats_bus *bus, const char *why)
+{
+	end_session(bus, why, why);
 }
 
 /* ---- Requests, and what is said where they fail ---- */
@@ -234,32 +240,47 @@ static void end_denied(struct nats_bus *bus, const struct nats_denial *denial)
 	bus->next_attempt_ms = clock_monotonic_ms() + NATS_DENIED_PAUSE_MS;
 }
 
+/* What has failed, `place` says where; "" in what everybody may read. */
+struct failure {
+	const char *what, *reason;
+	natsStatus status;
+	jsErrCode error;
+};
+
+static void describe_failure(
+	const struct failure *failure, const char *place, char text[static BUS_TEXT_SIZE])
+{
+	if (failure->status == NATS_NO_RESPONDERS || failure->error == JSNotEnabledErr ||
+		failure->error == JSNotEnabledForAccountErr)
+		snprintf(text, BUS_TEXT_SIZE,
+			"NATS%s has JetStream switched off. Add the line `jetstream {}` to "
+			"nats-server's configuration and restart it, or start it with -js.",
+			place);
+	else if (failure->status == NATS_TIMEOUT)
+		snprintf(text, BUS_TEXT_SIZE,
+			"JetStream%s does not answer in time (%s). A cluster needs a majority.",
+			place, failure->what);
+	else
+		snprintf(text, BUS_TEXT_SIZE, "NATS%s: %s failed: %s (JetStream's code %d).", place,
+			failure->what, failure->reason, (int)failure->error);
+}
+
 bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error)
 {
 	const char *reason = nats_GetLastError(NULL);
-	char text[BUS_TEXT_SIZE], servers[80];
+	struct failure failure = {
+		what, reason && *reason ? reason : natsStatus_GetText(status), status, error};
+	char text[BUS_TEXT_SIZE], open_text[BUS_TEXT_SIZE], place[84];
 	struct nats_denial denial;
 
 	if (status == NATS_TIMEOUT && find_denial(bus, &denial)) {
 		end_denied(bus, &denial);
 		return false;
 	}
-	format_servers(bus, servers, sizeof(servers));
-	if (status == NATS_NO_RESPONDERS || error == JSNotEnabledErr ||
-		error == JSNotEnabledForAccountErr)
-		snprintf(text, sizeof(text),
-			"NATS at %s has JetStream switched off. Add the line `jetstream {}` to "
-			"nats-server's configuration and restart it, or start it with -js.",
-			servers);
-	else if (status == NATS_TIMEOUT)
-		snprintf(text, sizeof(text),
-			"JetStream at %s does not answer in time (%s). A cluster needs a majority.",
-			servers, what);
-	else
-		snprintf(text, sizeof(text), "NATS at %s: %s failed: %s (JetStream's code %d).",
-			servers, what, reason && *reason ? reason : natsStatus_GetText(status),
-			(int)error);
-	nats_session_end(bus, text);
+	format_place(bus, place, sizeof(place));
+	describe_failure(&failure, place, text);
+	describe_failure(&failure, "", open_text);
+	end_session(bus, text, open_text);
 	return false;
 }
 
