@@ -10,8 +10,8 @@ import shutil
 import pytest
 
 from daemon import fresh_key
+from documents import TOP, example, replace
 from machine import PORT, execute
-from proxies import TOP, example, replace
 from service import TOKEN, Service
 from wire import wait_until
 
