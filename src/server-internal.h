@@ -151,6 +151,7 @@ struct server {
 		bus_clock; /* as the bus has told it; the local one has none but the wall's */
 	int64_t bus_down_since_ms;
 	char bus_problem[BUS_TEXT_SIZE];                      /* while it is down */
+	char bus_open_problem[BUS_TEXT_SIZE];                 /* the same, and names no host */
 	char problems_told[PROBLEMS_TOLD_MAX][BUS_TEXT_SIZE]; /* of this outage, in the log */
 	size_t n_problems_told;
 
@@ -284,7 +285,10 @@ int updates_offer(struct server *server, const struct update *update); /* as que
  * the local bus that is the wall's, of NATS its own; before that has told it, the wall's too. */
 int64_t updates_now_us(const struct server *server);
 void updates_deinit(struct server *server);
-void updates_on_bus_down(struct server *server, const char *text);
+void updates_on_bus_down(struct server *server, const char *text, const char *open_text);
+/* Why the bus is down: for the log and the status, and for everybody, without the names of hosts.
+ */
+void updates_set_problem(struct server *server, const char *text, const char *open_text);
 
 /* The bus is left behind: what it still posts is of no interest, but for what it gives back, and
  * the next one has an inbox of its own.  0 or -errno: then nothing has happened (-EAGAIN: there is
@@ -320,5 +324,6 @@ void status_write_metrics(FILE *file, void *userdata);
 bool status_write_line(char *text, size_t size, void *userdata);
 int status_init(struct server *server); /* once there is server->notify; 0 or -errno */
 void status_deinit(struct server *server);
+/* For answers: names no host. */
 const char *status_not_ready(void *userdata);
 const char *status_warning(void *userdata);

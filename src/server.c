@@ -191,6 +191,7 @@ static int make_hub(struct server *server, const struct config *config)
 
 int server_start_bus(struct server *server, const struct config *config)
 {
+	static const char connecting[] = "The bus is being connected to; try again.";
 	struct nats_settings nats = {
 		.urls = config->nats_url,
 		.connect_timeout_ms = config->nats_connect_timeout_ms,
@@ -199,8 +200,7 @@ int server_start_bus(struct server *server, const struct config *config)
 	int r;
 
 	server->bus_down_since_ms = clock_monotonic_ms();
-	snprintf(server->bus_problem, sizeof(server->bus_problem),
-		"The bus is being connected to; try again.");
+	updates_set_problem(server, connecting, connecting);
 	if (config->bus_type != BUS_TYPE_NATS)
 		return bus_new_local(config->state_dir, &server->bus_inbox->mailbox, &server->bus);
 	if (!server->outbox) {

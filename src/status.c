@@ -152,12 +152,12 @@ bool status_keeps_updates(const struct server *server)
 	return server->outbox && !outbox_problem(server);
 }
 
-/* Why the bus takes no updates; NULL: it does, as far as is known.  `text` has BUS_PROBLEM_SIZE
- * bytes. */
-static const char *bus_problem(const struct server *server, char *text)
+/* Why the bus takes no updates; NULL: it does, as far as is known.  `down`: what to say if it is
+ * down.  `text` has BUS_PROBLEM_SIZE bytes. */
+static const char *bus_problem(const struct server *server, const char *down, char *text)
 {
 	if (!server->bus_up)
-		return server->bus_problem;
+		return down;
 	if (server->bus_fault[0])
 		return server->bus_fault;
 	if (server->refusal.state != REFUSAL_ALL)
@@ -166,14 +166,13 @@ static const char *bus_problem(const struct server *server, char *text)
 	return text;
 }
 
-const char *status_not_ready(void *userdata)
+static const char *not_ready(struct server *server, const char *down)
 {
-	struct server *server = userdata;
 	const char *outbox = outbox_problem(server), *bus;
 	char text[BUS_PROBLEM_SIZE];
 
 	refused_look(server);
-	bus = bus_problem(server, text);
+	bus = bus_problem(server, down, text);
 	if (server->stopping)
 		return "The service is stopping.";
 	if (watch_problem(server))
@@ -183,7 +182,7 @@ const char *status_not_ready(void *userdata)
 	if (!bus)
 		return NULL;
 	if (!server->outbox)
-		return server->bus_problem;
+		return down;
 	if (outbox)
 		snprintf(server->state_text, sizeof(server->state_text),
 			"%s There is no outbox either: %s", bus, outbox);
@@ -192,6 +191,13 @@ const char *status_not_ready(void *userdata)
 			"%s Updates are kept in the outbox, which holds %zu update%s.", bus,
 			queue_size(server), text_s(queue_size(server)));
 	return server->state_text;
+}
+
+const char *status_not_ready(void *userdata)
+{
+	struct server *server = userdata;
+
+	return not_ready(server, server->bus_open_problem);
 }
 
 /* A sentence more in server->state_text, which has `*length` characters. */
@@ -266,7 +272,7 @@ bool status_write_line(char *text, size_t size, void *userdata)
 			text_s(n.streams));
 		return true;
 	}
-	problem = status_not_ready(server);
+	problem = not_ready(server, server->bus_problem);
 	if (problem == server->state_text)
 		length = strlen(problem);
 	else if (problem)

@@ -90,7 +90,13 @@ static bool note_problem(struct server *server, const char *text)
 	return true;
 }
 
-void updates_on_bus_down(struct server *server, const char *text)
+void updates_set_problem(struct server *server, const char *text, const char *open_text)
+{
+	snprintf(server->bus_problem, sizeof(server->bus_problem), "%s", text);
+	snprintf(server->bus_open_problem, sizeof(server->bus_open_problem), "%s", open_text);
+}
+
+void updates_on_bus_down(struct server *server, const char *text, const char *open_text)
 {
 	static const struct log_fields away = {.message_id = MESSAGE_BUS_AWAY};
 	bool is_new;
@@ -100,7 +106,7 @@ void updates_on_bus_down(struct server *server, const char *text)
 		server->n_problems_told = 0;
 	}
 	server->bus_up = false;
-	snprintf(server->bus_problem, sizeof(server->bus_problem), "%s", text);
+	updates_set_problem(server, text, open_text);
 	is_new = note_problem(server, text);
 	if (is_new && server->n_problems_told == 1)
 		log_with(LOG_WARNING, &away,
@@ -161,7 +167,7 @@ static int act_upon(struct server *server, const struct bus_event *event)
 		on_up(server);
 		break;
 	case BUS_DOWN:
-		updates_on_bus_down(server, event->text);
+		updates_on_bus_down(server, event->text, event->open_text);
 		break;
 	case BUS_LOST:
 		publish_write_back(server, &event->update);
@@ -257,6 +263,7 @@ static int on_inbox(sd_event_source *source, int fd, uint32_t revents, void *use
 
 void updates_deliver(struct server *server)
 {
+	static const char stopping[] = "The service is stopping. Try again.";
 	struct mail *mail;
 
 	take_mail(server->bus_inbox);
@@ -273,8 +280,7 @@ void updates_deliver(struct server *server)
 	}
 	server->bus_up = false;
 	server->n_problems_told = PROBLEMS_TOLD_MAX;
-	snprintf(server->bus_problem, sizeof(server->bus_problem),
-		"The service is stopping. Try again.");
+	updates_set_problem(server, stopping, stopping);
 }
 
 /* ---- Inboxes ---- */

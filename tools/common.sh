@@ -8,6 +8,8 @@ PACKAGES_RUN=(curl util-linux nats-server)
 PACKAGES_TEST=(nats-server openssl python3 python3-pytest python3-pytest-xdist curl procps)
 PACKAGES_LINT=(clang-format clang-tidy shellcheck)
 PACKAGES_FUZZ=(clang libclang-rt-dev)
+PACKAGES_PROXIES=(apache2-bin caddy h2o haproxy hitch lighttpd squid stunnel4 curl openssl python3 python3-pytest
+	python3-pytest-xdist)
 PACKAGES_DEBIAN=(build-essential debhelper dpkg-dev)
 PACKAGES_BENCH=(nats-server python3 nginx libnginx-mod-nchan wrk)
 PACKAGES_SCALE=(qemu-system-x86 busybox-static cpio python3)

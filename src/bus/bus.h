@@ -25,7 +25,7 @@ enum bus_event_type {
 	BUS_SYNC_BEGIN, /* the last values of all environments follow, as BUS_UPDATE */
 	BUS_SYNC_END,   /* that was all of them; what comes now is new */
 	BUS_UP,         /* connected, last values read: updates come and can be published */
-	BUS_DOWN,       /* neither, until BUS_UP; `text` says why and what to do */
+	BUS_DOWN,    /* neither, until BUS_UP; `text` says why and what to do, `open_text` to all */
 	BUS_LOST,    /* `update` was acknowledged, and is gone before it was told: publish it again;
 			its stored_us is when it was accepted */
 	BUS_SKIPPED, /* a message that is no update; `text` says what is wrong with it */
@@ -52,6 +52,7 @@ struct bus_event {
 	struct publication *publication; /* BUS_ANSWER; now the receiver's */
 	struct outbox_item *item;        /* BUS_OUTBOX_ANSWER; likewise */
 	char text[BUS_TEXT_SIZE];        /* BUS_DOWN, BUS_SKIPPED, BUS_FAULT, BUS_OUTBOX_DOWN */
+	char open_text[BUS_TEXT_SIZE];   /* BUS_DOWN; names no host: for answers over HTTP */
 };
 
 enum publish_outcome {

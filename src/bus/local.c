@@ -30,7 +30,7 @@ static void on_up(void *userdata)
 
 static void on_down(const char *text, void *userdata)
 {
-	bus_post_text(((struct local_bus *)userdata)->inbox, BUS_DOWN, "%s", text);
+	bus_post_down(((struct local_bus *)userdata)->inbox, text, text);
 }
 
 /* The latest of an environment, as it counts at `now_us`.  Told once: it may be the clock of now

@@ -124,7 +124,7 @@ static void *run(void *userdata)
 	attempt->status = natsConnection_Connect(&attempt->connection, attempt->options);
 	if (attempt->status != NATS_OK)
 		nats_failure_describe(
-			attempt->url, attempt->status, nats_GetLastError(NULL), attempt->problem);
+			attempt->url, attempt->status, nats_GetLastError(NULL), &attempt->problem);
 	natsOptions_Destroy(attempt->options);
 	nats_ReleaseThreadMemory();
 	mailbox_post(&attempt->bus->mail.mailbox, &attempt->mail.mail);
@@ -209,8 +209,7 @@ void nats_connect_give_up(struct nats_bus *bus)
 }
 
 bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, natsStatus *ret_status,
-	char ret_problem[static NATS_TEXT_SIZE], natsConnection **ret_connection,
-	unsigned *ret_session)
+	struct nats_problem *ret_problem, natsConnection **ret_connection, unsigned *ret_session)
 {
 	struct nats_attempt *attempt = container_of(mail, struct nats_attempt, mail);
 	bool was_awaited = attempt == bus->attempt;
@@ -218,7 +217,7 @@ bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, natsStatu
 	if (was_awaited) {
 		bus->attempt = NULL;
 		*ret_status = attempt->status;
-		memcpy(ret_problem, attempt->problem, NATS_TEXT_SIZE);
+		*ret_problem = attempt->problem;
 		*ret_connection = attempt->connection;
 		*ret_session = attempt->session;
 	} else {

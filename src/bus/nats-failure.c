@@ -147,18 +147,17 @@ const char *nats_server_name(const char *url)
 }
 
 void nats_failure_describe(
-	const char *url, natsStatus status, const char *said, char text[static NATS_TEXT_SIZE])
+	const char *url, natsStatus status, const char *said, struct nats_problem *ret)
 {
-	const char *words;
+	const char *name = natsStatus_GetText(status), *words;
 
 	said = said ? without_place(said) : "";
 	words = find_words(url, status, said);
 	if (!words && status == NATS_NO_SERVER)
 		words = look_at_server(nats_server_name(url));
-	if (words)
-		snprintf(text, NATS_TEXT_SIZE, "%s", words);
-	else if (*said && strcmp(said, natsStatus_GetText(status)) != 0)
-		snprintf(text, NATS_TEXT_SIZE, "%s: %s", natsStatus_GetText(status), said);
+	ret->open_text = words ? words : name;
+	if (!words && *said && strcmp(said, name) != 0)
+		snprintf(ret->text, sizeof(ret->text), "%s: %s", name, said);
 	else
-		snprintf(text, NATS_TEXT_SIZE, "%s", natsStatus_GetText(status));
+		snprintf(ret->text, sizeof(ret->text), "%s", ret->open_text);
 }

@@ -162,6 +162,13 @@ struct nats_origin {
 	_Atomic int64_t heard_ms; /* CLOCK_MONOTONIC; when the consumer last sent anything */
 };
 
+/* Why no connection could be made, without a full stop. */
+struct nats_problem {
+	char text[NATS_TEXT_SIZE]; /* for who has to mend it */
+	const char *open_text;     /* for everybody: without others' words, which may name hosts;
+				      static */
+};
+
 /* One attempt to connect to one server.  Its thread's until the mail is posted; if it is given up
  * before, it stays until that ends. */
 struct nats_attempt {
@@ -173,8 +180,8 @@ struct nats_attempt {
 	pthread_t thread;
 	natsOptions *options;
 	natsStatus status;
-	char problem[NATS_TEXT_SIZE]; /* without NATS_OK: why, for people */
-	natsConnection *connection;   /* with NATS_OK */
+	struct nats_problem problem; /* without NATS_OK */
+	natsConnection *connection;  /* with NATS_OK */
 };
 
 TAILQ_HEAD(nats_attempts, nats_attempt);
@@ -290,8 +297,7 @@ struct nats_origin *nats_connect_next_origin(struct nats_bus *bus);
 /* An attempt is over.  True: it was not given up, and is told of; with NATS_OK the connection is
  * the caller's, else `ret_problem` says why.  The mail is consumed. */
 bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, natsStatus *ret_status,
-	char ret_problem[static NATS_TEXT_SIZE], natsConnection **ret_connection,
-	unsigned *ret_session);
+	struct nats_problem *ret_problem, natsConnection **ret_connection, unsigned *ret_session);
 
 /* Gives up all attempts, and waits a moment for their threads.  Those that do not end are left
  * behind; the bus has to stay then. */
@@ -299,11 +305,11 @@ void nats_connect_end(struct nats_bus *bus, void (*read_mail)(struct nats_bus *b
 
 /* nats-failure.c.  Any thread. */
 
-/* Says what has failed and what to do, without a full stop, of a status of natsConnection_Connect()
+/* Says what has failed and what to do, of a status of natsConnection_Connect()
  * and what nats_GetLastError() said then (NULL: nothing).  Where nats.c knows too little it looks
  * by itself: it may wait for the resolver, and for 300 ms for each address. */
 void nats_failure_describe(
-	const char *url, natsStatus status, const char *said, char text[static NATS_TEXT_SIZE]);
+	const char *url, natsStatus status, const char *said, struct nats_problem *ret);
 
 /* The part of the URL that may be shown: its host and port. */
 const char *nats_server_name(const char *url);
@@ -317,7 +323,7 @@ natsStatus nats_session_set_options(
 
 /* No connection to `bus->server` could be made, for this reason: posts BUS_DOWN, unless there is
  * one. */
-void nats_session_refuse(struct nats_bus *bus, const char *problem);
+void nats_session_refuse(struct nats_bus *bus, const struct nats_problem *problem);
 
 /* Begins to read by a new connection, which is consumed; a session that is there is ended before.
  * False: not possible now; BUS_DOWN has been posted. */
@@ -330,7 +336,7 @@ bool nats_session_sync(struct nats_bus *bus);
 /* Looks whether the stream is still the one we read, with all that we read from it. */
 void nats_session_check(struct nats_bus *bus);
 
-/* Disconnects; all publications under way come back with `why`. */
+/* Disconnects; all publications under way come back with `why`, which names no host. */
 void nats_session_end(struct nats_bus *bus, const char *why);
 
 void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail);

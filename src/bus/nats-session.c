@@ -20,12 +20,13 @@
  * is beyond, and flow control keeps far below. */
 #define PENDING_MAX (INT_MAX / 1024)
 
-/* At the end of the process the connection ends, too, and that is no outage. */
-static void begin_down(struct nats_bus *bus, const char *text)
+/* `open_text` names no host; see bus_post_down().  At the end of the process the connection ends,
+ * too, and that is no outage. */
+static void begin_down(struct nats_bus *bus, const char *text, const char *open_text)
 {
 	bus->up = false;
 	if (!bus->stopping)
-		bus_post_text(bus->inbox, BUS_DOWN, "%s", text);
+		bus_post_down(bus->inbox, text, open_text);
 }
 
 /* ---- Callbacks, in nats.c's threads ---- */
@@ -134,12 +135,11 @@ natsStatus nats_session_set_options(
 	return s;
 }
 
-/* The servers without user and password. */
-static void format_servers(const struct nats_bus *bus, char *text, size_t size)
+/* " at " and the servers without user and password. */
+static void format_place(const struct nats_bus *bus, char *text, size_t size)
 {
-	size_t used = 0;
+	size_t used = (size_t)snprintf(text, size, " at ");
 
-	text[0] = '\0';
 	for (int i = 0; i < bus->n_servers && used < size; i++) {
 		int n = snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "",
 			nats_server_name(bus->servers[i]));
@@ -148,21 +148,22 @@ static void format_servers(const struct nats_bus *bus, char *text, size_t size)
 	}
 }
 
-void nats_session_refuse(struct nats_bus *bus, const char *problem)
+void nats_session_refuse(struct nats_bus *bus, const struct nats_problem *problem)
 {
-	char servers[90], text[BUS_TEXT_SIZE];
+	char place[94], text[BUS_TEXT_SIZE], open_text[BUS_TEXT_SIZE];
 
 	if (bus->connection)
 		return;
-	format_servers(bus, servers, sizeof(servers));
+	format_place(bus, place, sizeof(place));
 	/* Each server may have a reason of its own. */
 	if (bus->n_servers == 1)
-		snprintf(text, sizeof(text), "cannot connect to NATS at %s: %.130s.", servers,
-			problem);
+		snprintf(text, sizeof(text), "cannot connect to NATS%s: %.130s.", place,
+			problem->text);
 	else
-		snprintf(text, sizeof(text), "cannot connect to NATS at %.60s; %.40s: %.120s.",
-			servers, nats_server_name(bus->servers[bus->server]), problem);
-	begin_down(bus, text);
+		snprintf(text, sizeof(text), "cannot connect to NATS%.64s; %.40s: %.120s.", place,
+			nats_server_name(bus->servers[bus->server]), problem->text);
+	snprintf(open_text, sizeof(open_text), "cannot connect to NATS: %s.", problem->open_text);
+	begin_down(bus, text, open_text);
 }
 
 static bool open_jetstream(struct nats_bus *bus)
@@ -178,7 +179,7 @@ static bool open_jetstream(struct nats_bus *bus)
 	return s == NATS_OK || nats_session_fail(bus, "opening JetStream", s, 0);
 }
 
-void nats_session_end(struct nats_bus *bus, const char *why)
+static void end_session(struct nats_bus *bus, const char *why, const char *open_why)
 {
 	natsConnection *connection = bus->connection;
 
@@ -194,9 +195,14 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 	jsCtx_Destroy(bus->jetstream);
 	bus->jetstream = NULL;
 	natsConnection_Destroy(connection);
-	begin_down(bus, why);
-	nats_publish_fail_all(bus, why);
+	begin_down(bus, why, open_why);
+	nats_publish_fail_all(bus, open_why);
 	bus->next_attempt_ms = clock_monotonic_ms();
+}
+
+void nats_session_end(struct nats_bus *bus, const char *why)
+{
+	end_session(bus, why, why);
 }
 
 /* ---- Requests, and what is said where they fail ---- */
@@ -239,37 +245,52 @@ static void end_denied(struct nats_bus *bus, const struct nats_denial *denial)
 	bus->next_attempt_ms = clock_monotonic_ms() + NATS_DENIED_PAUSE_MS;
 }
 
+/* What has failed, `place` says where; "" in what everybody may read. */
+struct failure {
+	const char *what, *reason;
+	natsStatus status;
+	jsErrCode error;
+};
+
+static void describe_failure(
+	const struct failure *failure, const char *place, char text[static BUS_TEXT_SIZE])
+{
+	if (failure->error == JSNotEnabledForAccountErr)
+		snprintf(text, BUS_TEXT_SIZE,
+			"NATS%s has JetStream switched off for the account of flagsse's user. Add "
+			"`jetstream: enabled` to that account in nats-server's configuration.",
+			place);
+	else if (failure->status == NATS_NO_RESPONDERS || failure->error == JSNotEnabledErr)
+		snprintf(text, BUS_TEXT_SIZE,
+			"NATS%s has JetStream switched off: start nats-server with `jetstream "
+			"{}`. If it is a leaf node, connect to the servers that have JetStream "
+			"(nats.url).",
+			place);
+	else if (failure->status == NATS_TIMEOUT)
+		snprintf(text, BUS_TEXT_SIZE,
+			"JetStream%s does not answer in time (%s). A cluster needs a majority.",
+			place, failure->what);
+	else
+		snprintf(text, BUS_TEXT_SIZE, "NATS%s: %s failed: %s (JetStream's code %d).", place,
+			failure->what, failure->reason, (int)failure->error);
+}
+
 bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error)
 {
 	const char *reason = nats_GetLastError(NULL);
-	char text[BUS_TEXT_SIZE], servers[80];
+	struct failure failure = {
+		what, reason && *reason ? reason : natsStatus_GetText(status), status, error};
+	char text[BUS_TEXT_SIZE], open_text[BUS_TEXT_SIZE], place[84];
 	struct nats_denial denial;
 
 	if (status == NATS_TIMEOUT && find_denial(bus, &denial)) {
 		end_denied(bus, &denial);
 		return false;
 	}
-	format_servers(bus, servers, sizeof(servers));
-	if (error == JSNotEnabledForAccountErr)
-		snprintf(text, sizeof(text),
-			"NATS at %s has JetStream switched off for the account of flagsse's user. "
-			"Add `jetstream: enabled` to that account in nats-server's configuration.",
-			servers);
-	else if (status == NATS_NO_RESPONDERS || error == JSNotEnabledErr)
-		snprintf(text, sizeof(text),
-			"NATS at %s has JetStream switched off: start nats-server with `jetstream "
-			"{}`. If it is a leaf node, connect to the servers that have JetStream "
-			"(nats.url).",
-			servers);
-	else if (status == NATS_TIMEOUT)
-		snprintf(text, sizeof(text),
-			"JetStream at %s does not answer in time (%s). A cluster needs a majority.",
-			servers, what);
-	else
-		snprintf(text, sizeof(text), "NATS at %s: %s failed: %s (JetStream's code %d).",
-			servers, what, reason && *reason ? reason : natsStatus_GetText(status),
-			(int)error);
-	nats_session_end(bus, text);
+	format_place(bus, place, sizeof(place));
+	describe_failure(&failure, place, text);
+	describe_failure(&failure, "", open_text);
+	end_session(bus, text, open_text);
 	return false;
 }
 

@@ -46,7 +46,7 @@ struct http_operations {
 	void (*publish)(struct http_publish *publish, const struct key *key, int64_t time_us,
 		void *userdata);
 
-	/* NULL: ready.  Else why not, for people; valid until the next call. */
+	/* NULL: ready.  Else why not, for people, whoever asks; valid until the next call. */
 	const char *(*not_ready)(void *userdata);
 
 	/* Writes the metrics, in Prometheus' text exposition format 0.0.4. */

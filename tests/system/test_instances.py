@@ -5,8 +5,8 @@ import json
 import pytest
 
 from daemon import fresh_key, fresh_time_us, isoformat
+from documents import example
 from machine import ADDRESS4
-from proxies import example
 from sse import Stream
 from wire import request, wait_until
 

@@ -80,22 +80,34 @@ static const struct {
 
 START_TEST(test_failure)
 {
-	char text[NATS_TEXT_SIZE] = "";
+	struct nats_problem problem;
 
-	nats_failure_describe("tls://127.0.0.1:1", failures[_i].status, failures[_i].said, text);
-	ck_assert_msg(
-		strncmp(text, failures[_i].words, strlen(failures[_i].words)) == 0, "%s", text);
+	nats_failure_describe(
+		"tls://127.0.0.1:1", failures[_i].status, failures[_i].said, &problem);
+	ck_assert_msg(strncmp(problem.text, failures[_i].words, strlen(failures[_i].words)) == 0,
+		"%s", problem.text);
 }
 END_TEST
 
 /* Which is an end as any other where there is no TLS. */
 START_TEST(test_end_without_tls)
 {
-	char text[NATS_TEXT_SIZE] = "";
+	struct nats_problem problem;
 
-	nats_failure_describe("nats://h", NATS_PROTOCOL_ERROR, "Expected 'PONG', got ''", text);
-	ck_assert_ptr_null(strstr(text, "certificate"));
-	ck_assert_ptr_nonnull(strstr(text, "maximum connections exceeded"));
+	nats_failure_describe("nats://h", NATS_PROTOCOL_ERROR, "Expected 'PONG', got ''", &problem);
+	ck_assert_ptr_null(strstr(problem.text, "certificate"));
+	ck_assert_ptr_nonnull(strstr(problem.text, "maximum connections exceeded"));
+}
+END_TEST
+
+/* It may name hosts. */
+START_TEST(test_what_others_say_is_not_for_everybody)
+{
+	struct nats_problem problem;
+
+	nats_failure_describe("nats://h", NATS_ERR, "sorry, I am db7.example.org", &problem);
+	ck_assert_ptr_nonnull(strstr(problem.text, "db7"));
+	ck_assert_str_eq(problem.open_text, natsStatus_GetText(NATS_ERR));
 }
 END_TEST
 
@@ -116,6 +128,7 @@ int main(void)
 	tcase_add_loop_test(cases, test_parse, 0, sizeof(urls) / sizeof(urls[0]));
 	tcase_add_loop_test(cases, test_failure, 0, sizeof(failures) / sizeof(failures[0]));
 	tcase_add_test(cases, test_end_without_tls);
+	tcase_add_test(cases, test_what_others_say_is_not_for_everybody);
 	tcase_add_test(cases, test_names);
 	suite_add_tcase(suite, cases);
 	srunner_run_all(runner, CK_ENV);
