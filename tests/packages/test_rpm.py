@@ -160,7 +160,8 @@ def test_installation(root, package):
 def test_daemon_of_the_package_runs(root, tmp_path, monkeypatch):
     publish_and_receive(root / "usr/bin/flagsse", tmp_path, monkeypatch)
     text = subprocess.run([root / "usr/bin/flagsse", "--version"], capture_output=True, text=True, check=True).stdout
-    assert text.startswith("flagsse ")
+    version = execute("rpm", "--query", "--root", root, "--queryformat", "%{version}", "flagsse").stdout
+    assert text.startswith(f"flagsse {version}\n") and version == execute(TOP / "tools/version").stdout.strip()
 
 
 @pytest.fixture(name="keyring")
