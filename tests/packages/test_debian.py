@@ -21,11 +21,29 @@ def fixture_root(package, tmp_path_factory):
     return root
 
 
-def test_lintian(packages, package):
-    """No error, no warning; each override has its reason beside it."""
-    for file in (only(packages.glob("flagsse_*.dsc")), package):
-        result = execute("lintian", "--allow-root", "--fail-on", "error,warning", file, check=False)
-        assert (result.returncode, result.stdout) == (0, ""), result.stdout + result.stderr
+def lintian(file, *options):
+    """Its findings, but for an override that only releases need."""
+    result = execute("lintian", "--allow-root", *options, file, check=False)
+    return [line for line in result.stdout.splitlines()
+            if not line.startswith(("I: flagsse: unused-override initial-upload-closes-no-bugs ", "N: "))] + [result.stderr]
+
+
+def test_lintian(packages):
+    """Nothing, however small, of the source and the binaries as they are uploaded: by the .changes, which names all;
+    nothing either where somebody looks at one by itself.  Each override has its reason beside it."""
+    assert lintian(only(packages.glob("*.changes")), "--display-info", "--pedantic") == [""]
+    files = [only(packages.glob("*.dsc")), *packages.glob("*.deb")]
+    assert len(files) == 3
+    for file in files:
+        assert lintian(file) == [""]
+
+
+def test_overrides_have_reasons():
+    for file in (TOP / "debian/flagsse.lintian-overrides", TOP / "debian/source/lintian-overrides"):
+        before = ""
+        for line in file.read_text().splitlines():
+            assert line.startswith("#") or before.startswith("#"), line
+            before = line
 
 
 def test_hardening(packages, root):
