@@ -63,7 +63,8 @@ def test_program_without_hardening_is_noticed(tmp_path):
 def test_contents(root):
     files = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
     for name in ("usr/bin/flagsse", "usr/libexec/flagsse/units-to-restart", "etc/flagsse/flagsse.conf",
-                 "usr/lib/sysusers.d/flagsse.conf",
+                 "usr/lib/sysusers.d/flagsse.conf", "usr/share/bash-completion/completions/flagsse",
+                 "usr/share/zsh/vendor-completions/_flagsse",
                  "usr/lib/systemd/catalog/flagsse.catalog", "usr/share/man/man8/flagsse.8.gz",
                  "usr/share/man/man5/flagsse.conf.5.gz", "usr/share/doc/flagsse/README.md",
                  "usr/share/doc/flagsse/changelog.gz", "usr/share/doc/flagsse/examples/ansible/playbook.yml"):

@@ -19,6 +19,7 @@ FILES = {
     "/usr/libexec/flagsse", "/usr/libexec/flagsse/units-to-restart",
     "/usr/lib/systemd/system/flagsse.socket", "/usr/lib/systemd/system/flagsse@.service",
     "/usr/lib/systemd/system/flagsse@.socket", "/usr/lib/sysusers.d/flagsse.conf",
+    "/usr/share/bash-completion/completions/flagsse", "/usr/share/zsh/site-functions/_flagsse",
     "/usr/share/man/man5/flagsse.conf.5", "/usr/share/man/man8/flagsse.8",
 }
 
