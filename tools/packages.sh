@@ -15,7 +15,6 @@ make_tarball()
 			"which no later build of the same kind is newer than" >&2
 		;;
 	esac
-	rm -f build/flagsse-*.tar.gz
 	make -C build --no-print-directory dist >/dev/null
 	tarball=$PWD/build/flagsse-$version.tar.gz
 	[ -e "$tarball" ] || die "make dist did not make $tarball"
