@@ -51,7 +51,7 @@ def test_catalog_of_others_than_root(journalctl):
 
 
 def test_catalog_for_a_package(journalctl, tmp_path):
-    said, asked = journalctl().make("install", f"DESTDIR={tmp_path}/root")
+    said, asked = journalctl().make("install-data", f"DESTDIR={tmp_path}/root")
     assert asked == [] and "root has to run: journalctl --update-catalog.\n" in said
     (catalog,) = (tmp_path / "root").rglob("flagsse.catalog")
     assert catalog.is_file()
