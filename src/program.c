@@ -28,6 +28,7 @@
 #include "takeup.h"
 #include "thread.h"
 #include "unit.h"
+#include "version.h"
 
 /* How long a process that fails waits for whoever reads why, in ms: longer than one that has served
  * (LOG_LAST_MS), less than next.c waits for its check. */
@@ -94,8 +95,7 @@ static void print_help(void)
 
 static void print_version(void)
 {
-	printf("flagsse " PACKAGE_VERSION "\n"
-	       "libmicrohttpd %s\nnats.c %s\nSQLite %s\njson-c %s\n",
+	printf("flagsse %s\nlibmicrohttpd %s\nnats.c %s\nSQLite %s\njson-c %s\n", flagsse_version,
 		http_library_version(), bus_library_version(), store_library_version(),
 		json_c_version());
 }
@@ -313,7 +313,7 @@ static int serve(struct options *options, struct config *loaded, struct inherite
 	_cleanup_(server_freep) struct server *server = NULL;
 	int r;
 
-	log_info("flagsse " PACKAGE_VERSION " starts.");
+	log_info("flagsse %s starts.", flagsse_version);
 	if (server_new(config, inherited, read_config, options, &server) < 0)
 		return EXIT_FAILURE;
 	TAKE_PTR(config);

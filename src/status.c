@@ -7,6 +7,7 @@
 #include "log.h"
 #include "server-internal.h"
 #include "text.h"
+#include "version.h"
 
 /* A reason of the bus, and some words before it. */
 #define BUS_PROBLEM_SIZE (BUS_TEXT_SIZE + 64)
@@ -16,6 +17,16 @@ static void write_metric(
 {
 	fprintf(file, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", name, help, name, type, name,
 		value);
+}
+
+/* Always 1: the version is in the label, as Prometheus has it. */
+static void write_build_info(FILE *file)
+{
+	fprintf(file,
+		"# HELP flagsse_build_info The version that runs.\n"
+		"# TYPE flagsse_build_info gauge\n"
+		"flagsse_build_info{version=\"%s\"} 1\n",
+		flagsse_version);
 }
 
 static void write_hub_metrics(FILE *file, const struct server *server)
@@ -127,6 +138,7 @@ void status_write_metrics(FILE *file, void *userdata)
 {
 	const struct server *server = userdata;
 
+	write_build_info(file);
 	write_hub_metrics(file, server);
 	write_update_metrics(file, server);
 	write_outbox_metrics(file, server);

@@ -14,8 +14,8 @@ PACKAGES_DEBIAN=(build-essential debhelper dpkg-dev)
 PACKAGES_BENCH=(nats-server python3 nginx libnginx-mod-nchan wrk)
 PACKAGES_SCALE=(qemu-system-x86 busybox-static cpio python3)
 PACKAGES_RPM=(rpm)
-PACKAGES_CHECK=(lintian blhc binutils rpm rpmlint createrepo-c gnupg ansible-core cloud-init python3-yaml python3
-	python3-pytest)
+PACKAGES_CHECK=(git lintian blhc binutils rpm rpmlint createrepo-c gnupg ansible-core cloud-init python3-yaml python3
+	python3-pytest zsh)
 PACKAGES_TRIXIE=(mmdebstrap systemd-container util-linux)
 PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl ca-certificates
 	ansible-core apt-utils gnupg)

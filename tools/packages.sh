@@ -8,16 +8,19 @@ PACKAGES_DIRECTORY=build/packages
 # whenever and wherever it is made of one state of the tree.  Sets $tarball and $version.  Two may do so at once.
 make_tarball()
 {
-	local epoch lock
+	local lock
 
 	mkdir -p build
 	exec {lock}>build/tarball.lock
 	flock "$lock"
 	configure_in build
-	epoch=$(date -d "$(sed -nE '/^ -- /{s/.*>  //p; q}' debian/changelog)" +%s)
-	TAR_OPTIONS="--sort=name --mtime=@$epoch --owner=0 --group=0 --numeric-owner --mode=go-w,u+w
-		--pax-option=delete=atime,delete=ctime" make -C build --no-print-directory dist >/dev/null
-	version=$(sed -nE 's/^AC_INIT\(\[flagsse\], \[([^]]+)\]\)$/\1/p' configure.ac)
+	version=$(tools/version)
+	case $version in *+git0.unknown)
+		echo "dev: git cannot tell which commit this is, so the packages will have the version $version," \
+			"which no later build of the same kind is newer than" >&2
+		;;
+	esac
+	make -C build --no-print-directory dist >/dev/null
 	tarball=$PWD/build/flagsse-$version.tar.gz
 	[ -e "$tarball" ] || die "make dist did not make $tarball"
 	exec {lock}>&-
@@ -61,7 +64,8 @@ dpkg_buildpackage()
 }
 
 # Source and binary packages, into $PACKAGES_DIRECTORY/rpm.  Elsewhere than on Debian what a spec requires has to be
-# there; Debian's own libraries are known to dpkg, not to rpm, and it lacks some macros.
+# there; Debian's own libraries are known to dpkg, not to rpm, and it lacks some macros.  The spec file is the tarball's,
+# which has its version.
 build_rpm()
 {
 	local directory=$PWD/$PACKAGES_DIRECTORY/rpm options=()
@@ -69,7 +73,8 @@ build_rpm()
 	need "${PACKAGES_BUILD[@]}" "${PACKAGES_RPM[@]}"
 	make_tarball
 	rm -rf "$directory"
-	mkdir -p "$directory"
+	mkdir -p "$directory/build"
+	tar -xzf "$tarball" -O "flagsse-$version/rpm/flagsse.spec" >"$directory/build/flagsse.spec"
 	if command -v dpkg-query >/dev/null; then
 		options=(--nodeps --load "$PWD/tools/rpm-macros")
 	fi
@@ -77,7 +82,7 @@ build_rpm()
 	rpmbuild -ba "${options[@]}" --define "_topdir $directory/build" --define "_rpmdir $directory" \
 		--define "_sourcedir $(dirname "$tarball")" \
 		--define "_srcrpmdir $directory" --define '_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm' \
-		rpm/flagsse.spec >"$directory/rpmbuild.log" 2>&1 || {
+		"$directory/build/flagsse.spec" >"$directory/rpmbuild.log" 2>&1 || {
 		tail -n 40 "$directory/rpmbuild.log" >&2
 		die "rpmbuild failed"
 	}

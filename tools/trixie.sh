@@ -13,7 +13,7 @@ make_trixie_root()
 
 	include=$({
 		printf '%s\n' build-essential debhelper python3-pytest python3-pytest-xdist nats-server curl openssl procps iproute2
-		sed -nE '/^Build-Depends:/,/^[A-Z]/{s/^Build-Depends://; /^[A-Z]/d; s/[ ,]//g; s/\(.*//; s/^dh-sequence-.*//
+		sed -nE '/^Build-Depends:/,/^[A-Z]/{s/^Build-Depends://; /^[A-Z]/d; s/<.*//; s/[ ,]//g; s/\(.*//; s/^dh-sequence-.*//
 			/^$/d; s/^debhelper-compat$/debhelper/; p}' debian/control
 	} | sort -u)
 	make_root trixie "$archive" "$include"
