@@ -28,7 +28,7 @@ in_trixie()
 
 	"${as_root[@]}" systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --pipe --directory="$root" \
 		--capability=CAP_NET_ADMIN \
-		--chdir="$directory" --setenv=LC_ALL=C.UTF-8 "$@" </dev/null
+		--chdir="$directory" --setenv=LC_ALL=C.UTF-8 --setenv=FLAGSSE_TESTS=all "$@" </dev/null
 }
 
 # The package is kept for run_system_trixie().

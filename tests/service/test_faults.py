@@ -13,11 +13,12 @@ import pytest
 
 from daemon import fresh_key, fresh_time_us, isoformat, under_sanitizer
 from nats import Cluster
+from namespaces import private
 from network import ADDRESSES
 from relay import Relay
 from sse import Refused
 from test_jetstream import payload
-from test_outbox import PRIVATE, fill, inside, on_tmpfs, queued, refused, wait_away, wait_empty, wait_ready
+from test_outbox import fill, inside, on_tmpfs, queued, refused, wait_away, wait_empty, wait_ready
 from wire import wait_until
 
 
@@ -304,7 +305,7 @@ def test_name_of_nats_changes(start, tmp_path, key):
     hosts.write_text("127.0.0.2 nats.test\n")
     server = start.nats(host="127.0.0.2")
     daemon = start.daemon(bus="nats", nats_url=f"nats://nats.test:{server.port}", wrapper=[
-        *PRIVATE, "sh", "-euc", 'mount --bind "$1" /etc; shift; exec "$@"', "sh", str(etc)])
+        *private(), "sh", "-euc", 'mount --bind "$1" /etc; shift; exec "$@"', "sh", str(etc)])
     with daemon.stream(key) as stream:
         time_us = daemon.publish(key)
         assert stream.event() == time_us

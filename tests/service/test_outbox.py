@@ -9,6 +9,7 @@ import time
 import pytest
 
 from daemon import authorization, fresh_key, fresh_time_us, isoformat
+from namespaces import private
 from nats import SUBJECT
 from test_jetstream import payload
 from wire import format_request, wait_until
@@ -262,13 +263,10 @@ def refused(daemon, key, *words):
     return response
 
 
-PRIVATE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
-
-
 def on_tmpfs(directory, size):
     """A wrapper that gives the command a small file system of its own there; /proc/PID/root shows it."""
     directory.mkdir(parents=True, exist_ok=True)
-    return [*PRIVATE, "sh", "-euc", f'mount -t tmpfs -o size={size} none "$1"; shift; exec "$@"', "sh", str(directory)]
+    return [*private(), "sh", "-euc", f'mount -t tmpfs -o size={size} none "$1"; shift; exec "$@"', "sh", str(directory)]
 
 
 def inside(process, directory):
@@ -354,14 +352,17 @@ def test_local_disk_full(start, tmp_path):
     assert daemon.get("/readyz").status == 200
 
 
-READ_ONLY = [*PRIVATE, "sh", "-euc", 'mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; shift; exec "$@"', "sh"]
+def read_only(directory):
+    """A wrapper that lets the command not write there."""
+    return [*private(), "sh", "-euc", 'mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; shift; exec "$@"', "sh",
+            str(directory)]
 
 
 def test_read_only(start, tmp_path, key):
     """The service starts and serves, and says that there is no outbox."""
     server = start.nats()
     (tmp_path / "state").mkdir()
-    daemon = start.daemon(wrapper=[*READ_ONLY, str(tmp_path / "state")], bus="nats", nats_url=server.url,
+    daemon = start.daemon(wrapper=read_only(tmp_path / "state"), bus="nats", nats_url=server.url,
                           options=[f"service.state_dir={tmp_path}/state"])
     assert str(tmp_path / "state") in daemon.get("/readyz").json()["warning"]
     assert len(daemon.wait_log("error: There is no outbox")) == 1
