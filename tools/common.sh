@@ -149,6 +149,18 @@ make_root()
 	printf '%s\n' "$include" >"$archive.packages"
 }
 
+# in_turn COMMAND...: what works in build/, one at a time: stages of CI run beside each other.
+in_turn()
+{
+	local lock
+
+	mkdir -p build
+	exec {lock}>build/lock
+	flock "$lock"
+	"$@"
+	exec {lock}>&-
+}
+
 # configure_in DIRECTORY [OPTION-OF-CONFIGURE...]: once; make(1) does it again where it has to.
 configure_in()
 {

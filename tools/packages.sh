@@ -4,26 +4,26 @@
 
 PACKAGES_DIRECTORY=build/packages
 
-# The tarball of `make dist`, from which all packages are built, so that nothing can be missing from it: the same bytes
-# whenever and wherever it is made of one state of the tree.  Sets $tarball and $version.  Two may do so at once.
+# make_tarball DIRECTORY: the tarball of `make dist`, from which all packages are built, so that nothing can be missing from
+# it: the same bytes whenever and wherever it is made of one state of the tree.  Sets $tarball and $version.
 make_tarball()
 {
-	local lock
-
-	mkdir -p build
-	exec {lock}>build/tarball.lock
-	flock "$lock"
-	configure_in build
+	in_turn configure_in build
 	version=$(tools/version)
 	case $version in *+git0.unknown)
 		echo "dev: git cannot tell which commit this is, so the packages will have the version $version," \
 			"which no later build of the same kind is newer than" >&2
 		;;
 	esac
+	mkdir -p "$1"
+	in_turn dist_into "$1"
+	tarball=$1/flagsse-$version.tar.gz
+}
+
+dist_into()
+{
 	make -C build --no-print-directory dist >/dev/null
-	tarball=$PWD/build/flagsse-$version.tar.gz
-	[ -e "$tarball" ] || die "make dist did not make $tarball"
-	exec {lock}>&-
+	cp "build/flagsse-$version.tar.gz" "$1/" || die "make dist did not make build/flagsse-$version.tar.gz"
 }
 
 # build_debian_packages KIND DIRECTORY: those of a kind that dpkg-buildpackage(1) knows.
@@ -32,12 +32,11 @@ build_debian_packages()
 	local kind=$1 directory=$2 source
 
 	need "${PACKAGES_BUILD[@]}" "${PACKAGES_DEBIAN[@]}"
-	make_tarball
-	source=$directory/flagsse-$version
 	find "$directory" -maxdepth 1 -name 'flagsse*' -exec rm -rf {} + 2>/dev/null || true
-	mkdir -p "$directory"
-	cp "$tarball" "$directory/flagsse_$version.orig.tar.gz"
-	tar -C "$directory" -xzf "$tarball"
+	make_tarball "$directory"
+	source=$directory/flagsse-$version
+	mv "$tarball" "$directory/flagsse_$version.orig.tar.gz"
+	tar -C "$directory" -xzf "$directory/flagsse_$version.orig.tar.gz"
 	say "dpkg-buildpackage"
 	DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS-nocheck}" dpkg_buildpackage "$source" --build="$kind"
 	rm -rf "$source"
@@ -71,9 +70,9 @@ build_rpm()
 	local directory=$PWD/$PACKAGES_DIRECTORY/rpm options=()
 
 	need "${PACKAGES_BUILD[@]}" "${PACKAGES_RPM[@]}"
-	make_tarball
 	rm -rf "$directory"
 	mkdir -p "$directory/build"
+	make_tarball "$directory/build"
 	tar -xzf "$tarball" -O "flagsse-$version/rpm/flagsse.spec" >"$directory/build/flagsse.spec"
 	if command -v dpkg-query >/dev/null; then
 		options=(--nodeps --load "$PWD/tools/rpm-macros")

@@ -386,7 +386,7 @@ def test_state_directory_cannot_be_made(start, tmp_path, key):
     daemon.publish(key)
     server.kill()
     wait_away(daemon)
-    refused(daemon, key, "cannot be opened")
+    refused(daemon, key, "the directory does not exist")
     (tmp_path / "a").mkdir()
     wait_until(lambda: daemon.offer(key)[0].status == 202, "the outbox is never opened", 10, 0.2)
     server.start()
