@@ -306,7 +306,6 @@ static void begin(struct server *server)
 	struct stop *stop = &server->stop;
 
 	server->stopping = true;
-	subscribe_settle(server);
 	stop->signal_ms = stop->extend_ms = clock_monotonic_ms();
 	notify_stopping(server->notify);
 	(void)sd_event_source_set_enabled(stop->timer, SD_EVENT_ON);

@@ -31,7 +31,7 @@ struct hub_arrival {
 	struct frame *snapshot;  /* the update to begin with; NULL: none */
 	unsigned retry_ms;       /* told to the client */
 	int64_t lifetime_ms;     /* the stream ends cleanly after this; 0: never */
-	bool close_after_update; /* and cleanly after its first update (a long poll) */
+	bool close_after_update; /* and cleanly after its first update beyond the snapshot */
 };
 
 /* Makes the shards; hub_start() starts their threads.  0 or -errno. */

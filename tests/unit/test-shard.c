@@ -807,9 +807,13 @@ START_TEST(a_long_poll_ends_after_one_update)
 	connect_pair(pair);
 	arrival.fd = pair[0];
 	arrival.snapshot = frame_new_update(T0);
+	arrival.lifetime_ms = 1000;
 	adopt(shard, &arrival);
 	frame_unref(arrival.snapshot);
-	ck_assert_ptr_nonnull(strstr(receive(pair[1]), "EOF"));
+	ck_assert_ptr_null(strstr(receive(pair[1]), "EOF")); /* the snapshot does not end it */
+	now_ms += 1250;
+	step(shard, 3);
+	ck_assert_str_eq(receive(pair[1]), "EOF");
 	close(pair[1]);
 	shard_free(shard);
 }
