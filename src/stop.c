@@ -46,7 +46,9 @@ static void finish(struct server *server)
 static void drain_last(struct server *server, int64_t for_ms)
 {
 	set_phase(&server->stop, STOP_LAST, for_ms);
+	/* First: who comes back at once would be taken, and ended again. */
 	http_stop_accepting(server->http);
+	hub_drain(server->hub, 0);
 }
 
 static void drain(struct server *server)
@@ -56,11 +58,11 @@ static void drain(struct server *server)
 
 	if (over_ms > server->config->streams_drain_time_ms)
 		over_ms = server->config->streams_drain_time_ms;
-	hub_drain(server->hub, over_ms);
 	if (over_ms == 0) {
 		drain_last(server, LAST_TIMEOUT_MS);
 		return;
 	}
+	hub_drain(server->hub, over_ms);
 	log_info("%" PRId64 " streams are ended over %.1f s.", n, (double)over_ms / MS_PER_S);
 	set_phase(&server->stop, STOP_DRAINING, over_ms);
 }
@@ -297,7 +299,6 @@ static void hurry(struct server *server)
 	if (server->stop.hurried)
 		return;
 	server->stop.hurried = true;
-	hub_drain(server->hub, 0);
 	drain_last(server, HURRIED_TIMEOUT_MS);
 }
 
