@@ -2,7 +2,6 @@
 /* json-c, held to JSON. */
 #include <errno.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 
 #include "cleanup.h"
@@ -110,4 +109,28 @@ int json_parse(const char *text, size_t length, json_object **ret)
 	if (!ascii)
 		return -ENOMEM;
 	return parse_with_flags(ascii, length, JSON_TOKENER_STRICT, ret);
+}
+
+/* NULL: there is none of that type. */
+static json_object *member_of(json_object *object, const char *name, json_type type)
+{
+	json_object *value;
+
+	return json_object_object_get_ex(object, name, &value) && json_object_is_type(value, type)
+		       ? value
+		       : NULL;
+}
+
+const char *json_text_of(json_object *object, const char *name)
+{
+	json_object *value = member_of(object, name, json_type_string);
+
+	return value ? json_object_get_string(value) : NULL;
+}
+
+int64_t json_number_of(json_object *object, const char *name)
+{
+	json_object *value = member_of(object, name, json_type_int);
+
+	return value ? json_object_get_int64(value) : 0;
 }

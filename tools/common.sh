@@ -14,7 +14,7 @@ PACKAGES_SCALE=(qemu-system-x86 busybox-static cpio python3)
 PACKAGES_RPM=(rpm)
 PACKAGES_CHECK=(lintian blhc binutils rpm rpmlint createrepo-c gnupg ansible-core cloud-init python3-yaml python3
 	python3-pytest)
-PACKAGES_TRIXIE=(mmdebstrap systemd-container)
+PACKAGES_TRIXIE=(mmdebstrap systemd-container util-linux)
 PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl ca-certificates
 	ansible-core apt-utils gnupg)
 # COMMAND:PACKAGE, where it does not matter whether the command is Debian's.
@@ -101,6 +101,24 @@ debian_sources()
 	apt-get indextargets --format "deb \$(REPO_URI) \$(RELEASE) \$(COMPONENT)" \
 		'Origin: Debian' 'Created-By: Packages' |
 		sed -nE "s/ bookworm(-updates|-security)? / $1\1 /p"
+}
+
+# make_root RELEASE ARCHIVE PACKAGES [OPTION-OF-MMDEBSTRAP...]: a root with these packages, each on a line: made once,
+# and again if others have to be in it.  By "${as_root[@]}".
+make_root()
+{
+	local release=$1 archive=$2 include=$3 sources
+	shift 3
+
+	if [ -e "$archive" ] && [ "$(cat "$archive.packages" 2>/dev/null)" = "$include" ]; then
+		return 0
+	fi
+	say "making a root of Debian's $release with mmdebstrap"
+	mapfile -t sources < <(debian_sources "$release")
+	quietly "${as_root[@]}" mmdebstrap --format=tar --variant=minbase --include="${include//$'\n'/,}" "$@" \
+		"$release" "$archive.new" "${sources[@]}"
+	mv -f "$archive.new" "$archive"
+	printf '%s\n' "$include" >"$archive.packages"
 }
 
 # configure_in DIRECTORY [OPTION-OF-CONFIGURE...]: once; make(1) does it again where it has to.

@@ -5,11 +5,14 @@
 PACKAGES_DIRECTORY=build/packages
 
 # The tarball of `make dist`, from which all packages are built, so that nothing can be missing from it: the same bytes
-# whenever and wherever it is made of one state of the tree.  Sets $tarball and $version.
+# whenever and wherever it is made of one state of the tree.  Sets $tarball and $version.  Two may do so at once.
 make_tarball()
 {
-	local epoch
+	local epoch lock
 
+	mkdir -p build
+	exec {lock}>build/tarball.lock
+	flock "$lock"
 	configure_in build
 	epoch=$(date -d "$(sed -nE '/^ -- /{s/.*>  //p; q}' debian/changelog)" +%s)
 	TAR_OPTIONS="--sort=name --mtime=@$epoch --owner=0 --group=0 --numeric-owner --mode=go-w,u+w
@@ -17,23 +20,30 @@ make_tarball()
 	version=$(sed -nE 's/^AC_INIT\(\[flagsse\], \[([^]]+)\]\)$/\1/p' configure.ac)
 	tarball=$PWD/build/flagsse-$version.tar.gz
 	[ -e "$tarball" ] || die "make dist did not make $tarball"
+	exec {lock}>&-
+}
+
+# build_debian_packages KIND DIRECTORY: those of a kind that dpkg-buildpackage(1) knows.
+build_debian_packages()
+{
+	local kind=$1 directory=$2 source
+
+	need "${PACKAGES_BUILD[@]}" "${PACKAGES_DEBIAN[@]}"
+	make_tarball
+	source=$directory/flagsse-$version
+	find "$directory" -maxdepth 1 -name 'flagsse*' -exec rm -rf {} + 2>/dev/null || true
+	mkdir -p "$directory"
+	cp "$tarball" "$directory/flagsse_$version.orig.tar.gz"
+	tar -C "$directory" -xzf "$tarball"
+	say "dpkg-buildpackage"
+	DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS-nocheck}" dpkg_buildpackage "$source" --build="$kind"
+	rm -rf "$source"
 }
 
 # The source package and the binary packages, into $PACKAGES_DIRECTORY.
 build_debian()
 {
-	local source
-
-	need "${PACKAGES_BUILD[@]}" "${PACKAGES_DEBIAN[@]}"
-	make_tarball
-	source=$PACKAGES_DIRECTORY/flagsse-$version
-	find $PACKAGES_DIRECTORY -maxdepth 1 -name 'flagsse*' -exec rm -rf {} + 2>/dev/null || true
-	mkdir -p $PACKAGES_DIRECTORY
-	cp "$tarball" "$PACKAGES_DIRECTORY/flagsse_$version.orig.tar.gz"
-	tar -C $PACKAGES_DIRECTORY -xzf "$tarball"
-	say "dpkg-buildpackage"
-	DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS-nocheck}" dpkg_buildpackage "$source" --build=full
-	rm -rf "$source"
+	build_debian_packages full $PACKAGES_DIRECTORY
 	ls $PACKAGES_DIRECTORY/*.deb
 }
 

@@ -7,25 +7,16 @@ TRIXIE_DIRECTORY=build/trixie
 # Those of the service tests that meet every library.
 TRIXIE_TESTS='test_http or test_publish or test_reload or test_silent_peer or test_tls'
 
-# Made once, and again if other packages have to be in it.
 make_trixie_root()
 {
-	local archive=$1 include sources
+	local archive=$1 include
 
 	include=$({
 		printf '%s\n' build-essential debhelper python3-pytest python3-pytest-xdist nats-server curl openssl procps iproute2
 		sed -nE '/^Build-Depends:/,/^[A-Z]/{s/^Build-Depends://; /^[A-Z]/d; s/[ ,]//g; s/\(.*//; s/^dh-sequence-.*//
 			/^$/d; s/^debhelper-compat$/debhelper/; p}' debian/control
 	} | sort -u)
-	if [ -e "$archive" ] && [ "$(cat "$archive.packages" 2>/dev/null)" = "$include" ]; then
-		return 0
-	fi
-	say "making a root of Debian 13 with mmdebstrap"
-	mapfile -t sources < <(debian_sources trixie)
-	quietly "${as_root[@]}" mmdebstrap --format=tar --variant=minbase --include="${include//$'\n'/,}" \
-		trixie "$archive.new" "${sources[@]}"
-	mv -f "$archive.new" "$archive"
-	printf '%s\n' "$include" >"$archive.packages"
+	make_root trixie "$archive" "$include"
 }
 
 # in_trixie DIRECTORY COMMAND...: as root in that root; with the network of this machine, of which the tests use
@@ -40,11 +31,12 @@ in_trixie()
 		--chdir="$directory" --setenv=LC_ALL=C.UTF-8 "$@" </dev/null
 }
 
+# The package is kept for run_system_trixie().
 run_trixie()
 {
-	local root=$PWD/$TRIXIE_DIRECTORY/root as_root=() status=0
+	local root=$PWD/$TRIXIE_DIRECTORY/root packages=$TRIXIE_DIRECTORY/packages as_root=() status=0
 
-	build_debian
+	build_debian_packages source $packages
 	need "${PACKAGES_TRIXIE[@]}"
 	[ "$(id -u)" = 0 ] || as_root=(sudo)
 	mkdir -p $TRIXIE_DIRECTORY
@@ -53,7 +45,7 @@ run_trixie()
 	"${as_root[@]}" mkdir -p "$root"
 	"${as_root[@]}" tar -C "$root" --numeric-owner -xpf $TRIXIE_DIRECTORY/root.tar
 	"${as_root[@]}" mkdir "$root/build"
-	"${as_root[@]}" cp "$PACKAGES_DIRECTORY"/*.dsc "$PACKAGES_DIRECTORY"/*.tar.* "$root/build/"
+	"${as_root[@]}" cp $packages/*.dsc $packages/*.tar.* "$root/build/"
 
 	say "the package, with its unit tests"
 	in_trixie /build sh -ec 'dpkg-source --extract *.dsc source >/dev/null
@@ -62,6 +54,7 @@ run_trixie()
 		die "the package does not build on Debian 13"
 	}
 	"${as_root[@]}" grep -E '^(# (PASS|FAIL|ERROR)|PASS|FAIL)' "$root/build/build.log"
+	cp "$root"/build/*.deb $packages/
 	say "service tests"
 	# shellcheck disable=SC2016 # the inner shell expands it
 	in_trixie /build/source sh -ec \
@@ -69,4 +62,14 @@ run_trixie()
 		sh "$TRIXIE_TESTS" || status=1
 	"${as_root[@]}" rm -rf --one-file-system "$root"
 	[ $status = 0 ] || die "tests failed on Debian 13; see above"
+}
+
+# The package of the last run_trixie(), in a Debian 13 that is booted.
+run_system_trixie()
+{
+	local package
+
+	package=$(echo "$PWD/$TRIXIE_DIRECTORY"/packages/flagsse_*.deb)
+	[ -e "$package" ] || die "there is no package of Debian 13; ./dev trixie makes it"
+	run_system_of trixie "$package" "$PWD/$TRIXIE_DIRECTORY/system" "$@"
 }

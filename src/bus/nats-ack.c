@@ -20,26 +20,7 @@
 
 /* ---- What JetStream answers ---- */
 
-static void copy_text(json_object *object, const char *name, char *ret_text, size_t size)
-{
-	json_object *value;
-
-	if (json_object_object_get_ex(object, name, &value) &&
-		json_object_is_type(value, json_type_string))
-		snprintf(ret_text, size, "%s", json_object_get_string(value));
-}
-
-static int64_t number_of(json_object *object, const char *name)
-{
-	json_object *value;
-
-	if (!json_object_object_get_ex(object, name, &value) ||
-		!json_object_is_type(value, json_type_int))
-		return 0;
-	return json_object_get_int64(value);
-}
-
-static void refuse(struct nats_ack *ack, const char *text)
+void nats_ack_refuse(struct nats_ack *ack, const char *text)
 {
 	ack->outcome = NATS_ACK_REFUSED;
 	snprintf(ack->text, sizeof(ack->text), "%s", text);
@@ -47,9 +28,10 @@ static void refuse(struct nats_ack *ack, const char *text)
 
 static void read_error(json_object *error, struct nats_ack *ret)
 {
-	refuse(ret, "an error without a description");
-	copy_text(error, "description", ret->text, sizeof(ret->text));
-	ret->outcome = nats_ack_meaning(number_of(error, "err_code"), ret->text);
+	const char *text = json_text_of(error, "description");
+
+	nats_ack_refuse(ret, text ? text : "an error without a description");
+	ret->outcome = nats_ack_meaning(json_number_of(error, "err_code"), ret->text);
 }
 
 int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret)
@@ -63,14 +45,14 @@ int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret)
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0) {
-		refuse(ret, "an answer that is not JSON");
+		nats_ack_refuse(ret, "an answer that is not JSON");
 		return 0;
 	}
-	sequence = number_of(object, "seq");
+	sequence = json_number_of(object, "seq");
 	if (json_object_object_get_ex(object, "error", &error))
 		read_error(error, ret);
 	else if (sequence <= 0)
-		refuse(ret, "an answer without a sequence number");
+		nats_ack_refuse(ret, "an answer without a sequence number");
 	else
 		ret->sequence = (uint64_t)sequence;
 	json_object_put(object);
@@ -125,13 +107,23 @@ bool nats_ack_parse_reply(const char *subject, struct key *ret_key, uint64_t *re
 
 static int parse_body(struct nats_mail *mail, const char *body, size_t length)
 {
-	return mail->type == NATS_MAIL_ACK ? nats_ack_parse(body, length, &mail->ack)
-					   : nats_consumer_parse(body, length, mail);
+	switch (mail->type) {
+	case NATS_MAIL_ACK:
+		return nats_ack_parse(body, length, &mail->ack);
+	case NATS_MAIL_LAST:
+		return nats_last_parse(body, length, mail);
+	default:
+		return nats_consumer_parse(body, length, mail);
+	}
 }
 
 /* What it is the answer to.  False: to nothing of ours. */
 static bool parse_subject(struct nats_mail *mail, const char *subject)
 {
+	if (nats_last_parse_reply(subject, &mail->update.key, &mail->number)) {
+		mail->type = NATS_MAIL_LAST;
+		return true;
+	}
 	if (nats_ack_parse_reply(subject, &mail->update.key, &mail->number))
 		return true;
 	mail->type = NATS_MAIL_CONSUMER;
@@ -154,7 +146,7 @@ static void on_ack(
 			while (parse_body(mail, natsMsg_GetData(message),
 				       (size_t)natsMsg_GetDataLength(message)) == -ENOMEM)
 				nats_wait_for_memory();
-		mailbox_post(&origin->bus->mailbox, &mail->mail);
+		mailbox_post(&origin->bus->mail.mailbox, &mail->mail);
 	} else
 		free(mail);
 	natsMsg_Destroy(message);

@@ -124,7 +124,7 @@ static void *run(void *userdata)
 	attempt->status = natsConnection_Connect(&attempt->connection, attempt->options);
 	natsOptions_Destroy(attempt->options);
 	nats_ReleaseThreadMemory();
-	mailbox_post(&attempt->bus->mailbox, &attempt->mail.mail);
+	mailbox_post(&attempt->bus->mail.mailbox, &attempt->mail.mail);
 	return NULL;
 }
 
@@ -229,7 +229,7 @@ bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, natsStatu
 void nats_connect_end(struct nats_bus *bus, void (*read_mail)(struct nats_bus *bus))
 {
 	int64_t until_ms = clock_monotonic_ms() + END_MS;
-	struct pollfd pollfd = {.fd = mailbox_fd(&bus->mailbox), .events = POLLIN};
+	struct pollfd pollfd = {.fd = mailbox_fd(&bus->mail.mailbox), .events = POLLIN};
 	struct nats_attempt *attempt;
 
 	if (bus->attempt)

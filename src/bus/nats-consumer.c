@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The consumer: made, bound to a subscription, asked for.
+/* The consumer: made, subscribed to, asked for, doubted when it is silent.  What it sends is read
+ * in nats-delivery.c.
  *
  * nats.c's js_Subscribe() would make it as well, and wait for that in one call: where there are
  * very many environments, for tens of seconds, in which the bus thread could do nothing else, not
- * even end.  So it is asked for here, and js_Subscribe() gets the one that is there. */
+ * even end.  So it is asked for here, and subscribed to when it is there: the server sends nothing
+ * before somebody listens. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,9 +17,10 @@
 #include "json.h"
 #include "update/timestamp.h"
 
-/* The consumer shows itself so often, and says what it has sent; nats.c tells when two have been
- * missed. */
+/* The consumer shows itself so often, and says what it has sent.  It is in doubt when nothing has
+ * come for as long as three take. */
 #define HEARTBEAT_NS INT64_C(5000000000)
+#define SILENCE_MS   (3 * HEARTBEAT_NS / NS_PER_US / US_PER_MS)
 
 /* One whose node is gone is removed by the server after this; one that was just made waits for its
  * subscription so long, which has to come from afar. */
@@ -27,7 +30,8 @@
 #define FAILED_PAUSE_MS 1000
 
 #define CREATE_SUBJECT "$JS.API.CONSUMER.CREATE." NATS_STREAM
-#define CREATE_REPLY   "create"
+#define INFO_SUBJECT   "$JS.API.CONSUMER.INFO." NATS_STREAM "."
+#define CREATE_REPLY   "create" /* to both: the answers have the same form */
 
 static const char create_request[] =
 	"{\"stream_name\":\"" NATS_STREAM "\",\"config\":{\"deliver_policy\":\"last_per_subject\","
@@ -73,15 +77,14 @@ static int64_t time_of(json_object *object, const char *name)
 
 static void read_created(json_object *object, struct nats_mail *mail)
 {
-	json_object *name, *delivered;
+	const char *name = json_text_of(object, "name");
+	json_object *delivered;
 
-	if (!json_object_object_get_ex(object, "name", &name) ||
-		!json_object_is_type(name, json_type_string)) {
-		mail->ack.outcome = NATS_ACK_REFUSED;
-		snprintf(mail->ack.text, sizeof(mail->ack.text), "an answer without a name");
+	if (!name) {
+		nats_ack_refuse(&mail->ack, "an answer without a name");
 		return;
 	}
-	snprintf(mail->consumer, sizeof(mail->consumer), "%s", json_object_get_string(name));
+	snprintf(mail->consumer, sizeof(mail->consumer), "%s", name);
 	mail->created_us = time_of(object, "created");
 	mail->ack.sequence = count_of(object, "num_pending");
 	if (json_object_object_get_ex(object, "delivered", &delivered))
@@ -122,9 +125,26 @@ static void fail(struct nats_bus *bus, natsStatus status, const char *why)
 	bus->server = (bus->server + 1) % bus->n_servers;
 }
 
+/* Without waiting; the answer comes as NATS_MAIL_CONSUMER. */
+static bool request(struct nats_bus *bus, const char *subject, const char *body, int length)
+{
+	char reply[NATS_REPLY_SIZE];
+	natsStatus s;
+
+	snprintf(reply, sizeof(reply), "%s." CREATE_REPLY ".%" PRIu64, bus->ack_inbox,
+		++bus->creations);
+	s = natsConnection_PublishRequest(bus->connection, subject, reply, body, length);
+	if (s != NATS_OK)
+		return nats_session_fail(bus, "making a consumer", s, 0);
+	bus->create_begun_ms = clock_monotonic_ms();
+	bus->create_until_ms = bus->create_begun_ms + nats_patience_ms(&bus->consumer_patience) +
+			       2 * (int64_t)(bus->n_messages / NATS_MESSAGES_PER_MS);
+	return true;
+}
+
 bool nats_consumer_create(struct nats_bus *bus)
 {
-	char reply[NATS_REPLY_SIZE], request[sizeof(create_request) + NATS_INBOX_SIZE + 64];
+	char body[sizeof(create_request) + NATS_INBOX_SIZE + 64];
 	natsStatus s;
 	int n;
 
@@ -132,52 +152,45 @@ bool nats_consumer_create(struct nats_bus *bus)
 	s = natsInbox_Create(&bus->deliver_inbox);
 	if (s != NATS_OK)
 		return nats_session_fail(bus, "making a consumer", s, 0);
-	snprintf(reply, sizeof(reply), "%s." CREATE_REPLY ".%" PRIu64, bus->ack_inbox,
-		++bus->creations);
-	n = snprintf(request, sizeof(request), create_request, bus->deliver_inbox, HEARTBEAT_NS,
-		INACTIVE_NS);
-	s = natsConnection_PublishRequest(bus->connection, CREATE_SUBJECT, reply, request, n);
-	if (s != NATS_OK)
-		return nats_session_fail(bus, "making a consumer", s, 0);
-	bus->create_begun_ms = clock_monotonic_ms();
-	bus->create_until_ms = bus->create_begun_ms + nats_patience_ms(&bus->consumer_patience) +
-			       2 * (int64_t)(bus->n_messages / NATS_MESSAGES_PER_MS);
 	bus->delivered = 0;
 	bus->sync_seen = UINT64_MAX;
 	bus->sync_until = UINT64_MAX;
-	return true;
+	n = snprintf(
+		body, sizeof(body), create_request, bus->deliver_inbox, HEARTBEAT_NS, INACTIVE_NS);
+	return request(bus, CREATE_SUBJECT, body, n);
+}
+
+/* Asks whether it is there, as has to be done later now and then: if that is not permitted, it is
+ * to be known before anything is read. */
+static void on_made(struct nats_bus *bus, const struct nats_mail *mail)
+{
+	char subject[sizeof(INFO_SUBJECT) + sizeof(bus->consumer)];
+	int64_t elapsed_ms = clock_monotonic_ms() - bus->create_begun_ms;
+
+	nats_patience_rewarded(&bus->consumer_patience, elapsed_ms);
+	nats_clock_read(bus, mail->created_us, elapsed_ms * US_PER_MS);
+	snprintf(bus->consumer, sizeof(bus->consumer), "%s", mail->consumer);
+	snprintf(subject, sizeof(subject), INFO_SUBJECT "%s", bus->consumer);
+	(void)request(bus, subject, NULL, 0);
 }
 
 /* From here on the server sends. */
-static bool bind_to(struct nats_bus *bus, const char *consumer, natsMsgHandler on_message)
+static bool bind_to(struct nats_bus *bus, natsMsgHandler on_message)
 {
-	struct nats_request request;
-	jsSubOptions options;
-	jsErrCode error = 0;
+	struct nats_origin *origin = nats_session_origin(bus);
 	natsStatus s;
 
-	jsSubOptions_Init(&options);
-	options.Stream = NATS_STREAM;
-	options.Consumer = consumer;
-	options.Config.DeliverPolicy = js_DeliverLastPerSubject;
-	options.Config.AckPolicy = js_AckNone;
-	options.Config.FlowControl = true;
-	options.Config.Heartbeat = HEARTBEAT_NS;
-	options.Config.MemoryStorage = true;
-	nats_request_begin(&request, bus);
-	s = nats_request_end(&request,
-		js_Subscribe(&bus->subscription, bus->jetstream, NATS_SUBJECTS, on_message,
-			nats_session_origin(bus), &request.options, &options, &error));
+	atomic_store(&origin->heard_ms, clock_monotonic_ms());
+	s = natsConnection_Subscribe(
+		&bus->subscription, bus->connection, bus->deliver_inbox, on_message, origin);
 	if (s == NATS_OK)
 		s = natsSubscription_SetPendingLimits(bus->subscription, -1, -1);
-	return s == NATS_OK || nats_session_fail(bus, "binding to the consumer", s, error);
+	return s == NATS_OK || nats_session_fail(bus, "subscribing to the consumer", s, 0);
 }
 
 bool nats_consumer_on_created(
 	struct nats_bus *bus, const struct nats_mail *mail, natsMsgHandler on_message)
 {
-	int64_t elapsed_ms;
-
 	if (!nats_consumer_is_awaited(bus) || mail->number != bus->creations)
 		return false; /* was given up */
 	if (mail->ack.outcome == NATS_ACK_NO_STREAM) {
@@ -188,13 +201,13 @@ bool nats_consumer_on_created(
 		fail(bus, NATS_ERR, mail->ack.text);
 		return false;
 	}
-	elapsed_ms = clock_monotonic_ms() - bus->create_begun_ms;
-	nats_patience_rewarded(&bus->consumer_patience, elapsed_ms);
-	nats_clock_read(bus, mail->created_us, elapsed_ms * US_PER_MS);
+	if (!bus->consumer[0]) {
+		on_made(bus, mail);
+		return false;
+	}
 	bus->create_until_ms = 0;
-	snprintf(bus->consumer, sizeof(bus->consumer), "%s", mail->consumer);
 	bus->sync_until = mail->ack.sequence;
-	return bind_to(bus, mail->consumer, on_message);
+	return bind_to(bus, on_message);
 }
 
 bool nats_consumer_is_awaited(const struct nats_bus *bus)
@@ -202,17 +215,27 @@ bool nats_consumer_is_awaited(const struct nats_bus *bus)
 	return bus->create_until_ms != 0;
 }
 
-void nats_consumer_expire(struct nats_bus *bus, int64_t now_ms)
-{
-	if (!nats_consumer_is_awaited(bus) || now_ms < bus->create_until_ms)
-		return;
-	nats_patience_lost(&bus->consumer_patience);
-	fail(bus, NATS_TIMEOUT, "");
-}
-
 int64_t nats_consumer_deadline_ms(const struct nats_bus *bus)
 {
-	return nats_consumer_is_awaited(bus) ? bus->create_until_ms : INT64_MAX;
+	const struct nats_origin *origin = &bus->origins[bus->session % NATS_ORIGINS];
+
+	if (nats_consumer_is_awaited(bus))
+		return bus->create_until_ms;
+	return bus->subscription ? atomic_load(&origin->heard_ms) + SILENCE_MS : INT64_MAX;
+}
+
+void nats_consumer_expire(struct nats_bus *bus, int64_t now_ms)
+{
+	if (now_ms < nats_consumer_deadline_ms(bus))
+		return;
+	if (nats_consumer_is_awaited(bus)) {
+		nats_patience_lost(&bus->consumer_patience);
+		fail(bus, NATS_TIMEOUT, "");
+		return;
+	}
+	/* If it is read again later only, it is not due at once again until then. */
+	atomic_store(&nats_session_origin(bus)->heard_ms, now_ms);
+	nats_session_doubt(bus, "Missed heartbeats of the consumer");
 }
 
 natsStatus nats_consumer_ask(struct nats_bus *bus, jsConsumerInfo **ret_info, jsErrCode *ret_error)

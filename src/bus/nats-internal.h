@@ -25,7 +25,7 @@
 
 /* Of a reply subject: nats.c's inbox, a number, a key. */
 #define NATS_INBOX_SIZE 64
-#define NATS_REPLY_SIZE (NATS_INBOX_SIZE + sizeof(".18446744073709551615.") + KEY_MAX_LENGTH)
+#define NATS_REPLY_SIZE (NATS_INBOX_SIZE + sizeof(".last.18446744073709551615.") + KEY_MAX_LENGTH)
 
 /* JetStream's answers to requests of ours, other than publishes: so long at first, and what has
  * been learnt of how long they take (struct nats_patience) up to these. */
@@ -44,15 +44,20 @@
 /* Of what NATS says, so much is kept. */
 #define NATS_TEXT_SIZE 200
 
+/* In struct nats_mail. */
+#define NATS_NUMBER_UNTOLD UINT64_MAX
+
 /* From nats.c's threads to the bus thread. */
 enum nats_mail_type {
-	NATS_MAIL_MESSAGE,     /* the consumer has delivered a message */
-	NATS_MAIL_ACK,         /* JetStream has answered a publish */
-	NATS_MAIL_CONSUMER,    /* JetStream has answered the request to make the consumer */
-	NATS_MAIL_DOUBT,       /* messages may be missing */
-	NATS_MAIL_DENIED,      /* NATS's permissions do not allow something */
-	NATS_MAIL_CLOSED,      /* the connection is gone */
-	NATS_MAIL_LAME_DUCK,   /* the server says that it is about to end */
+	NATS_MAIL_MESSAGE,   /* the consumer has delivered a message */
+	NATS_MAIL_STATUS,    /* it has shown itself, or asks for an answer */
+	NATS_MAIL_ACK,       /* JetStream has answered a publish */
+	NATS_MAIL_LAST,      /* JetStream has said which message of a subject is the last */
+	NATS_MAIL_CONSUMER,  /* JetStream has made the consumer, or says that it is there; or not */
+	NATS_MAIL_DOUBT,     /* messages may be missing */
+	NATS_MAIL_DENIED,    /* NATS's permissions do not allow something */
+	NATS_MAIL_CLOSED,    /* the connection is gone */
+	NATS_MAIL_LAME_DUCK, /* the server says that it is about to end */
 	NATS_MAIL_CONNECT_END, /* an attempt to connect is over; part of a struct nats_attempt */
 	NATS_MAIL_PING,        /* main asks whether the bus thread is alive */
 	NATS_MAIL_STOP,
@@ -78,14 +83,17 @@ struct nats_mail {
 	struct mail mail;
 	enum nats_mail_type type;
 	struct update update; /* MESSAGE: all of it, if `problem` is NULL; else key (maybe empty)
-				 and sequence.  ACK: the key */
-	const char *problem;  /* MESSAGE: why it is no update; static */
-	uint64_t number;      /* MESSAGE: in the consumer's count; ACK: of the flight */
-	char consumer[64];    /* MESSAGE, CONSUMER */
+				 and sequence.  ACK: the key.  LAST: the key, and with
+				 NATS_ACK_STORED as MESSAGE; sequence 0: there is none */
+	const char *problem;  /* MESSAGE, LAST: why it is no update; static */
+	uint64_t number;      /* MESSAGE: in the consumer's count; STATUS: of the last one that it
+				 has sent, or NATS_NUMBER_UNTOLD; ACK, LAST: of the flight */
+	char consumer[64];    /* MESSAGE, CONSUMER: its name; STATUS: its deliver subject */
 	int64_t created_us;   /* CONSUMER: when, by NATS's clock; 0: it does not say */
 	unsigned session;     /* DOUBT, DENIED, CLOSED, LAME_DUCK: which one it is about */
-	struct nats_ack ack;  /* ACK */
-	char text[NATS_TEXT_SIZE]; /* DOUBT, DENIED: what NATS says, or nats.c */
+	struct nats_ack ack;  /* ACK, LAST, CONSUMER */
+	char text[NATS_TEXT_SIZE]; /* DOUBT, DENIED: what NATS says, or nats.c; STATUS: the subject
+				      to answer to, or "" */
 };
 
 /* What is denied; see nats-denied.c. */
@@ -126,6 +134,7 @@ struct subject {
 	int64_t stored_us;
 	struct publication *flying; /* sent, waits for its acknowledgement; NULL: none */
 	uint64_t flight;            /* what the acknowledgement will name; 0: none is awaited */
+	bool is_asking;             /* by `flight`, after a conflict: which message is the last */
 	int64_t flying_until_ms;    /* CLOCK_MONOTONIC: then it is given up */
 	TAILQ_ENTRY(subject) link;  /* in bus.flying while there is a `flight` */
 	struct mail_list
@@ -150,6 +159,7 @@ TAILQ_HEAD(subject_queue, subject);
 struct nats_origin {
 	struct nats_bus *bus;
 	_Atomic unsigned session;
+	_Atomic int64_t heard_ms; /* CLOCK_MONOTONIC; when the consumer last sent anything */
 };
 
 /* One attempt to connect to one server.  Its thread's until the mail is posted; if it is given up
@@ -171,11 +181,21 @@ TAILQ_HEAD(nats_attempts, nats_attempt);
  * other. */
 #define NATS_STRAGGLERS_MAX 8
 
+/* Mail of one kind: what arrives, and what has been taken and not been read. */
+struct nats_inlet {
+	struct mailbox mailbox;
+	struct mail_list backlog; /* the bus thread's only */
+};
+
+/* So much mail of one kind is read in a turn of the bus thread's loop. */
+#define NATS_SLICE 256
+
 struct nats_bus {
 	struct bus bus;
-	struct mailbox *inbox;       /* main's */
-	struct mailbox publications; /* from main */
-	struct mailbox mailbox;      /* struct nats_mail */
+	struct mailbox *inbox;          /* main's */
+	struct nats_inlet publications; /* from main */
+	struct nats_inlet mail;         /* struct nats_mail, all but */
+	struct nats_inlet messages;     /* NATS_MAIL_MESSAGE, _STATUS, which may pile up */
 	struct nats_mail stop, ping;
 	struct pulse pulse;
 	_Atomic bool is_left; /* another bus has taken its place: the library is that one's */
@@ -240,6 +260,14 @@ struct nats_bus {
 	struct subject_queue flying; /* those that wait for JetStream, in the order of sending */
 	uint64_t flights;            /* counts the publishes */
 };
+
+/* nats-mail.c. */
+int nats_inlet_init(struct nats_inlet *inlet); /* 0 or -errno */
+void nats_inlet_deinit(struct nats_inlet *inlet);
+
+/* Bus thread.  Reads a slice, in order; `act_upon` consumes each.  True: there is more. */
+bool nats_mail_read(struct nats_bus *bus, struct nats_inlet *inlet,
+	void (*act_upon)(struct nats_bus *bus, struct mail *mail));
 
 /* nats-connect.c.  Bus thread. */
 
@@ -348,6 +376,24 @@ int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret);
 bool nats_ack_parse_plain(const char *body, size_t length, struct nats_ack *ret);
 int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret);
 
+/* Any thread: what we make of an answer that cannot be understood. */
+void nats_ack_refuse(struct nats_ack *ack, const char *text);
+
+/* nats-last.c.  Bus thread, but for the parsing, which is of any. */
+
+/* Asks for the last message of an environment; NATS_MAIL_LAST with the number `flight` tells.
+ * Nobody waits for it here: the caller minds its deadline.  nats.c's error. */
+natsStatus nats_last_ask(struct nats_bus *bus, const struct key *key, uint64_t flight);
+
+/* False: it is the reply subject of something else. */
+bool nats_last_parse_reply(const char *subject, struct key *ret_key, uint64_t *ret_flight);
+
+/* Fills in `ack`, and with NATS_ACK_STORED `update` and `problem`.  0 or -ENOMEM. */
+int nats_last_parse(const char *body, size_t length, struct nats_mail *mail);
+
+/* Base64 with its padding; for tests.  0, and *ret is the caller's; -EBADMSG; -ENOMEM. */
+int nats_last_decode(const char *text, char **ret, size_t *ret_length);
+
 /* nats-consumer.c.  Bus thread, but for the parsing, which is of any. */
 
 /* Gives up the consumer that there is, and asks for another; NATS_MAIL_CONSUMER tells what came of
@@ -355,12 +401,13 @@ int nats_ack_parse_json(const char *body, size_t length, struct nats_ack *ret);
 bool nats_consumer_create(struct nats_bus *bus);
 bool nats_consumer_is_awaited(const struct nats_bus *bus);
 
-/* True: there is one now, and `on_message` gets what it sends.  Else it was not asked for, or the
- * session is at its end. */
+/* True: there is one now, and `on_message` gets what it sends.  Else it was not asked for, or is
+ * awaited still (it is made, then looked for), or the session is at its end. */
 bool nats_consumer_on_created(
 	struct nats_bus *bus, const struct nats_mail *mail, natsMsgHandler on_message);
 
-/* Ends the session if it takes too long; and when that is (INT64_MAX: none is awaited). */
+/* Ends the session if its making takes too long, and doubts one that has been silent for too long;
+ * and when that is (INT64_MAX: there is none). */
 void nats_consumer_expire(struct nats_bus *bus, int64_t now_ms);
 int64_t nats_consumer_deadline_ms(const struct nats_bus *bus);
 
@@ -376,6 +423,21 @@ bool nats_consumer_parse_reply(const char *subject, uint64_t *ret_number);
 /* Fills in `consumer`, and `ack`: with NATS_ACK_STORED its `sequence` is the consumer's count at
  * which all last values have been sent.  0 or -ENOMEM. */
 int nats_consumer_parse(const char *body, size_t length, struct nats_mail *mail);
+
+/* nats-delivery.c: what the consumer sends. */
+
+/* Any thread, no I/O, takes no memory.  Reads what the reply subject of a message says of it:
+ * `update.sequence`, `update.stored_us`, `number`, `consumer`.  False: it is none of JetStream's
+ * messages (nor is NULL); these fields may be anything then. */
+bool nats_delivery_parse(const char *reply, struct nats_mail *mail);
+
+/* Any thread.  Reads a heartbeat, or what flow control asks for: `number`, `consumer`, `text`.
+ * False: it is neither, or there is no memory to read it. */
+bool nats_delivery_parse_status(natsMsg *message, struct nats_mail *mail);
+
+/* Bus thread, when it has read all messages before.  Answers flow control, which asks whether it
+ * has; doubts if messages are missing. */
+void nats_delivery_on_status(struct nats_bus *bus, const struct nats_mail *mail);
 
 /* nats-refusal.c.  Any thread. */
 
@@ -416,6 +478,7 @@ void nats_stream_note_acks(struct nats_bus *bus, const jsStreamConfig *config);
 /* nats-publish.c: compare-and-set.  Bus thread. */
 void nats_publish(struct nats_bus *bus, struct publication *publication);
 void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail);
+void nats_publish_on_last(struct nats_bus *bus, const struct nats_mail *mail);
 
 /* The updates of this environment may not be published. */
 void nats_publish_on_denied(struct nats_bus *bus, const struct nats_denial *denial);

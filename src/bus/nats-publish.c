@@ -9,13 +9,14 @@
 #include "bus/nats-internal.h"
 #include "clock.h"
 
-/* JetStream's acknowledgement of a publish. */
+/* JetStream's acknowledgement of a publish, or its answer to what the last message is. */
 #define ACK_TIMEOUT_MS 1500
 
 /* The sequence number of the message that must be the subject's last; 0: there must be none. */
 #define LAST_SEQUENCE_HEADER "Nats-Expected-Last-Subject-Sequence"
 
-/* So many conflicts in a row are no race any more. */
+/* So many conflicts in a row are no race any more.  Each may take two answers of JetStream, none of
+ * which is waited for longer than ACK_TIMEOUT_MS. */
 #define CONFLICTS_MAX 100
 
 /* So often a publish is tried for which there is no stream. */
@@ -225,6 +226,7 @@ static void subject_wait(struct nats_bus *bus, struct subject *subject, uint64_t
 {
 	subject_stop_waiting(bus, subject);
 	subject->flight = flight;
+	subject->is_asking = false;
 	subject->flying_until_ms = clock_monotonic_ms() + ACK_TIMEOUT_MS;
 	subject->checks = bus->checks;
 	TAILQ_INSERT_TAIL(&bus->flying, subject, link);
@@ -318,40 +320,29 @@ void nats_publish(struct nats_bus *bus, struct publication *publication)
 
 /* ---- JetStream's answers ---- */
 
-/* Another node was faster, or the message has expired.  What is last now?  False: no answer. */
-static bool subject_read_last(struct nats_bus *bus, struct subject *subject)
+static void subject_land_unknown(struct nats_bus *bus, struct subject *subject)
 {
-	char name[NATS_SUBJECT_SIZE];
-	jsOptions options;
-	jsErrCode error = 0;
-	natsMsg *message = NULL;
-	natsStatus status;
-	struct update update = {.key = subject->key};
-
-	snprintf(name, sizeof(name), NATS_SUBJECT_PREFIX "%s", subject->key.text);
-	jsOptions_Init(&options);
-	options.Wait = NATS_REQUEST_TIMEOUT_MS;
-	status = js_GetLastMsg(&message, bus->jetstream, NATS_STREAM, name, &options, &error);
-	subject->last_sequence = 0;
-	subject->order_us = INT64_MIN;
-	if (status == NATS_NOT_FOUND || error == JSNoMessageFoundErr)
-		return true;
-	if (status != NATS_OK)
-		return false;
-	update.stored_us = natsMsg_GetTime(message) / NS_PER_US;
-	nats_subject_seen(bus, &subject->key, natsMsg_GetSequence(message),
-		nats_read_message(message, &update) ? NULL : &update);
-	natsMsg_Destroy(message);
-	return true;
+	subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0,
+		"JetStream does not say what it has for this environment. Try again.");
 }
 
+/* Another node was faster, or the message has expired.  What is last now?  The answer is awaited as
+ * an acknowledgement is, and for as long; others go on meanwhile. */
 static void subject_on_conflict(struct nats_bus *bus, struct subject *subject)
 {
-	if (++subject->conflicts < CONFLICTS_MAX && subject_read_last(bus, subject))
-		subject_send(bus, subject);
-	else
-		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0,
-			"JetStream does not say what it has for this environment. Try again.");
+	natsStatus status = NATS_ERR;
+
+	/* What the consumer tells until the answer is here counts, too. */
+	subject->last_sequence = 0;
+	subject->order_us = INT64_MIN;
+	if (++subject->conflicts < CONFLICTS_MAX)
+		status = nats_last_ask(bus, &subject->key, ++bus->flights);
+	if (status != NATS_OK) {
+		subject_land_unknown(bus, subject);
+		return;
+	}
+	subject_wait(bus, subject, bus->flights);
+	subject->is_asking = true;
 }
 
 /* Nobody takes the subject: the stream has been deleted.  The check makes it anew, if there was
@@ -383,12 +374,33 @@ static void subject_on_stored(struct nats_bus *bus, struct subject *subject, uin
 	subject_land(bus, subject, PUBLISH_STORED, sequence, "");
 }
 
+static bool subject_awaits(const struct subject *subject, uint64_t flight)
+{
+	return subject && subject->flight != 0 && subject->flight == flight;
+}
+
+void nats_publish_on_last(struct nats_bus *bus, const struct nats_mail *mail)
+{
+	struct subject *subject = subject_find(bus, &mail->update.key);
+
+	if (!subject_awaits(subject, mail->number))
+		return; /* was given up */
+	if (mail->ack.outcome != NATS_ACK_STORED) {
+		subject_land_unknown(bus, subject);
+		return;
+	}
+	if (mail->update.sequence > 0)
+		nats_subject_seen(bus, &mail->update.key, mail->update.sequence,
+			mail->problem ? NULL : &mail->update);
+	subject_send(bus, subject);
+}
+
 void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail)
 {
 	struct subject *subject = subject_find(bus, &mail->update.key);
 	char text[BUS_TEXT_SIZE];
 
-	if (!subject || subject->flight == 0 || subject->flight != mail->number)
+	if (!subject_awaits(subject, mail->number))
 		return; /* was given up */
 	switch (mail->ack.outcome) {
 	case NATS_ACK_STORED:
@@ -429,8 +441,11 @@ void nats_publish_expire(struct nats_bus *bus, int64_t now_ms)
 	struct subject *first;
 
 	while ((first = TAILQ_FIRST(&bus->flying)) && first->flying_until_ms <= now_ms)
-		subject_land(bus, first, PUBLISH_UNAVAILABLE, 0,
-			"JetStream has not acknowledged the update in time. Try again.");
+		if (first->is_asking)
+			subject_land_unknown(bus, first);
+		else
+			subject_land(bus, first, PUBLISH_UNAVAILABLE, 0,
+				"JetStream has not acknowledged the update in time. Try again.");
 }
 
 int64_t nats_publish_deadline_ms(const struct nats_bus *bus)

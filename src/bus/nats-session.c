@@ -34,34 +34,28 @@ static void post_about_session(
 
 	mail->session = atomic_load(&origin->session);
 	snprintf(mail->text, sizeof(mail->text), "%s", text);
-	mailbox_post(&origin->bus->mailbox, &mail->mail);
-}
-
-static void read_meta_data(const jsMsgMetaData *meta, struct nats_mail *mail)
-{
-	mail->update.sequence = meta->Sequence.Stream;
-	mail->update.stored_us = meta->Timestamp / NS_PER_US;
-	mail->number = meta->Sequence.Consumer;
-	snprintf(mail->consumer, sizeof(mail->consumer), "%s", meta->Consumer);
+	mailbox_post(&origin->bus->mail.mailbox, &mail->mail);
 }
 
 static void on_message(
 	natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *closure)
 {
-	const struct nats_origin *origin = closure;
-	struct nats_mail *mail;
-	jsMsgMetaData *meta = NULL;
+	struct nats_origin *origin = closure;
+	struct nats_mail *mail = nats_mail_new(NATS_MAIL_MESSAGE);
 
 	(void)connection;
 	(void)subscription;
-	if (natsMsg_GetMetaData(&meta, message) == NATS_OK) {
-		mail = nats_mail_new(NATS_MAIL_MESSAGE);
+	atomic_store(&origin->heard_ms, clock_monotonic_ms());
+	if (nats_delivery_parse(natsMsg_GetReply(message), mail)) {
 		mail->problem = nats_read_message(message, &mail->update);
-		read_meta_data(meta, mail);
-		mailbox_post(&origin->bus->mailbox, &mail->mail);
-	} else
+		mailbox_post(&origin->bus->messages.mailbox, &mail->mail);
+	} else if (nats_delivery_parse_status(message, mail)) {
+		mail->type = NATS_MAIL_STATUS;
+		mailbox_post(&origin->bus->messages.mailbox, &mail->mail);
+	} else {
+		free(mail);
 		post_about_session(origin, NATS_MAIL_DOUBT, "a message that cannot be read");
-	jsMsgMetaData_Destroy(meta);
+	}
 	natsMsg_Destroy(message);
 }
 

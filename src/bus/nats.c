@@ -138,8 +138,14 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 	case NATS_MAIL_MESSAGE:
 		nats_session_on_message(bus, mail);
 		break;
+	case NATS_MAIL_STATUS:
+		nats_delivery_on_status(bus, mail);
+		break;
 	case NATS_MAIL_ACK:
 		nats_publish_on_ack(bus, mail);
+		break;
+	case NATS_MAIL_LAST:
+		nats_publish_on_last(bus, mail);
 		break;
 	case NATS_MAIL_CONSUMER:
 		nats_session_on_consumer(bus, mail);
@@ -173,28 +179,29 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 	free(mail);
 }
 
+static void on_mail(struct nats_bus *bus, struct mail *mail)
+{
+	act_upon(bus, container_of(mail, struct nats_mail, mail));
+}
+
+static void on_publication(struct nats_bus *bus, struct mail *mail)
+{
+	nats_publish(bus, container_of(mail, struct publication, mail));
+}
+
+/* All of them: at the end. */
 static void read_mail(struct nats_bus *bus)
 {
-	struct mail_list list;
-	struct mail *mail;
-
-	mailbox_take(&bus->mailbox, &list);
-	while ((mail = STAILQ_FIRST(&list))) {
-		STAILQ_REMOVE_HEAD(&list, link);
-		act_upon(bus, container_of(mail, struct nats_mail, mail));
-	}
+	while (nats_mail_read(bus, &bus->mail, on_mail))
+		;
+	while (nats_mail_read(bus, &bus->messages, on_mail))
+		;
 }
 
 static void read_publications(struct nats_bus *bus)
 {
-	struct mail_list list;
-	struct mail *mail;
-
-	mailbox_take(&bus->publications, &list);
-	while ((mail = STAILQ_FIRST(&list))) {
-		STAILQ_REMOVE_HEAD(&list, link);
-		nats_publish(bus, container_of(mail, struct publication, mail));
-	}
+	while (nats_mail_read(bus, &bus->publications, on_publication))
+		;
 }
 
 /* nats.c's timers go by the wall clock: set back, they are not due for as long.  (Nothing of ours
@@ -281,20 +288,37 @@ static int do_what_is_due(struct nats_bus *bus)
 	return due > now ? (int)(due - now) : 0;
 }
 
+/* One of each kind.  True: there is more. */
+static bool read_slices(struct nats_bus *bus)
+{
+	bool has_more = nats_mail_read(bus, &bus->mail, on_mail);
+
+	/* What is there has been read: no acknowledgement is among what has not. */
+	if (!has_more)
+		nats_publish_expire(bus, clock_monotonic_ms());
+	/* Messages first: they say what a publication would overwrite. */
+	has_more |= nats_mail_read(bus, &bus->messages, on_mail);
+	if (!is_starting(bus))
+		has_more |= nats_mail_read(bus, &bus->publications, on_publication);
+	return has_more;
+}
+
 static void *run(void *userdata)
 {
 	struct nats_bus *bus = userdata;
 	struct pollfd fds[] = {
-		{.fd = mailbox_fd(&bus->mailbox), .events = POLLIN},
+		{.fd = mailbox_fd(&bus->mail.mailbox), .events = POLLIN},
+		{.fd = mailbox_fd(&bus->messages.mailbox), .events = POLLIN},
 		{.events = POLLIN},
 	};
+	bool has_more = false;
 
 	while (!bus->stopping) {
 		int timeout = do_what_is_due(bus);
 
 		/* Not looked at. */
-		fds[1].fd = is_starting(bus) ? -1 : mailbox_fd(&bus->publications);
-		if (poll(fds, 2, timeout) < 0 && errno != EINTR) {
+		fds[2].fd = is_starting(bus) ? -1 : mailbox_fd(&bus->publications.mailbox);
+		if (poll(fds, 3, has_more ? 0 : timeout) < 0 && errno != EINTR) {
 			log_error("The NATS bus cannot wait for mail: %s. Giving up.",
 				strerror(errno));
 			log_abort();
@@ -302,11 +326,7 @@ static void *run(void *userdata)
 		/* On a busy machine the others go on, and what they have to tell makes one batch;
 		 * on any other there is nobody to wait for. */
 		(void)sched_yield();
-		/* Messages first: they say what a publication would overwrite. */
-		read_mail(bus);
-		nats_publish_expire(bus, clock_monotonic_ms());
-		if (!is_starting(bus))
-			read_publications(bus);
+		has_more = read_slices(bus);
 	}
 	nats_session_end(bus, "The service is stopping.");
 	nats_connect_end(bus, read_mail);
@@ -319,7 +339,34 @@ static void operation_publish(struct bus *base, struct publication *publication)
 {
 	struct nats_bus *bus = container_of(base, struct nats_bus, bus);
 
-	mailbox_post(&bus->publications, &publication->mail);
+	mailbox_post(&bus->publications.mailbox, &publication->mail);
+}
+
+static int init_inlets(struct nats_bus *bus)
+{
+	int r;
+
+	r = nats_inlet_init(&bus->mail);
+	if (r < 0)
+		return r;
+	r = nats_inlet_init(&bus->messages);
+	if (r < 0) {
+		nats_inlet_deinit(&bus->mail);
+		return r;
+	}
+	r = nats_inlet_init(&bus->publications);
+	if (r < 0) {
+		nats_inlet_deinit(&bus->messages);
+		nats_inlet_deinit(&bus->mail);
+	}
+	return r;
+}
+
+static void deinit_inlets(struct nats_bus *bus)
+{
+	nats_inlet_deinit(&bus->publications);
+	nats_inlet_deinit(&bus->messages);
+	nats_inlet_deinit(&bus->mail);
 }
 
 static void nats_bus_free(struct nats_bus *bus)
@@ -334,7 +381,7 @@ static void operation_free(struct bus *base)
 	struct nats_bus *bus = container_of(base, struct nats_bus, bus);
 
 	bus->stop.type = NATS_MAIL_STOP;
-	mailbox_post(&bus->mailbox, &bus->stop.mail);
+	mailbox_post(&bus->mail.mailbox, &bus->stop.mail);
 	if (!thread_end(bus->thread, THREAD_NAME))
 		return;
 	read_publications(bus);
@@ -345,8 +392,7 @@ static void operation_free(struct bus *base)
 	}
 	read_mail(bus);
 	nats_subjects_free(bus);
-	mailbox_deinit(&bus->mailbox);
-	mailbox_deinit(&bus->publications);
+	deinit_inlets(bus);
 	nats_bus_free(bus);
 }
 
@@ -355,7 +401,7 @@ static void operation_ping(struct bus *base)
 	struct nats_bus *bus = container_of(base, struct nats_bus, bus);
 
 	if (pulse_ask(&bus->pulse, clock_monotonic_ms()))
-		mailbox_post(&bus->mailbox, &bus->ping.mail);
+		mailbox_post(&bus->mail.mailbox, &bus->ping.mail);
 }
 
 static int64_t operation_silence_ms(const struct bus *base)
@@ -372,7 +418,7 @@ static void operation_leave(struct bus *base)
 
 	atomic_store(&bus->is_left, true);
 	bus->stop.type = NATS_MAIL_STOP;
-	mailbox_post(&bus->mailbox, &bus->stop.mail);
+	mailbox_post(&bus->mail.mailbox, &bus->stop.mail);
 	thread_leave_behind(bus->thread, THREAD_NAME);
 }
 
@@ -405,17 +451,12 @@ static int start(struct nats_bus *bus)
 {
 	int r;
 
-	r = mailbox_init(&bus->mailbox);
+	r = init_inlets(bus);
 	if (r < 0)
 		return r;
-	r = mailbox_init(&bus->publications);
-	if (r >= 0) {
-		r = thread_start(&bus->thread, THREAD_NAME, run, bus);
-		if (r < 0)
-			mailbox_deinit(&bus->publications);
-	}
+	r = thread_start(&bus->thread, THREAD_NAME, run, bus);
 	if (r < 0)
-		mailbox_deinit(&bus->mailbox);
+		deinit_inlets(bus);
 	return r;
 }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The daemon under test: started in a clean environment, and held to a clean end."""
+import collections
 import datetime
 import itertools
 import json
@@ -35,11 +36,26 @@ def under_sanitizer():
     return os.environ.get("FLAGSSE_SANITIZER", "") not in ("", "0")
 
 
+_claims = collections.deque(maxlen=300)  # more ports than one test has
+
+
+def claim_port(port):
+    """For us, among all tests that run on this network; a port is in nobody's use until a server listens there."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0flagsse-test-port-{port}")  # an abstract name, as unix(7) has it, is the network's
+    except OSError:
+        claim.close()
+        raise
+    _claims.append(claim)
+
+
 def free_port():
     """A port that nobody uses, from below the range that outgoing connections get theirs from."""
     while True:
         port = random.randrange(10000, 32000)
         try:
+            claim_port(port)
             for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
                 with socket.socket(family) as sock:
                     if family == socket.AF_INET6:

@@ -202,8 +202,17 @@ class NatsClient:
             raise NatsError(answer["error"].get("description"))
         return answer
 
+    def fill(self, count):
+        """So many environments, each with an update."""
+        for i in range(count):
+            self.publish(f"{SUBJECT}filler-{i}", b'{"updated_at": 1673546928.028060}')
+        wait_until(lambda: self.stream_info()["state"]["messages"] >= count, "they are not stored", 60)
+
     def last_message(self, key):
         """What the stream holds for the environment; None: nothing."""
+        # nats-server 2.9 panics if it is asked for a message of a stream that it is just making.
+        if self.stream_info()["state"]["messages"] == 0:
+            return None
         try:
             answer = self.api(f"STREAM.MSG.GET.{STREAM}", {"last_by_subj": SUBJECT + key})
         except NatsError as error:
@@ -337,6 +346,18 @@ class Cluster:
     def wait(self):
         for server in self.servers:
             wait_until(server.is_up, f"the cluster has no quorum: {server.log()[-2000:]}", 60, 0.2)
+        wait_until(self._keeps_three_times, "the cluster has not all of its servers", 60, 0.2)
+
+    def _keeps_three_times(self):
+        """A majority is up before all three are, and makes no stream that each of them has to keep."""
+        try:
+            with self.servers[0].client() as client:
+                client.api("STREAM.CREATE.complete", {"name": "complete", "subjects": ["complete"], "num_replicas": 3,
+                                                      "storage": "memory"})
+                client.api("STREAM.DELETE.complete")
+            return True
+        except (OSError, NatsError):
+            return False
 
     def leader(self):
         """The server that leads the stream, and the others."""

@@ -20,13 +20,19 @@ class Relay:
     def url(self):
         return "nats://127.0.0.1:%d" % self.listener.getsockname()[1]
 
-    def close(self):
-        for sock in [self.listener, *self.sockets]:
+    def cut(self):
+        """Ends all connections."""
+        sockets, self.sockets = self.sockets, []
+        for sock in sockets:
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
             sock.close()
+
+    def close(self):
+        self.sockets.append(self.listener)
+        self.cut()
 
     def _accept(self):
         try:

@@ -47,11 +47,14 @@ struct shim {
 					  none */
 	_Atomic int64_t
 		no_thread_at; /* the so manieth thread from now on is not started; 0: none */
+	_Atomic int64_t nats_fail_at; /* as fail_at, of the NATS bus's thread, and from its next
+					 request to make a consumer on, which sets this to 0 */
 };
 
 static struct shim nothing;
 static struct shim *shim = &nothing;
 static pid_t main_thread;
+static _Thread_local _Atomic int64_t nats_fails_at; /* nats_fail_at, once it counts */
 
 __attribute__((constructor)) static void map(void)
 {
@@ -67,6 +70,18 @@ __attribute__((constructor)) static void map(void)
 		abort();
 	shim = memory;
 	main_thread = getpid();
+}
+
+/* Whether what `at` counts down to is due: once.  The test may disarm it at any moment, and what it
+ * writes must not be counted down from: below 0 everything would fail from then on. */
+static bool is_due(_Atomic int64_t *at)
+{
+	int64_t left = *at;
+
+	while (left > 0)
+		if (atomic_compare_exchange_weak(at, &left, left - 1))
+			return left == 1;
+	return false;
 }
 
 static void *next(const char *name)
@@ -184,7 +199,7 @@ static void wait_for_disk(void)
 /* Only the store's thread syncs. */
 static bool sync_fails(void)
 {
-	if (shim->sync_fails_at == 0 || --shim->sync_fails_at > 0)
+	if (!is_due(&shim->sync_fails_at))
 		return false;
 	errno = EIO;
 	return true;
@@ -249,6 +264,18 @@ void natsConnection_Destroy(natsConnection *connection)
 		((void (*)(natsConnection *))next("natsConnection_Destroy"))(connection);
 }
 
+natsStatus natsConnection_PublishRequest(natsConnection *connection, const char *subject,
+	const char *reply, const void *data, int length)
+{
+	static const char create[] = "$JS.API.CONSUMER.CREATE.";
+
+	if (strncmp(subject, create, sizeof(create) - 1) == 0)
+		nats_fails_at = atomic_exchange(&shim->nats_fail_at, 0);
+	return ((natsStatus(*)(natsConnection *, const char *, const char *, const void *,
+		int))next("natsConnection_PublishRequest"))(
+		connection, subject, reply, data, length);
+}
+
 /* ---- libmicrohttpd ---- */
 
 int MHD_get_timeout(struct MHD_Daemon *daemon, unsigned long long *ret_ms)
@@ -281,7 +308,7 @@ int pthread_create(
 {
 	typedef int create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
-	if (shim->no_thread_at > 0 && --shim->no_thread_at == 0)
+	if (is_due(&shim->no_thread_at))
 		return EAGAIN;
 	return ((create *)next("pthread_create"))(ret, attributes, run, userdata);
 }
@@ -299,9 +326,10 @@ static _Thread_local bool within_json;
 
 static bool fails(void)
 {
-	if (shim->fail_at == 0 || gettid() != main_thread || within_json)
+	if (within_json)
 		return false;
-	if (--shim->fail_at > 0)
+	if (!(shim->fail_at != 0 && gettid() == main_thread && is_due(&shim->fail_at)) &&
+		!is_due(&nats_fails_at))
 		return false;
 	shim->failures++;
 	errno = ENOMEM;

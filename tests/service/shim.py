@@ -9,7 +9,7 @@ from pathlib import Path
 from daemon import under_sanitizer
 
 FIELDS = ("clock_offset_s", "disk_stalls", "fail_at", "failures", "nats_leaks", "mhd_restless", "nats_hang",
-          "shard_hang", "renames_stall", "sync_fails_at", "no_thread_at")
+          "shard_hang", "renames_stall", "sync_fails_at", "no_thread_at", "nats_fail_at")
 
 
 def build(directory):

@@ -14,6 +14,7 @@ import pytest
 from daemon import fresh_key, fresh_time_us, isoformat, under_sanitizer
 from nats import Cluster
 from network import ADDRESSES
+from relay import Relay
 from sse import Refused
 from test_jetstream import payload
 from test_outbox import PRIVATE, fill, inside, on_tmpfs, queued, refused, wait_away, wait_empty, wait_ready
@@ -518,3 +519,27 @@ def test_memory_runs_out(start, shim, bus):
     assert failed > 20, "hardly anything failed"
     for key, time_us in accepted.items():
         wait_until(lambda: daemon.snapshot(key) == time_us, "accepted, and lost")
+
+
+def test_memory_runs_out_as_a_session_begins(start, shim):
+    """Each allocation fails once that the NATS bus's thread makes from the request for a consumer to the first publish."""
+    if under_sanitizer():
+        pytest.skip("a sanitizer's allocator cannot be made to fail; the same test runs without one")
+    relay = Relay(start.nats().port, "nothing is refused")
+    try:
+        daemon = start.daemon(bus="nats", nats_url=relay.url, env=shim.env)
+        pid = daemon.pid
+        with daemon.stream(key := fresh_key()) as stream:
+            for n in range(1, 1000):
+                before = shim.failures
+                shim.nats_fail_at = n
+                relay.cut()
+                time_us = daemon.publish_soon(key, 30)
+                stream.events_until(time_us, 30)
+                if shim.failures == before:
+                    break
+    finally:
+        relay.close()
+    assert shim.failures > 10, "hardly anything failed"
+    assert shim.failures == n - 1, "not each of them failed"
+    assert daemon.pid == pid

@@ -370,6 +370,38 @@ def test_consumer_deleted_in_silence(on_nats, key, another, told):
         works_again(on_nats, key, stream)
 
 
+def send_status(client, subject, line, *headers, reply=""):
+    """As JetStream does: the status in the first line, no body."""
+    block = f"NATS/1.0 {line}\r\n" + "".join(f"{header}\r\n" for header in headers) + "\r\n"
+    client.send(f"HPUB {f'{subject} {reply}'.strip()} {len(block)} {len(block)}\r\n{block}\r\n".encode())
+    client.flush()
+
+
+@pytest.mark.parametrize("ahead, line", [(0, "100 Idle Heartbeat"), (1, "100 Idle Heartbeat"),
+                                         (0, "409 Consumer Deleted")])
+def test_what_the_consumer_says(on_nats, key, ahead, line):
+    """Flow control is answered.  A heartbeat tells the last message's count: in doubt, if another was last to come."""
+    daemon, server, client = on_nats
+    name, = client.api(f"CONSUMER.NAMES.{STREAM}")["consumers"]
+    daemon.publish(key)
+    info = client.api(f"CONSUMER.INFO.{STREAM}.{name}")
+    subject, count = info["config"]["deliver_subject"], info["delivered"]["consumer_seq"]
+    with server.client() as watcher:
+        watcher.subscribe("answers.*")
+        send_status(client, subject, "100 FlowControl Request", reply="answers.first")
+        assert watcher.next_message().subject == "answers.first"
+        send_status(client, subject, line, f"Nats-Last-Consumer: {count + ahead}", "Nats-Consumer-Stalled: answers.second")
+        if line.startswith("100"):
+            assert watcher.next_message().subject == "answers.second"
+        if ahead == 0 and line.startswith("100"):
+            time.sleep(0.3)
+            assert not daemon.log_lines("read again")
+        else:
+            daemon.wait_log("All last values are read again")
+    with daemon.stream(key) as stream:
+        works_again(on_nats, key, stream)
+
+
 def test_consumers_do_not_pile_up(start, key):
     server = start.nats()
     daemon = start.daemon(bus="nats", nats_url=server.url)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from daemon import fresh_key
-from nats import SUBJECT
+from nats import STREAM, SUBJECT
 from wire import wait_until
 
 
@@ -136,3 +136,22 @@ def test_slow_answers(start, relay, key, delay_of):
         assert len(daemon.log_lines("The bus is (still )?away")) == attempts, daemon.log_tail()
         assert not daemon.log_lines("are read again")
         assert SUBJECT + name == client.last_message(name).subject
+
+
+N_ENVIRONMENTS = 50000
+PATIENCE_S = 60
+
+
+def test_flow_control(start, key):
+    """Where there are many last values, the consumer stops until what it has sent has been read; this key is the last."""
+    server = start.nats()
+    with server.client() as client, server.client() as watcher:
+        client.create_stream()
+        client.fill(N_ENVIRONMENTS)
+        client.store(key, b'{"updated_at": 1673546928.028060}')
+        watcher.subscribe(f"$JS.FC.{STREAM}.>")
+        daemon = start.daemon(bus="nats", nats_url=server.url, wait="/livez")
+        wait_until(lambda: daemon.get("/readyz").status == 200, f"it is never ready: {daemon.log_tail()}", PATIENCE_S)
+        assert watcher.next_message(), "it asked for no answer"
+        assert daemon.snapshot(key) == 1673546928028060
+        assert not daemon.log_lines("read again")

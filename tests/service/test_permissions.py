@@ -2,6 +2,7 @@
 """The permissions that flagsse needs on NATS are those of README.md, and one that is missing is told by its name."""
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -50,17 +51,15 @@ def n_messages(client):
 FILLERS = 20000  # enough for NATS's flow control to ask for an answer, with which it goes on
 
 
-def fill(client):
-    for i in range(FILLERS):
-        client.publish(f"{SUBJECT}filler-{i}", b'{"updated_at": 1673546928.028060}')
-    wait_until(lambda: client.stream_info()["state"]["messages"] >= FILLERS, "they are not stored", 30)
-
-
-def make_a_conflict(client, daemon, key):
-    """The last message is gone, and nobody has told."""
+def lose_the_last(client, daemon, key):
+    """The last message is gone, and nobody has told: the next publish is a conflict."""
     daemon.publish_soon(key)
     last = client.api(f"STREAM.MSG.GET.{STREAM}", {"last_by_subj": SUBJECT + key})["message"]["seq"]
     client.api(f"STREAM.MSG.DELETE.{STREAM}", {"seq": last})
+
+
+def make_a_conflict(client, daemon, key):
+    lose_the_last(client, daemon, key)
     response, time_us = daemon.offer(key)
     assert response.status in (200, 202)
     return time_us
@@ -90,7 +89,7 @@ def test_permissions_suffice(start):
         wait_until(lambda: (consumers(client) or before).isdisjoint(before), "they do not read again", 30)
         times[keys[1]] = other.publish_soon(keys[1])
         daemon.check_snapshot(keys[1], times[keys[1]])
-        fill(client)
+        client.fill(FILLERS)
         third = start_daemon()
         wait_until(lambda: third.metrics()["flagsse_environments"] >= FILLERS, "they are not read", 30)
     for log in (daemon.log(), other.log(), third.log(), server.log()):
@@ -102,7 +101,7 @@ def test_missing_permission_to_answer_flow_control(start):
     server, start_daemon = start_with(start, without("$JS.FC.environments-stream.>"), wait="/livez")
     with server.client() as client:
         client.create_stream()
-        fill(client)
+        client.fill(FILLERS)
     daemon = start_daemon()
     line, = daemon.wait_log("warning: The bus is away")
     assert "$JS.FC.environments-stream.>" in line and "grant publish" in line, line
@@ -120,6 +119,24 @@ def test_missing_permission_that_a_session_can_do_without(start):
     assert f'"{subject}"' in line and "grant publish" in line, line
     assert daemon.get("/readyz").status == 200
     assert not daemon.log_lines("are read again"), daemon.log_tail()
+
+
+def test_publishes_go_on_while_nobody_says_what_is_last(start):
+    """After a conflict it is asked what the last message is.  Without an answer the update waits, and no other does."""
+    server, start_daemon = start_with(start, without("$JS.API.STREAM.MSG.GET.environments-stream"))
+    daemon = start_daemon()
+    keys = [fresh_key() for _ in range(10)]
+    with server.client() as client:
+        for key in keys:
+            lose_the_last(client, daemon, key)
+        with ThreadPoolExecutor(len(keys)) as executor:
+            conflicts = [executor.submit(daemon.accept, key) for key in keys]
+            # Those that wait one after the other would hold up about as many of these.
+            statuses = [daemon.offer(fresh_key())[0].status for _ in range(2 * len(keys))]
+            times = [conflict.result() for conflict in conflicts]
+        assert statuses.count(200) > 1.5 * len(keys), statuses
+        for key, time_us in zip(keys, times):
+            daemon.check_snapshot(key, time_us)
 
 
 def needed_to_begin():

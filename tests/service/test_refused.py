@@ -203,7 +203,7 @@ def test_stream_without_acknowledgements(start, key):
             other.check_snapshot(name, time_us)
         wait_until(lambda: daemon.metrics()["flagsse_outbox_updates"] == 0, "the outbox stays", 30)
         assert daemon.metrics()["flagsse_bus_refuses_all"] == 1
-        assert len(daemon.log_lines("no_ack")) == 1
+        assert len(daemon.wait_log("no_ack")) == 1
         client.api(f"STREAM.UPDATE.{STREAM}", {**client.stream_info()["config"], "no_ack": False})
         wait_until(lambda: ready_without_warning(daemon), f"it is not ready again: {daemon.log_tail()}", 30)
         daemon.publish(key)

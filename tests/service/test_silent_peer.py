@@ -90,7 +90,7 @@ def test_silent_server_alone(start, silent, key):
     server, url = silent
     daemon = start.daemon(bus="nats", nats_url=url, options=["nats.connect_timeout=1s"], wait="/livez")
     wait_until(lambda: server.count >= 2, "it does not try again", 30)
-    assert daemon.log_lines("(?i)cannot connect to NATS at 127.0.0.1")
+    daemon.wait_log("(?i)cannot connect to NATS at 127.0.0.1")
     check_idle(daemon)
     for _ in range(10):
         begun = time.monotonic()
@@ -224,7 +224,7 @@ def test_lame_duck(start, key):
         stream.events_until(last)
         assert time.monotonic() - begun < 9, "the grace period of nats-server: then it sends its clients away"
         assert duck.process.poll() is None, "it is there still: flagsse was not sent away"
-    assert daemon.log_lines("lame duck")
+    daemon.wait_log("lame duck")
 
 
 def test_lame_duck_alone(start, key):

@@ -3,6 +3,7 @@
 and after, is there after kill -9."""
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 
@@ -129,7 +130,8 @@ def test_what_took_its_place_is_kept(kept, event):
     content = (state / "flagsse.db").read_bytes()
     daemon.accept(fresh_key())
     aside = [path for path in state.glob("flagsse.db.*-*") if not path.name.endswith(("-wal", "-shm"))]
-    assert len(aside) == 1 and str(aside[0]) in daemon.log()
+    assert len(aside) == 1
+    daemon.wait_log(re.escape(str(aside[0])))
     assert event is replace_by_backup or aside[0].read_bytes() == content
     assert daemon.snapshot("backup") is None
 

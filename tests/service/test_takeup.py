@@ -184,7 +184,7 @@ def test_foreign_descriptors(start, notify, key):
         wait_forgotten(notify)
         wait_ready(daemon)
         for name in "a-file", "datagrams":
-            assert len(daemon.log_lines(f'"{name}", is not flagsse\'s')) == 1
+            assert len(daemon.wait_log(f'"{name}", is not flagsse\'s')) == 1
         event = format_chunk(format_event(daemon.publish(key)))
         handed.check_receive(event)
 

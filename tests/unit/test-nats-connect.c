@@ -41,7 +41,7 @@ static void set_up(void)
 	bus->n_servers = 1;
 	bus->connect_timeout_ms = 60000; /* the tests give up earlier */
 	TAILQ_INIT(&bus->stragglers);
-	ck_assert_int_eq(mailbox_init(&bus->mailbox), 0);
+	ck_assert_int_eq(nats_inlet_init(&bus->mail), 0);
 	ck_assert_int_eq(nats_Open(-1), NATS_OK);
 }
 
@@ -53,7 +53,7 @@ static void read_mail(struct nats_bus *unused)
 	natsStatus status;
 	unsigned session;
 
-	mailbox_take(&unused->mailbox, &list);
+	mailbox_take(&unused->mail.mailbox, &list);
 	while ((mail = STAILQ_FIRST(&list))) {
 		struct nats_mail *letter = container_of(mail, struct nats_mail, mail);
 
@@ -72,7 +72,7 @@ static void tear_down(void)
 	ck_assert_uint_eq(bus->n_stragglers, 0);
 	ck_assert_int_eq(nats_CloseAndWait(WAIT_MS), NATS_OK);
 	read_mail(bus);
-	mailbox_deinit(&bus->mailbox);
+	nats_inlet_deinit(&bus->mail);
 	free(bus);
 	close(listener);
 	if (peer >= 0)
@@ -102,7 +102,7 @@ static bool is_over(int fd, int timeout_ms)
 
 static void wait_for_mail(void)
 {
-	struct pollfd pollfd = {.fd = mailbox_fd(&bus->mailbox), .events = POLLIN};
+	struct pollfd pollfd = {.fd = mailbox_fd(&bus->mail.mailbox), .events = POLLIN};
 
 	ck_assert_msg(poll(&pollfd, 1, WAIT_MS) == 1, "natsConnection_Connect() goes on for ever");
 }
@@ -163,7 +163,7 @@ static void connect_session(void)
 			0);
 	ck_assert_int_eq(send(peer, "PONG\r\n", 6, 0), 6);
 	wait_for_mail();
-	mailbox_take(&bus->mailbox, &list);
+	mailbox_take(&bus->mail.mailbox, &list);
 	ck_assert(
 		nats_connect_on_end(bus, container_of(STAILQ_FIRST(&list), struct nats_mail, mail),
 			&status, &bus->connection, &bus->session));
