@@ -47,6 +47,7 @@ extern const size_t profile_n_settings;
 struct builtin_profile {
 	const char *name;
 	const char *user_agent;
+	const char *accept;
 	int64_t max_age_ms; /* -1: as streams.max_age */
 	bool close_after_update;
 };

@@ -214,8 +214,8 @@ static void print_sample_setting(FILE *file, const struct setting *setting)
 static void print_builtin_profile(
 	FILE *file, const struct builtin_profile *profile, int64_t max_age_ms)
 {
-	fprintf(file, "\n#[%s %s]\n#user_agent = %s\n", PROFILE_PREFIX, profile->name,
-		profile->user_agent);
+	fprintf(file, "\n#[%s %s]\n#user_agent = %s\n#accept =%s%s\n", PROFILE_PREFIX,
+		profile->name, profile->user_agent, *profile->accept ? " " : "", profile->accept);
 	for (size_t i = 0; i < profile_n_settings; i++) {
 		const struct setting *setting = &profile_settings[i];
 

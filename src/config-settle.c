@@ -106,25 +106,54 @@ static void check_retry(struct loader *loader)
 			config->streams_retry_min_ms, config->streams_retry_max_ms);
 }
 
+/* Flagsmith's iOS SDK opens a second stream after this time of silence. */
+#define SILENCE_OF_IOS_MS 60000
+
+static void check_keepalive(struct loader *loader)
+{
+	const struct config *config = loader->config;
+
+	if (config->streams_keepalive_ms >= SILENCE_OF_IOS_MS)
+		loader_complain(loader, true, ORIGIN(config, streams_keepalive_ms), "streams",
+			"keepalive",
+			"%" PRId64 " s is longer than Flagsmith's iOS SDK bears: after 60 s of "
+			"silence it opens another stream and keeps the first; set less than 60 s "
+			"if you have such clients",
+			config->streams_keepalive_ms / 1000);
+}
+
+/* The settings by which clients are known: the first rows of profile_settings. */
+enum {
+	BY_USER_AGENT,
+	BY_ACCEPT,
+	N_BY
+};
+
 /* Where a profile was last touched: what a message about the whole of it should name. */
 static const char *profile_origin(const struct config_profile *profile)
 {
-	if (profile->origins[0])
-		return profile->origins[0]; /* of user_agent */
+	for (int by = 0; by < N_BY; by++)
+		if (profile->origins[by])
+			return profile->origins[by];
 	return profile->declared;
 }
 
+static const char *prefix_of(const struct config_profile *profile, int by)
+{
+	return *setting_text(&profile_settings[by], profile);
+}
+
 /* Two profiles of one prefix: which of them a client gets would be left to chance. */
-static void check_same_user_agent(struct loader *loader, size_t index)
+static void check_same(struct loader *loader, size_t index, int by)
 {
 	const struct config_profile *profiles = loader->config->profiles;
 	const struct config_profile *profile = &profiles[index];
 	char section[sizeof(PROFILE_PREFIX) + 1 + PROFILE_NAME_MAX];
 
-	for (size_t i = 0; i < index; i++) {
+	for (size_t i = 0; *prefix_of(profile, by) && i < index; i++) {
 		const struct config_profile *other = &profiles[i];
 
-		if (strcmp(other->user_agent, profile->user_agent) != 0)
+		if (strcmp(prefix_of(other, by), prefix_of(profile, by)) != 0)
 			continue;
 		if (loader->alone && !profile_origin(other)) /* another file may change it */
 			continue;
@@ -135,10 +164,18 @@ static void check_same_user_agent(struct loader *loader, size_t index)
 			other = swap;
 		}
 		snprintf(section, sizeof(section), PROFILE_PREFIX " %s", profile->name);
-		loader_complain(loader, false, profile_origin(profile), section, "user_agent",
+		loader_complain(loader, false,
+			profile->origins[by] ? profile->origins[by] : profile_origin(profile),
+			section, profile_settings[by].key,
 			"the same as of profile %s; allowed: one profile for each", other->name);
 		return;
 	}
+}
+
+static void check_all_same(struct loader *loader, size_t index)
+{
+	for (int by = 0; by < N_BY; by++)
+		check_same(loader, index, by);
 }
 
 static int compare_profiles(const void *a, const void *b)
@@ -159,14 +196,14 @@ static void settle_profiles(struct loader *loader)
 
 		if (profile->max_age_ms < 0)
 			profile->max_age_ms = config->streams_max_age_ms;
-		if (*profile->user_agent) {
-			check_same_user_agent(loader, i);
+		if (*profile->user_agent || *profile->accept) {
+			check_all_same(loader, i);
 			continue;
 		}
 		snprintf(section, sizeof(section), PROFILE_PREFIX " %s", profile->name);
 		loader_complain(loader, false, profile->declared, section, "user_agent",
-			"not set, and required in a new profile; allowed: what the User-Agent of "
-			"its clients begins with");
+			"not set, and neither is accept; one is required in a new profile; allowed: "
+			"what the User-Agent of its clients begins with");
 	}
 }
 
@@ -304,6 +341,7 @@ void config_settle(struct loader *loader)
 	settle_state_dir(loader);
 	settle_profiles(loader);
 	check_retry(loader);
+	check_keepalive(loader);
 	settle_token(loader);
 }
 
@@ -312,9 +350,10 @@ void config_settle_file(struct loader *loader)
 	const struct config *config = loader->config;
 
 	for (size_t i = 0; i < config->n_profiles; i++)
-		if (*config->profiles[i].user_agent && profile_origin(&config->profiles[i]))
-			check_same_user_agent(loader, i);
+		if (profile_origin(&config->profiles[i]))
+			check_all_same(loader, i);
 	if (ORIGIN(config, streams_retry_min_ms) && ORIGIN(config, streams_retry_max_ms))
 		check_retry(loader);
+	check_keepalive(loader);
 	check_mask(loader);
 }

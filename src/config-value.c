@@ -431,10 +431,11 @@ static int check_text(const struct setting *setting, const char *text,
 	if (!fits_into_file(text))
 		return refuse(setting, text, "has a control character, or a ';' after a space",
 			"text without them", ret_problem);
-	if (!setting->section) /* profile: user_agent */
-		return *text ? 0
-			     : refuse(setting, text, "fits every client", "one character or more",
-				       ret_problem);
+	if (!setting->section) /* a profile's user_agent or accept, which there may be none of */
+		return *text || setting->offset == offsetof(struct config_profile, accept)
+			       ? 0
+			       : refuse(setting, text, "fits every client", "one character or more",
+					 ret_problem);
 	if (setting->offset == offsetof(struct config, http_listen))
 		return check_listen_list(setting, text, check_listen, ret_problem);
 	if (setting->offset == offsetof(struct config, service_state_dir) && *text != '/')

@@ -151,7 +151,9 @@ static int add_builtin_profiles(struct config *config)
 		struct config_profile *profile = add_profile(config, builtin->name, NULL);
 
 		if (!profile ||
-			config_replace_text(&profile->user_agent, strdup(builtin->user_agent)) < 0)
+			config_replace_text(&profile->user_agent, strdup(builtin->user_agent)) <
+				0 ||
+			config_replace_text(&profile->accept, strdup(builtin->accept)) < 0)
 			return -ENOMEM;
 		profile->max_age_ms = builtin->max_age_ms;
 		profile->close_after_update = builtin->close_after_update;

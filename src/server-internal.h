@@ -135,11 +135,6 @@ struct server {
 	size_t n_profiles;
 	struct profile standard; /* for clients that no profile fits */
 
-	/* Subscribers that have come before the last values have been read: */
-	bool settled; /* they are, or it takes too long: nobody waits any more */
-	STAILQ_HEAD(, early) early;
-	size_t n_early;
-
 	/* The bus: */
 	struct inbox *bus_inbox, *outbox_inbox;
 	struct mail_list bus_mail; /* taken from it, not yet acted upon */
@@ -191,7 +186,6 @@ struct server {
 	struct stop stop;
 	sd_event_source *signal_sources[SIGNALS_MAX];
 	sd_event_source *ready_timer;
-	sd_event_source *settle_timer;
 	sd_event_source *expiry_timer;
 
 	struct {
@@ -227,8 +221,6 @@ void reload_deinit(struct server *server);
 
 /* subscribe.c: from HTTP to the hub. */
 int subscribe(const struct http_subscription *subscription, void *userdata);
-void subscribe_settle(struct server *server); /* nobody has to wait from now on */
-void subscribe_deinit(struct server *server);
 
 /* publish.c: updates from HTTP to the bus, or the outbox, and the answers back.  What returns an
  * int fails with -ENOMEM only: then nothing has happened. */

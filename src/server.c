@@ -24,9 +24,6 @@
 #define READY_WITHOUT_BUS_US (5 * US_PER_S)
 #define READY_TAKEN_UP_US    (500 * US_PER_MS)
 
-/* Subscribers wait so long for the last values of a bus that is away. */
-#define SETTLE_US (5 * US_PER_S)
-
 #define EXPIRY_INTERVAL_US (60 * US_PER_S)
 
 /* Of a client that reads nothing of its answer. */
@@ -48,14 +45,6 @@ static int on_ready_timer(sd_event_source *source, uint64_t usec, void *userdata
 	(void)source;
 	(void)usec;
 	notify_ready(server->notify);
-	return 0;
-}
-
-static int on_settle_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	(void)source;
-	(void)usec;
-	subscribe_settle(userdata);
 	return 0;
 }
 
@@ -114,9 +103,6 @@ static int add_sources(struct server *server)
 		if (r < 0)
 			return r;
 	}
-	r = add_timer(server, SETTLE_US, on_settle_timer, SD_EVENT_ONESHOT, &server->settle_timer);
-	if (r < 0)
-		return r;
 	r = add_timer(
 		server, EXPIRY_INTERVAL_US, on_expiry_timer, SD_EVENT_ON, &server->expiry_timer);
 	return r < 0 ? r : stop_init(server);
@@ -131,6 +117,7 @@ struct profile *server_make_profiles(const struct config *config)
 	for (size_t i = 0; profiles && i < config->n_profiles; i++)
 		profiles[i] = (struct profile){
 			.user_agent = config->profiles[i].user_agent,
+			.accept = config->profiles[i].accept,
 			.max_age_ms = config->profiles[i].max_age_ms,
 			.close_after_update = config->profiles[i].close_after_update,
 		};
@@ -145,6 +132,7 @@ void server_set_streams(
 	server->n_profiles = config->n_profiles;
 	server->standard = (struct profile){
 		.user_agent = "",
+		.accept = "",
 		.max_age_ms = config->streams_max_age_ms,
 	};
 	server->retry_min_ms = (unsigned)config->streams_retry_min_ms;
@@ -215,7 +203,7 @@ static size_t count_streams(void *userdata)
 {
 	const struct server *server = userdata;
 
-	return hub_streams(server->hub) + server->n_early;
+	return hub_streams(server->hub);
 }
 
 static int start_http(struct server *server, const struct config *config)
@@ -404,7 +392,6 @@ int server_new(struct config *config, struct inherited *inherited, server_read_c
 	if (!server)
 		return -ENOMEM;
 	seed_random();
-	STAILQ_INIT(&server->early);
 	server->running = -1;
 	updates_prepare(server);
 	r = block_signals();
@@ -452,7 +439,6 @@ struct server *server_free(struct server *server)
 	updates_deinit(server);
 	queue_deinit(server);
 	http_free(server->http);
-	subscribe_deinit(server);
 	status_deinit(server);
 	hub_free(server->hub);
 	notify_free(server->notify);
@@ -461,7 +447,6 @@ struct server *server_free(struct server *server)
 	for (size_t i = 0; i < SIGNALS_MAX; i++)
 		sd_event_source_disable_unref(server->signal_sources[i]);
 	sd_event_source_disable_unref(server->ready_timer);
-	sd_event_source_disable_unref(server->settle_timer);
 	sd_event_source_disable_unref(server->expiry_timer);
 	stop_deinit(server);
 	sd_event_unref(server->event);

@@ -47,7 +47,9 @@ static void finish(struct server *server)
 static void drain_last(struct server *server, int64_t for_ms)
 {
 	set_phase(&server->stop, STOP_LAST, for_ms);
+	/* First: who comes back at once would be taken, and ended again. */
 	http_stop_accepting(server->http);
+	hub_drain(server->hub, 0);
 }
 
 static void drain(struct server *server)
@@ -57,11 +59,11 @@ static void drain(struct server *server)
 
 	if (over_ms > server->config->streams_drain_time_ms)
 		over_ms = server->config->streams_drain_time_ms;
-	hub_drain(server->hub, over_ms);
 	if (over_ms == 0) {
 		drain_last(server, LAST_TIMEOUT_MS);
 		return;
 	}
+	hub_drain(server->hub, over_ms);
 	log_info("Ending %" PRId64 " stream%s over %.1f s.", n, text_s((size_t)n),
 		(double)over_ms / MS_PER_S);
 	set_phase(&server->stop, STOP_DRAINING, over_ms);
@@ -301,7 +303,6 @@ static void hurry(struct server *server)
 	if (server->stop.hurried)
 		return;
 	server->stop.hurried = true;
-	hub_drain(server->hub, 0);
 	drain_last(server, HURRIED_TIMEOUT_MS);
 }
 
@@ -310,7 +311,6 @@ static void begin(struct server *server)
 	struct stop *stop = &server->stop;
 
 	server->stopping = true;
-	subscribe_settle(server);
 	stop->signal_ms = stop->extend_ms = clock_monotonic_ms();
 	notify_stopping(server->notify);
 	(void)sd_event_source_set_enabled(stop->timer, SD_EVENT_ON);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Subscribing: a client's profile, the update that its stream begins with, its place in the hub.
- * Who comes before the last values have been read waits until they are: else a client that names
- * the update it has would be sent that one again, and fetch its flags for nothing. */
+ * Nobody waits for the bus: a stream begins with what is known, and what the bus tells later comes
+ * as an update. */
 #include <errno.h>
 
 #include "clock.h"
@@ -10,9 +10,13 @@
 #include "server-internal.h"
 #include "text.h"
 
-/* A long poll is answered by the snapshot only if that is as fresh: its client sends no id, and
- * would get the same update again and again. */
-#define LONG_POLL_FRESH_US (5 * US_PER_S)
+/* The life of a stream that has no end, as far as ids are concerned. */
+#define ENDLESS_MS (900 * MS_PER_S)
+
+/* A long poll that has been sent an update lasts so long, at the least, and this part of the
+ * update's age. */
+#define POLL_MIN_MS   (1 * MS_PER_S)
+#define POLL_AGE_PART 4
 
 /* Between two warnings that subscribers are refused. */
 #define FULL_INTERVAL_MS (60 * MS_PER_S)
@@ -24,27 +28,43 @@ static int64_t random_between(int64_t minimum, int64_t maximum)
 				   (double)(maximum - minimum + 1));
 }
 
-static struct frame *choose_snapshot(
-	struct server *server, const struct hub_arrival *arrival, int64_t last_event_id)
+/* Some SDKs record the id of an event that they then drop.  So within a stream's life, and the
+ * pause after it, the update is offered again, whatever id is given: they compare `updated_at`
+ * before they fetch. */
+static bool is_had(const struct server *server, const struct profile *profile, int64_t age_us)
+{
+	int64_t life_ms = profile->max_age_ms > 0 ? profile->max_age_ms : ENDLESS_MS;
+
+	return age_us > (life_ms + server->retry_max_ms) * US_PER_MS;
+}
+
+/* The client of a long poll looks at nothing before the end, and sends no id: one that was away is
+ * to learn soon what is new, and one that has it is to come back ever less often.  0: never. */
+static int64_t poll_lifetime_ms(int64_t age_us, int64_t max_ms)
+{
+	int64_t ms = age_us / US_PER_MS / POLL_AGE_PART;
+
+	if (ms < POLL_MIN_MS)
+		ms = POLL_MIN_MS;
+	return max_ms > 0 && max_ms < ms ? max_ms : ms;
+}
+
+/* The update to begin with, if any; and what follows from it for the stream's life. */
+static void choose_snapshot(struct server *server, const struct profile *profile,
+	int64_t last_event_id, struct hub_arrival *arrival)
 {
 	int64_t now_us = updates_now_us(server);
 	struct update latest;
 	struct frame *frame;
 
 	if (!registry_latest(server->registry, &arrival->key, now_us, &latest, &frame))
-		return NULL;
-	if (last_event_id == frame_id(frame))
-		return NULL;
-	if (arrival->close_after_update && now_us - latest.stored_us >= LONG_POLL_FRESH_US)
-		return NULL;
-	return frame;
-}
-
-/* 0: the descriptor is the hub's.  -ENOMEM. */
-static int begin(struct server *server, struct hub_arrival *arrival, int64_t last_event_id)
-{
-	arrival->snapshot = choose_snapshot(server, arrival, last_event_id);
-	return hub_adopt(server->hub, arrival);
+		return;
+	if (last_event_id == frame_id(frame) && is_had(server, profile, now_us - latest.stored_us))
+		return;
+	arrival->snapshot = frame;
+	if (arrival->close_after_update)
+		arrival->lifetime_ms =
+			poll_lifetime_ms(now_us - latest.stored_us, arrival->lifetime_ms);
 }
 
 /* Told at most once a minute: whoever is refused comes back. */
@@ -65,68 +85,11 @@ static void note_full(struct server *server, const struct http_subscription *sub
 		text_are(server->shares.streams), (unsigned long long)server->counters.full);
 }
 
-/* ---- Who comes early ---- */
-
-struct early {
-	STAILQ_ENTRY(early) link; /* in the order of their coming */
-	struct hub_arrival arrival;
-	int64_t last_event_id;
-};
-
-/* 0: the descriptor is ours.  -ENOMEM. */
-static int wait_for_settlement(
-	struct server *server, const struct hub_arrival *arrival, int64_t last_event_id)
-{
-	struct early *early = malloc(sizeof(*early));
-
-	if (!early)
-		return -ENOMEM;
-	*early = (struct early){.arrival = *arrival, .last_event_id = last_event_id};
-	STAILQ_INSERT_TAIL(&server->early, early, link);
-	server->n_early++;
-	return 0;
-}
-
-static struct early *take_early(struct server *server)
-{
-	struct early *early = STAILQ_FIRST(&server->early);
-
-	if (early) {
-		STAILQ_REMOVE_HEAD(&server->early, link);
-		server->n_early--;
-	}
-	return early;
-}
-
-void subscribe_settle(struct server *server)
-{
-	struct early *early;
-
-	server->settled = true;
-	while ((early = take_early(server))) {
-		if (begin(server, &early->arrival, early->last_event_id) < 0) {
-			log_error("Out of memory: a subscriber is dropped.");
-			close(early->arrival.fd);
-		}
-		free(early);
-	}
-}
-
-void subscribe_deinit(struct server *server)
-{
-	struct early *early;
-
-	while ((early = take_early(server))) {
-		close(early->arrival.fd);
-		free(early);
-	}
-}
-
 int subscribe(const struct http_subscription *subscription, void *userdata)
 {
 	struct server *server = userdata;
-	const struct profile *profile = profile_find(
-		server->profiles, server->n_profiles, subscription->user_agent, &server->standard);
+	const struct profile *profile = profile_find(server->profiles, server->n_profiles,
+		subscription->user_agent, subscription->accept, &server->standard);
 	struct hub_arrival arrival = {
 		.fd = subscription->fd,
 		.key = subscription->key,
@@ -137,11 +100,10 @@ int subscribe(const struct http_subscription *subscription, void *userdata)
 		.close_after_update = profile->close_after_update,
 	};
 
-	if (hub_streams(server->hub) + server->n_early >= server->shares.streams) {
+	if (hub_streams(server->hub) >= server->shares.streams) {
 		note_full(server, subscription);
 		return -EAGAIN;
 	}
-	if (!server->settled)
-		return wait_for_settlement(server, &arrival, subscription->last_event_id);
-	return begin(server, &arrival, subscription->last_event_id);
+	choose_snapshot(server, profile, subscription->last_event_id, &arrival);
+	return hub_adopt(server->hub, &arrival);
 }

@@ -71,7 +71,6 @@ static void on_up(struct server *server)
 	else
 		log_notice("The bus is connected and its last values are read (%.1f s).", seconds);
 	server->bus_was_up = true;
-	subscribe_settle(server);
 	notify_ready(server->notify);
 	notify_status(server->notify);
 	queue_on_bus_up(server);

@@ -22,6 +22,7 @@ struct http_subscription {
 	enum encoding encoding; /* what the client's HTTP version needs */
 	struct span head;       /* the response head to send first; static */
 	const char *user_agent; /* NULL: none; valid during the call */
+	const char *accept;     /* likewise; the first, if several */
 	int64_t last_event_id;  /* -1: none, or none that could be one of ours */
 };
 

@@ -224,13 +224,20 @@ static enum MHD_Result reply_comment(struct connection *connection, unsigned sta
 		connection, status, "text/plain; charset=utf-8", comment, strlen(comment), field);
 }
 
-static bool reads_errors_as_a_stream(const struct connection *connection)
+static bool has_prefix(const struct connection *connection, const char *name, const char *prefix)
 {
 	size_t length;
-	const char *agent = request_header(connection, "User-Agent", &length);
+	const char *value = request_header(connection, name, &length);
 
-	return agent && strncmp(agent, "Dart/", strlen("Dart/")) == 0 &&
-	       request_is_subscriber(connection);
+	return value && strncmp(value, prefix, strlen(prefix)) == 0;
+}
+
+/* On the web it has the browser's User-Agent. */
+static bool reads_errors_as_a_stream(const struct connection *connection)
+{
+	return request_is_subscriber(connection) &&
+	       (has_prefix(connection, "User-Agent", "Dart/") ||
+		       has_prefix(connection, "Accept", "application/json , text/event-stream"));
 }
 
 enum MHD_Result reply_error(struct connection *connection, unsigned status, const char *detail,

@@ -79,6 +79,7 @@ static int hand_over(struct connection *connection, enum encoding encoding)
 		.head = head_for(encoding),
 		.user_agent =
 			MHD_lookup_connection_value(connection->mhd, MHD_HEADER_KIND, "User-Agent"),
+		.accept = MHD_lookup_connection_value(connection->mhd, MHD_HEADER_KIND, "Accept"),
 		.last_event_id = last_event_id(connection),
 	};
 	r = http->operations.subscribe(&subscription, http->userdata);

@@ -31,7 +31,7 @@ struct hub_arrival {
 	struct frame *snapshot;  /* the update to begin with; NULL: none */
 	unsigned retry_ms;       /* told to the client */
 	int64_t lifetime_ms;     /* the stream ends cleanly after this; 0: never */
-	bool close_after_update; /* and cleanly after its first update (a long poll) */
+	bool close_after_update; /* and cleanly after its first update beyond the snapshot */
 };
 
 /* Makes the shards; hub_start() starts their threads.  0 or -errno. */
@@ -78,9 +78,9 @@ int hub_adopt(struct hub *hub, const struct hub_arrival *arrival);
  * yet sent. References the frame.  0; -ENOMEM: no stream gets it. */
 int hub_publish(struct hub *hub, const struct key *key, struct frame *frame);
 
-/* Ends all streams cleanly, one after another over this time; those that are adopted meanwhile, at
- * its end; and those that are adopted later, at once.  hub_streams() says how many are left.  To be
- * called once more at the most, with a shorter time. */
+/* Ends as many streams as there are, cleanly, one after another over this time.  With 0, all at
+ * once, and those that are adopted later: to be called in the end, when nobody is accepted any
+ * more, or who comes back would be ended again and again.  Once more at the most. */
 void hub_drain(struct hub *hub, int64_t over_ms);
 
 /* Asks each shard to answer; and for how long that with this number has not answered (0: it has).

@@ -4,24 +4,42 @@
 
 #include "hub/profile.h"
 
-const struct profile *profile_find(const struct profile profiles[], size_t n_profiles,
-	const char *user_agent, const struct profile *fallback)
+static const char *prefix_by_user_agent(const struct profile *profile)
 {
-	const struct profile *best = fallback;
+	return profile->user_agent;
+}
+
+static const char *prefix_by_accept(const struct profile *profile)
+{
+	return profile->accept;
+}
+
+/* The profile whose prefix of this field is the longest that fits; NULL: none does. */
+static const struct profile *find_by(const struct profile profiles[], size_t n_profiles,
+	const char *(*prefix_of)(const struct profile *profile), const char *value)
+{
+	const struct profile *best = NULL;
 	size_t best_length = 0;
 
-	if (!user_agent)
-		user_agent = "";
+	for (size_t i = 0; value && i < n_profiles; i++) {
+		const char *prefix = prefix_of(&profiles[i]);
+		size_t length = strlen(prefix);
 
-	for (size_t i = 0; i < n_profiles; i++) {
-		size_t length = strlen(profiles[i].user_agent);
-
-		if (strncmp(user_agent, profiles[i].user_agent, length) != 0)
-			continue;
-		if (best != fallback && length <= best_length)
+		if (length <= best_length || strncmp(value, prefix, length) != 0)
 			continue;
 		best = &profiles[i];
 		best_length = length;
 	}
 	return best;
+}
+
+const struct profile *profile_find(const struct profile profiles[], size_t n_profiles,
+	const char *user_agent, const char *accept, const struct profile *fallback)
+{
+	const struct profile *found;
+
+	found = find_by(profiles, n_profiles, prefix_by_user_agent, user_agent);
+	if (!found)
+		found = find_by(profiles, n_profiles, prefix_by_accept, accept);
+	return found ? found : fallback;
 }

@@ -288,14 +288,16 @@ static void shard_trim(struct shard *shard)
 		malloc_trim(0);
 }
 
-/* How many streams the drain may have ended by now: in proportion to the time; then all, those that
- * came meanwhile too. */
+/* How many streams the drain may have ended by now: in proportion to the time, of those that were
+ * there; where it has none, all, those that come later too. */
 static size_t drain_allowance(const struct shard *shard)
 {
 	double elapsed = (double)(shard->now_ms - shard->drain_begin_ms);
 
-	if (shard->now_ms >= shard->drain_end_ms)
+	if (shard->drain_end_ms <= shard->drain_begin_ms)
 		return SIZE_MAX;
+	if (shard->now_ms >= shard->drain_end_ms)
+		return shard->drain_open;
 	return (size_t)((double)shard->drain_open * elapsed /
 			(double)(shard->drain_end_ms - shard->drain_begin_ms));
 }

@@ -428,10 +428,7 @@ void stream_begin(struct shard *shard, struct hub_arrival *arrival)
 		refuse(shard, arrival);
 	else if (stream_greet(shard, stream, arrival) < 0)
 		stream_free(shard, stream);
-	else if (arrival->snapshot) {
+	else if (arrival->snapshot)
 		shard_add(&shard->events, 1);
-		if (stream->close_after_update)
-			stream_end(shard, stream);
-	}
 	arrival->snapshot = frame_unref(arrival->snapshot);
 }

@@ -99,7 +99,7 @@ def test_defaults(files):
     assert settings["streams"]["max_age"] == "900 s"
     assert settings["streams"]["retry_min"] == "1000 ms" and settings["streams"]["retry_max"] == "5000 ms"
     assert settings["profile flutter"]["user_agent"] == "Dart/"
-    assert settings["profile flutter"]["max_age"] == "30 s"
+    assert settings["profile flutter"]["max_age"] == "37 s"
     assert settings["profile ruby"]["user_agent"] == "Faraday"
     assert settings["profile ruby"]["close_after_update"] == "yes"
     assert {source for name, source in sources.items() if name.startswith("streams.")} == {"default"}

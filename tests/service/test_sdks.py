@@ -4,6 +4,7 @@
 Their parsers here are as crude as the originals: what these take, the SDKs take.
 """
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -11,28 +12,17 @@ import time
 
 import pytest
 
-from daemon import fresh_key, fresh_time_us
+from daemon import fresh_key, fresh_time_us, run
 from sse import format_chunk, format_event, format_subscription
 from wire import connect
 
 
 @pytest.fixture(scope="module")
 def service(start_shared):
-    """flutter's own 30 s are too long for a test."""
-    return start_shared.daemon(config="[profile flutter]\nmax_age = 2s\n")
-
-
-@pytest.fixture(scope="module")
-def old_update(service):
-    """An environment whose update was stored more than 5 s ago."""
-    key = fresh_key()
-    time_us = service.publish(key)
-    stored = time.monotonic()
-
-    def when_old():
-        time.sleep(max(0, stored + 5.5 - time.monotonic()))
-        return key, time_us
-    return when_old
+    """flutter's own 37 s are too long for a test, and so is the life of a stream that an id is valid after."""
+    return start_shared.daemon(config=(
+        "[streams]\nretry_min = 1ms\nretry_max = 1ms\n[profile flutter]\nmax_age = 2s\n"
+        "[profile known]\nuser_agent = Known/\nmax_age = 1s\n"))
 
 
 # Browsers, the JavaScript SDK
@@ -51,26 +41,51 @@ def test_browser(service, key):
         time_us = service.publish(key)
         assert stream.event() == time_us
     with service.stream(key, headers=(*BROWSER, ("Last-Event-ID", str(time_us)))) as stream:
-        stream.quiet(0.3)
+        newer = service.publish(key)
+        assert stream.events_until(newer)[-1] == newer
 
 
-def test_reconnecting_eventsource(service, key):
-    """The JavaScript SDK's: its own query argument, and the browser's header for what that knows."""
-    first = service.publish(key)
-    with service.stream(key, headers=BROWSER, query=f"?lastEventId={first}") as stream:
-        stream.quiet(0.3)
-        second = service.publish(key)
-        assert stream.event() == second
+class JavaScript:
+    """Compares updated_at before it fetches; drops events while it loads, but the browser records their ids."""
+
+    def __init__(self, fetched):
+        self.fetched, self.last_id, self.loading = fetched, None, False
+
+    def headers(self):
+        return (*BROWSER, ("Last-Event-ID", str(self.last_id))) if self.last_id else BROWSER
+
+    def take(self, event):
+        self.last_id = event
+        if not self.loading and event > self.fetched:
+            self.fetched = event
+
+
+def test_a_dropped_event_is_offered_again(service, key):
+    sdk = JavaScript(fetched=fresh_time_us())
+    sdk.loading = True
+    with service.stream(key, headers=sdk.headers()) as stream:
+        time_us = service.publish(key)
+        sdk.take(stream.event())
+    sdk.loading = False
+    assert sdk.fetched < time_us == sdk.last_id
+    with service.stream(key, headers=sdk.headers()) as stream:
+        sdk.take(stream.event())
+    assert sdk.fetched == time_us
 
 
 def test_header_wins_over_query(service, key):
-    """The browser's own reconnect of a URL with an older query argument: the header is the later one."""
+    """The browser's own reconnect of a URL with an older query argument: the header is the later one.
+
+    An id counts once its update is older than a stream's life.
+    """
+    known = ("User-Agent", "Known/1")
     first = service.publish(key)
     second = service.publish(key)
-    with service.stream(key, headers=(("Last-Event-ID", str(second)),),
+    time.sleep(1.3)
+    with service.stream(key, headers=(known, ("Last-Event-ID", str(second))),
                         query=f"?lastEventId={first}") as stream:
         stream.quiet(0.3)
-    with service.stream(key, headers=(("Last-Event-ID", str(first)),),
+    with service.stream(key, headers=(known, ("Last-Event-ID", str(first))),
                         query=f"?lastEventId={second}") as stream:
         assert stream.event() == second
 
@@ -128,7 +143,7 @@ def parse_ios(piece):
 
 
 def test_ios(service, key):
-    """It refetches on every event, so there is none for an id that it has."""
+    """It refetches on every event, and sends no id."""
     with connect(service.address) as sock:
         headers = (("User-Agent", "App/1 CFNetwork/1490.0.4 Darwin/23.2.0"), ("Cache-Control", "no-cache"))
         sock.sendall(format_subscription(service.address, key, headers))
@@ -138,8 +153,6 @@ def test_ios(service, key):
             piece = sock.recv(65536)
             assert piece == format_chunk(format_event(time_us))
             assert parse_ios(piece) == {"event": "environment_updated", "data": {"updated_at": time_us / 10**6}}
-    with service.stream(key, headers=(*headers, ("Last-Event-ID", str(time_us)))) as stream:
-        stream.quiet(0.3)
 
 
 # Flutter
@@ -156,6 +169,40 @@ def test_flutter_streams_end_soon(service, key):
         assert 1.4 < time.monotonic() - begun < 15
         assert other.event() == time_us
         other.quiet(0.5)
+
+
+FLUTTER_ON_THE_WEB = (
+    *(field for field in BROWSER if field[0] != "Accept"), ("Accept", "application/json , text/event-stream"))
+
+
+def test_flutter_on_the_web(service, key):
+    """Its User-Agent is the browser's."""
+    with service.stream(key, headers=FLUTTER_ON_THE_WEB) as web, service.stream(key, headers=BROWSER) as other:
+        assert web.end() == []
+        other.quiet(0.2)
+
+
+def fields_of_dart(body):
+    """Those that flutter_client_sse does not know: each begins a chain of retries."""
+    fields = [line.split(":")[0] for line in re.split("\r\n|\r|\n", body.decode()) if line]
+    return [field for field in fields if field not in ("", "event", "data", "id", "retry")]
+
+
+@pytest.mark.parametrize("headers", [(("User-Agent", "Dart/3.2 (dart:io)"),), FLUTTER_ON_THE_WEB])
+def test_flutter_is_refused_without_a_field(service, headers):
+    with connect(service.address) as sock, sock.makefile("rb") as reader:
+        sock.sendall(format_subscription(service.address, "ser.x", headers))
+        head, _, body = reader.read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ") and body
+    assert fields_of_dart(body) == []
+
+
+def test_flutter_is_never_without_a_stream(start):
+    """The next one is there after 29 s: before 80 % of this."""
+    daemon = start.daemon()
+    printed = run("--print-config", env={"SSE_AUTHENTICATION_TOKEN": daemon.token}).stdout
+    section = printed.split("[profile flutter]")[1].split("\n[")[0]
+    assert int(re.search(r"^max_age = (\d+) s$", section, re.M)[1]) * 0.8 > 29
 
 
 def test_flutter_updated_at(service, key):
@@ -212,20 +259,51 @@ def test_faraday_waits_for_an_update(service, key):
         assert stream.raw.endswith(format_chunk(format_event(time_us)) + b"0\r\n\r\n")
 
 
-def test_faraday_gets_a_fresh_snapshot(service, key):
-    """What was published while it was reconnecting."""
-    time_us = service.publish(key)
-    with service.stream(key, headers=FARADAY) as stream:
-        assert stream.end() == [time_us]
+class Ruby:
+    """Reads the whole body, compares times, comes back 0.5 s after the end, and sends no id."""
+
+    def __init__(self, service, key):
+        self.service, self.key = service, key
+        self.fetched = self.streams = 0
+
+    def follow(self, time_us, timeout=30):
+        deadline = time.monotonic() + timeout
+        while self.fetched < time_us:
+            assert time.monotonic() < deadline, f"never learns of {time_us}"
+            for event in self.service.stream(self.key, headers=FARADAY).end():
+                self.fetched = max(self.fetched, event)
+            self.streams += 1
+            time.sleep(0.5)
 
 
-def test_faraday_gets_no_old_snapshot(service, old_update):
-    """It reconnects 0.5 s after each end and sends no id: an older snapshot would make that a loop for an hour."""
-    key, old = old_update()
-    with service.stream(key, headers=FARADAY) as stream, service.stream(key) as other:
-        assert other.event() == old
-        stream.quiet(1)
-        time_us = service.publish(key)
+def test_faraday_learns_what_it_was_away_for(start, shim, key):
+    """However long: the snapshot comes at once, and the end soon."""
+    daemon = start.daemon(env=shim.env)
+    ruby = Ruby(daemon, key)
+    ruby.follow(daemon.publish(key))
+    missed = daemon.publish(key)
+    shim.clock_offset_s = 20
+    ruby.follow(missed)
+    assert ruby.streams == 2
+
+
+def test_faraday_comes_back_ever_less_often(start, shim, key):
+    """It stays for a quarter of the update's age, but a newer one ends that at once."""
+    daemon = start.daemon(env=shim.env)
+    time_us = daemon.publish(key)
+    shim.clock_offset_s = 2000
+    with daemon.stream(key, headers=FARADAY) as stream:
+        assert stream.event() == time_us
+        stream.quiet(2)
+        newer = daemon.publish(key)
+        assert stream.end() == [newer]
+
+
+def test_faraday_stays_no_longer_than_max_age(start, shim, key):
+    daemon = start.daemon(env=shim.env, config="[profile ruby]\nmax_age = 2s\n")
+    time_us = daemon.publish(key)
+    shim.clock_offset_s = 2000
+    with daemon.stream(key, headers=FARADAY) as stream:
         assert stream.end() == [time_us]
 
 

@@ -152,18 +152,23 @@ static const struct {
 	{"[nats]\nurl nats://u:hidden@h\n", "main.conf:2: " NOT_UNDERSTOOD},
 
 	{"\n[profile x]\nmax_age = 1\n",
-		RUN_AT("x") "not set, and required in a new profile; allowed: what the User-Agent "
+		RUN_AT("x") "not set, and neither is accept; one is required in a new profile; allowed: what the User-Agent "
 			    "of its clients begins with\n"},
 	{"[profile x]\nuser_agent =\n",
 		RUN_AT("x") "\"\" fits every client; allowed: one character or more\n"
-			    "main.conf:1: profile x.user_agent: not set, and required in a new "
-			    "profile; allowed: what the User-Agent of its clients begins with\n"},
+			    "main.conf:1: profile x.user_agent: not set, and neither is accept; one "
+			    "is required in a new profile; allowed: what the User-Agent of its clients begins with\n"},
+	{"[profile x]\naccept = x/y , z\n", ""},
+	{"[profile x]\naccept = application/json , text/event-stream\n",
+		"main.conf:2: profile x.accept: the same as of profile flutter; allowed: one profile "
+		"for each\n"},
+	{"[streams]\nkeepalive = 59.9\n", ""},
 	{"[profile x]\nuser_agent = Dart/\n",
 		RUN_AT("x") "the same as of profile flutter; allowed: one profile for each\n"},
 	{"[profile a]\nuser_agent = Dart/\n",
 		RUN_AT("a") "the same as of profile flutter; allowed: one profile for each\n"},
 	{"[profile ruby]\nmax_ages = 1\n",
-		"main.conf:2: profile ruby.max_ages: unknown key; allowed: user_agent, max_age, "
+		"main.conf:2: profile ruby.max_ages: unknown key; allowed: user_agent, accept, max_age, "
 		"close_after_update\n"},
 	{"[profile ruby]\nclose_after_update = 2\n",
 		"main.conf:2: profile ruby.close_after_update: \"2\" is neither yes nor no; " FLAG_HELP},

@@ -110,7 +110,8 @@ static const struct {
 	{"GET /sse/environments//stream" HOST "\r\n", 404, "{\"detail\":\""},
 	{"GET /api/v1/sse/environments/abc/stream/?x=y" HOST "\r\n", 404, "{\"detail\":\""},
 	{"GET /nothing" HOST "Accept: text/event-stream\r\n\r\n", 404, "{\"detail\":\""},
-	{"GET /nothing" HOST "Accept: application/json , text/event-stream\r\n\r\n", 404, "{\"detail\":\""},
+	{"GET /nothing" HOST "Accept: application/json, text/event-stream\r\n\r\n", 404, "{\"detail\":\""},
+	{"GET /sse/environments/a.b/stream" HOST "Accept: application/json , text/event-stream\r\n\r\n", 400, ": "},
 	{"GET /sse/environments/a.b/stream" HOST "User-Agent: Dart/3.4 (dart:io)\r\n\r\n", 400, ": "},
 	{"HEAD /sse/environments/a.b/stream" HOST "\r\n", 400, ""},
 };

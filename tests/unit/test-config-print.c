@@ -43,7 +43,7 @@ START_TEST(test_print)
 		"# option\ntype = local\n",
 		"# environment NATS_URL\nurl = nats://***@h:1,tls://***@[::1],nats://h\n",
 		"[profile a]\n",
-		"# default\nuser_agent = Faraday\n# default\nmax_age = 120 s\n",
+		"# default\nuser_agent = Faraday\n# default\naccept =\n# default\nmax_age = 120 s\n",
 		"# default\nclose_after_update = yes\n",
 	};
 

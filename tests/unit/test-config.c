@@ -26,7 +26,8 @@ START_TEST(test_defaults)
 	ck_assert_uint_eq(config->n_profiles, 2);
 	ck_assert_str_eq(config->profiles[0].name, "flutter");
 	ck_assert_str_eq(config->profiles[0].user_agent, "Dart/");
-	ck_assert_int_eq(config->profiles[0].max_age_ms, 30000);
+	ck_assert_int_eq(config->profiles[0].max_age_ms, 37000);
+	ck_assert_str_eq(config->profiles[0].accept, "application/json , text/event-stream");
 	ck_assert(!config->profiles[0].close_after_update);
 	ck_assert_str_eq(config->profiles[1].user_agent, "Faraday");
 	ck_assert_int_eq(config->profiles[1].max_age_ms, 900000);

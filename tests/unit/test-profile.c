@@ -10,57 +10,48 @@
 static const struct profile fallback = {.max_age_ms = 1};
 
 static const struct profile profiles[] = {
-	{.user_agent = "Dart/"},
-	{.user_agent = "Faraday"},
-	{.user_agent = "Faraday v2"},
-	{.user_agent = "Fara"},
+	{.user_agent = "Dart/", .accept = "a/json , b"},
+	{.user_agent = "Faraday", .accept = ""},
+	{.user_agent = "Faraday v2", .accept = ""},
+	{.user_agent = "Fara", .accept = "a/"},
+	{.user_agent = "", .accept = "only/this"},
 };
 
-static const struct profile with_any[] = {
-	{.user_agent = ""},
-	{.user_agent = "Dart/"},
-};
-
-/* clang-format off */
 static const struct {
 	const struct profile *table;
 	size_t n;
-	const char *user_agent;
+	const char *user_agent, *accept;
 	const struct profile *expected;
 } cases_of_find[] = {
-	{profiles, 4, "Dart/3.1 (dart:io)", &profiles[0]},
-	{profiles, 4, "Dart/", &profiles[0]},
-	{profiles, 4, "Dart", &fallback},
-	{profiles, 4, "dart/3.1", &fallback},
-	{profiles, 4, "x Dart/3.1", &fallback},
-	{profiles, 4, "Faraday v1.10.3", &profiles[1]},
-	{profiles, 4, "Faraday v2.7.4", &profiles[2]},
-	{profiles, 4, "Farad", &profiles[3]},
-	{profiles, 4, "Far", &fallback},
-	{profiles, 4, "", &fallback},
-	{profiles, 4, NULL, &fallback},
-	{profiles, 0, "Dart/3.1", &fallback},
-	{NULL, 0, "Dart/3.1", &fallback},
-	{with_any, 2, "Dart/3.1", &with_any[1]},
-	{with_any, 2, "curl/8", &with_any[0]},
-	{with_any, 2, "", &with_any[0]},
-	{with_any, 2, NULL, &with_any[0]},
+	{profiles, 5, "Dart/3.1 (dart:io)", NULL, &profiles[0]},
+	{profiles, 5, "Dart/", NULL, &profiles[0]}, {profiles, 5, "Dart", NULL, &fallback},
+	{profiles, 5, "dart/3.1", NULL, &fallback}, {profiles, 5, "x Dart/3.1", NULL, &fallback},
+	{profiles, 5, "Faraday v1.10.3", "", &profiles[1]},
+	{profiles, 5, "Faraday v2.7.4", "x/y", &profiles[2]},
+	{profiles, 5, "Farad", NULL, &profiles[3]}, {profiles, 5, "Far", NULL, &fallback},
+	{profiles, 5, "", "", &fallback}, {profiles, 5, NULL, NULL, &fallback},
+	{profiles, 0, "Dart/3.1", NULL, &fallback}, {NULL, 0, "Dart/3.1", NULL, &fallback},
+	{profiles, 5, "Mozilla/5.0", "a/json , b", &profiles[0]},
+	{profiles, 5, "Mozilla/5.0", "a/json , b;q=1", &profiles[0]},
+	{profiles, 5, "Mozilla/5.0", "a/json, b", &profiles[3]}, /* the longest that fits */
+	{profiles, 5, NULL, "only/this", &profiles[4]},
+	{profiles, 5, "Mozilla/5.0", "only/", &fallback},
+	{profiles, 5, "Faraday v1", "a/json , b", &profiles[1]}, /* the User-Agent counts first */
 };
 /* clang-format on */
 
 START_TEST(test_find)
 {
 	ck_assert_ptr_eq(profile_find(cases_of_find[_i].table, cases_of_find[_i].n,
-				 cases_of_find[_i].user_agent, &fallback),
+				 cases_of_find[_i].user_agent, cases_of_find[_i].accept, &fallback),
 		cases_of_find[_i].expected);
 }
 END_TEST
 
 START_TEST(test_no_fallback)
 {
-	ck_assert_ptr_null(profile_find(profiles, 4, "curl/8", NULL));
-	ck_assert_ptr_eq(profile_find(profiles, 4, "Dart/3", NULL), &profiles[0]);
-	ck_assert_ptr_eq(profile_find(with_any, 2, "curl/8", NULL), &with_any[0]);
+	ck_assert_ptr_null(profile_find(profiles, 5, "curl/8", "*/*", NULL));
+	ck_assert_ptr_eq(profile_find(profiles, 5, "Dart/3", NULL, NULL), &profiles[0]);
 }
 END_TEST
 

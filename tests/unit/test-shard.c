@@ -807,9 +807,13 @@ START_TEST(a_long_poll_ends_after_one_update)
 	connect_pair(pair);
 	arrival.fd = pair[0];
 	arrival.snapshot = frame_new_update(T0);
+	arrival.lifetime_ms = 1000;
 	adopt(shard, &arrival);
 	frame_unref(arrival.snapshot);
-	ck_assert_ptr_nonnull(strstr(receive(pair[1]), "EOF"));
+	ck_assert_ptr_null(strstr(receive(pair[1]), "EOF")); /* the snapshot does not end it */
+	now_ms += 1250;
+	step(shard, 3);
+	ck_assert_str_eq(receive(pair[1]), "EOF");
 	close(pair[1]);
 	shard_free(shard);
 }
@@ -868,10 +872,12 @@ START_TEST(drains_over_a_time_and_at_once_if_told_again)
 	step(shard, 2);
 	ck_assert_uint_eq(count_ended(clients, 20), 18);
 	ck_assert_str_eq(receive(late), HEAD ": flagsse\nretry: 2000\n\n");
-	if (_i == 0)
+	if (_i == 0) {
 		now_ms += 100;
-	else
-		shard_drain(shard, 0);
+		step(shard, 2);
+		ck_assert_str_eq(receive(late), ""); /* until nobody can come back */
+	}
+	shard_drain(shard, 0);
 	step(shard, 2);
 	ck_assert_uint_eq(count_ended(clients, 20), 20);
 	ck_assert_str_eq(receive(late), "EOF");
