@@ -32,6 +32,8 @@ int updates_offer(struct server *server, const struct update *update)
 	/* What the outbox has is not on the bus. */
 	if (verdict == REGISTRY_OLDER && update->sequence > 0)
 		publish_write_back(server, latest);
+	if (verdict == REGISTRY_OVERTAKEN && update->sequence > 0)
+		publish_again_above(server, update, latest->time_us);
 	if (verdict != REGISTRY_NEWER && !server->undelivered)
 		return 0;
 	r = hub_publish(server->hub, &update->key, frame);

@@ -85,6 +85,7 @@ struct nats_mail {
 	struct update update; /* MESSAGE: all of it, if `problem` is NULL; else key (maybe empty)
 				 and sequence.  ACK: the key.  LAST: the key, and with
 				 NATS_ACK_STORED as MESSAGE; sequence 0: there is none */
+	int64_t accepted_us;  /* MESSAGE, LAST: as nats_accepted_parse() */
 	const char *problem;  /* MESSAGE, LAST: why it is no update; static */
 	uint64_t number;      /* MESSAGE: in the consumer's count; STATUS: of the last one that it
 				 has sent, or NATS_NUMBER_UNTOLD; ACK, LAST: of the flight */
@@ -130,24 +131,23 @@ struct subject {
 	struct table_node node; /* by the key */
 	struct key key;
 	uint64_t last_sequence; /* of its message in the stream; 0: none */
-	int64_t order_us;       /* of that message, as update_order(); INT64_MIN: none */
-	int64_t stored_us;
-	struct publication *flying; /* sent, waits for its acknowledgement; NULL: none */
-	uint64_t flight;            /* what the acknowledgement will name; 0: none is awaited */
-	bool is_asking;             /* by `flight`, after a conflict: which message is the last */
-	int64_t flying_until_ms;    /* CLOCK_MONOTONIC: then it is given up */
-	TAILQ_ENTRY(subject) link;  /* in bus.flying while there is a `flight` */
-	struct mail_list
-		flying_with;         /* publications that `flying` replaces: they fare as it does */
-	struct publication *waiting; /* the next to be sent; NULL: none */
-	struct mail_list waiting_with;
-	int64_t told_time_us;  /* of the last that the consumer has told since the values were */
-	int64_t told_order_us; /* read; INT64_MIN: none */
-	bool is_unseen;        /* JetStream has acknowledged `unseen`, and not told it yet */
-	struct update unseen;
-	unsigned unseen_checks; /* bus.checks when that was */
-	unsigned conflicts;     /* of `flying`, in a row */
-	unsigned checks;        /* bus.checks when `flying` was sent */
+	bool has_latest;        /* which is an update: */
+	struct update_latest latest;
+	struct mail_list flying;   /* publications that one message is for, which has been sent */
+	struct update flown;       /* it: its time, and the last acceptance as stored_us */
+	int64_t accepted_us;       /* its first acceptance */
+	uint64_t flight;           /* what the acknowledgement will name; 0: none is awaited */
+	bool is_asking;            /* by `flight`, after a conflict: which message is the last */
+	int64_t flying_until_ms;   /* CLOCK_MONOTONIC: then it is given up */
+	TAILQ_ENTRY(subject) link; /* in bus.flying while there is a `flight` */
+	struct mail_list waiting;  /* publications that came meanwhile, and are the next */
+	int64_t told_time_us;      /* of the last that the consumer has told since the values */
+	uint64_t told_sequence;    /* were read; 0: none */
+	bool is_unseen;            /* JetStream has acknowledged `unseen`, and not told it yet */
+	struct update unseen;      /* stored_us is when it was accepted */
+	unsigned unseen_checks;    /* bus.checks when that was */
+	unsigned conflicts;        /* of `flying`, in a row */
+	unsigned checks;           /* bus.checks when `flying` was sent */
 };
 
 TAILQ_HEAD(subject_queue, subject);
@@ -460,6 +460,18 @@ bool nats_delivery_parse_status(natsMsg *message, struct nats_mail *mail);
  * has; doubts if messages are missing. */
 void nats_delivery_on_status(struct nats_bus *bus, const struct nats_mail *mail);
 
+/* nats-accepted.c: when the node that wrote a message had accepted it, by the bus's clock, in a
+ * header.  Its streams may have had it since then, which is long before it was stored where it has
+ * waited in the outbox.  Any thread. */
+
+#define NATS_ACCEPTED_HEADER "Flagsse-Accepted" /* microseconds since the epoch */
+
+/* 0: it does not say.  Where memory is short, 1: long ago. */
+int64_t nats_accepted_of(natsMsg *message);
+
+/* The same, of headers as they are in a message: lines with CR LF. */
+int64_t nats_accepted_parse(const char *headers, size_t length);
+
 /* nats-refusal.c.  Any thread. */
 
 /* What an error of JetStream, which is no acknowledgement, means: never NATS_ACK_STORED. */
@@ -516,9 +528,10 @@ void nats_publish_held(struct nats_bus *bus);
 /* Gives everything back as PUBLISH_UNAVAILABLE. */
 void nats_publish_fail_all(struct nats_bus *bus, const char *why);
 
-/* A message was seen in the stream.  `update` NULL: it is no update. */
+/* A message was seen in the stream.  `update` NULL: it is no update.  `accepted_us`: when its node
+ * had accepted it; 0: nobody says. */
 void nats_subject_seen(struct nats_bus *bus, const struct key *key, uint64_t sequence,
-	const struct update *update);
+	const struct update *update, int64_t accepted_us);
 
 /* The consumer has told it, so main knows it, too. */
 void nats_subject_told(struct nats_bus *bus, const struct update *update);

@@ -100,7 +100,7 @@ def mixed_streams(keys):
 def handovers(machine):
     """The figures of each hand-over in the journal: streams, environments, bytes."""
     entries = machine.journal(MESSAGE_ID=HANDED_OVER)
-    return [tuple(map(int, re.search(r"(\d+) streams of (\d+) environments \((\d+) bytes\)", entry["MESSAGE"])
+    return [tuple(map(int, re.search(r"(\d+) streams? of (\d+) environments? \((\d+) bytes\)", entry["MESSAGE"])
                       .groups())) for entry in entries]
 
 

@@ -48,6 +48,56 @@ START_TEST(message)
 }
 END_TEST
 
+/* When the node that wrote it had accepted it. */
+static const struct {
+	const char *headers;
+	int64_t accepted_us;
+} accepted[] = {
+	{"NATS/1.0\r\nFlagsse-Accepted: 1673546928028060\r\n\r\n", 1673546928028060},
+	{"NATS/1.0\r\nA: b\r\nFlagsse-Accepted:7\r\nC: d\r\n\r\n", 7},
+	{"NATS/1.0\r\nFlagsse-Accepted:   7", 7},
+	{"NATS/1.0\r\n\r\n", 0},
+	{"NATS/1.0\r\nA: Flagsse-Accepted: 7\r\n\r\n", 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: \r\n\r\n", 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: -7\r\n\r\n", 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: 7 8\r\n\r\n", 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: soon\r\n\r\n", 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: 9223372036854775808\r\n\r\n", 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: 111111111111111111111111111111111111\r\n\r\n", 0},
+	{"", 0},
+};
+
+START_TEST(headers)
+{
+	const char *text = accepted[_i].headers;
+	size_t length = strlen(text);
+	char *copy = malloc(length + 1);
+
+	ck_assert_ptr_nonnull(copy);
+	memcpy(copy, text, length); /* no NUL */
+	ck_assert_int_eq(nats_accepted_parse(copy, length), accepted[_i].accepted_us);
+	free(copy);
+}
+END_TEST
+
+#define WITH_HEADERS(headers)                                                                      \
+	"{" TYPE "\"message\":{\"subject\":\"flagsmith.environment.k\",\"seq\":7,\"hdrs\":"        \
+	"\"" headers "\",\"data\":\"" DATA "\",\"time\":\"2023-01-12T18:08:48Z\"}}"
+
+START_TEST(message_with_headers)
+{
+	struct nats_mail mail = parse(
+		WITH_HEADERS("TkFUUy8xLjANCk5hdHMtRXhwZWN0ZWQtTGFzdC1TdWJqZWN0LVNlcXVlbmNlOiAz"
+			     "DQpGbGFnc3NlLUFjY2VwdGVkOiAxNjczNTQ2OTI4MDI4MDYwDQoNCg=="));
+
+	ck_assert_int_eq(mail.ack.outcome, NATS_ACK_STORED);
+	ck_assert_int_eq(mail.accepted_us, 1673546928028060);
+	mail = parse(WITH_HEADERS("!"));
+	ck_assert_int_eq(mail.ack.outcome, NATS_ACK_STORED);
+	ck_assert_int_eq(mail.accepted_us, 0);
+}
+END_TEST
+
 START_TEST(message_that_is_no_update)
 {
 	struct nats_mail mail = parse(MESSAGE("aGVsbG8=", "2023-01-12T18:08:48Z"));
@@ -159,6 +209,8 @@ int main(void)
 
 	tcase_add_loop_test(tests, message, 0, N_OF(messages));
 	tcase_add_test(tests, message_that_is_no_update);
+	tcase_add_loop_test(tests, headers, 0, sizeof(accepted) / sizeof(accepted[0]));
+	tcase_add_test(tests, message_with_headers);
 	tcase_add_test(tests, none);
 	tcase_add_loop_test(tests, no_message, 0, N_OF(unusable));
 	tcase_add_loop_test(tests, base64, 0, N_OF(encoded));
