@@ -244,6 +244,7 @@ static struct pending *pending_new_waiting(struct server *server, const struct u
 	struct update settled = *update;
 	struct pending *pending;
 
+	settled.stored_us = update_accepted(update);
 	update_settle_waiting(&settled, updates_now_us(server));
 	pending = pending_new(server, &settled, NULL);
 	if (pending)

@@ -52,6 +52,21 @@ static void write_back(const struct update *update, void *userdata)
 	publish_write_back(userdata, update);
 }
 
+/* As the bus lacks it, it is written back at BUS_SYNC_END.  If the registry has another one, that
+ * may be about less. */
+static int on_lost(struct server *server, const struct update *update)
+{
+	struct update latest;
+	int r = updates_offer(server, update);
+
+	if (r >= 0 &&
+		registry_latest(
+			server->registry, &update->key, updates_now_us(server), &latest, NULL) &&
+		latest.time_us > update->time_us && update_accepted(&latest) < update->stored_us)
+		publish_again_above(server, update, latest.time_us);
+	return r;
+}
+
 static void on_sync_end(struct server *server)
 {
 	int64_t now_us = updates_now_us(server);
@@ -171,8 +186,7 @@ static int act_upon(struct server *server, const struct bus_event *event)
 		updates_on_bus_down(server, event->text, event->open_text);
 		break;
 	case BUS_LOST:
-		publish_write_back(server, &event->update);
-		break;
+		return on_lost(server, &event->update);
 	case BUS_SKIPPED:
 		on_skipped(server, event->text);
 		break;

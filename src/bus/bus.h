@@ -26,8 +26,8 @@ enum bus_event_type {
 	BUS_SYNC_END,   /* that was all of them; what comes now is new */
 	BUS_UP,         /* connected, last values read: updates come and can be published */
 	BUS_DOWN,    /* neither, until BUS_UP; `text` says why and what to do, `open_text` to all */
-	BUS_LOST,    /* `update` was acknowledged, and is gone before it was told: publish it again;
-			its stored_us is when it was accepted */
+	BUS_LOST,    /* `update` was acknowledged, and is gone before it was told; its stored_us is
+			when it was accepted.  Before BUS_SYNC_END */
 	BUS_SKIPPED, /* a message that is no update; `text` says what is wrong with it */
 	BUS_FAULT,   /* connected, but set up so that it acknowledges nothing; `text` says why and
 			what   to do, and is empty once that is over */

@@ -85,7 +85,7 @@ struct nats_mail {
 	struct update update; /* MESSAGE: all of it, if `problem` is NULL; else key (maybe empty)
 				 and sequence.  ACK: the key.  LAST: the key, and with
 				 NATS_ACK_STORED as MESSAGE; sequence 0: there is none */
-	int64_t accepted_us;  /* MESSAGE, LAST: as nats_accepted_parse() */
+	int64_t told_us;      /* MESSAGE, LAST: as nats_accepted_parse() */
 	const char *problem;  /* MESSAGE, LAST: why it is no update; static */
 	uint64_t number;      /* MESSAGE: in the consumer's count; STATUS: of the last one that it
 				 has sent, or NATS_NUMBER_UNTOLD; ACK, LAST: of the flight */
@@ -133,9 +133,10 @@ struct subject {
 	uint64_t last_sequence; /* of its message in the stream; 0: none */
 	bool has_latest;        /* which is an update: */
 	struct update_latest latest;
+	int64_t stored_us;
 	struct mail_list flying;   /* publications that one message is for, which has been sent */
 	struct update flown;       /* it: its time, and the last acceptance as stored_us */
-	int64_t accepted_us;       /* its first acceptance */
+	int64_t told_us;           /* its first acceptance */
 	uint64_t flight;           /* what the acknowledgement will name; 0: none is awaited */
 	bool is_asking;            /* by `flight`, after a conflict: which message is the last */
 	int64_t flying_until_ms;   /* CLOCK_MONOTONIC: then it is given up */
@@ -460,17 +461,24 @@ bool nats_delivery_parse_status(natsMsg *message, struct nats_mail *mail);
  * has; doubts if messages are missing. */
 void nats_delivery_on_status(struct nats_bus *bus, const struct nats_mail *mail);
 
-/* nats-accepted.c: when the node that wrote a message had accepted it, by the bus's clock, in a
- * header.  Its streams may have had it since then, which is long before it was stored where it has
- * waited in the outbox.  Any thread. */
+/* nats-accepted.c: when the node that wrote a message had accepted what it is about, by the bus's
+ * clock, in a header: its streams may have had it since then, which is long before it was stored
+ * where it has waited in the outbox.  Any thread. */
 
-#define NATS_ACCEPTED_HEADER "Flagsse-Accepted" /* microseconds since the epoch */
+/* Microseconds since the epoch; of one that is for several, of the first and the last, with a space
+ * between. */
+#define NATS_ACCEPTED_HEADER "Flagsse-Accepted"
+#define NATS_ACCEPTED_SIZE   44
 
-/* 0: it does not say.  Where memory is short, 1: long ago. */
-int64_t nats_accepted_of(natsMsg *message);
+void nats_accepted_format(
+	int64_t first_us, int64_t last_us, char ret_text[static NATS_ACCEPTED_SIZE]);
+
+/* Sets `told_us` to the first one, and `update.accepted_us` to the last; to 0, if it does not say.
+ * Where memory is short, the first one was long ago, and of the last one nobody says. */
+void nats_accepted_read(natsMsg *message, struct nats_mail *mail);
 
 /* The same, of headers as they are in a message: lines with CR LF. */
-int64_t nats_accepted_parse(const char *headers, size_t length);
+void nats_accepted_parse(const char *headers, size_t length, struct nats_mail *mail);
 
 /* nats-refusal.c.  Any thread. */
 
@@ -528,10 +536,10 @@ void nats_publish_held(struct nats_bus *bus);
 /* Gives everything back as PUBLISH_UNAVAILABLE. */
 void nats_publish_fail_all(struct nats_bus *bus, const char *why);
 
-/* A message was seen in the stream.  `update` NULL: it is no update.  `accepted_us`: when its node
- * had accepted it; 0: nobody says. */
+/* A message was seen in the stream.  `update` NULL: it is no update.  `told_us`: its node's streams
+ * may have it since then; 0: nobody says. */
 void nats_subject_seen(struct nats_bus *bus, const struct key *key, uint64_t sequence,
-	const struct update *update, int64_t accepted_us);
+	const struct update *update, int64_t told_us);
 
 /* The consumer has told it, so main knows it, too. */
 void nats_subject_told(struct nats_bus *bus, const struct update *update);

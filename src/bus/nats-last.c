@@ -100,7 +100,7 @@ static int read_headers(const char *encoded, struct nats_mail *mail)
 	int r = encoded ? nats_last_decode(encoded, &headers, &length) : -EBADMSG;
 
 	if (r == 0)
-		mail->accepted_us = nats_accepted_parse(headers, length);
+		nats_accepted_parse(headers, length, mail);
 	return r == -ENOMEM ? r : 0;
 }
 
@@ -136,7 +136,8 @@ int nats_last_parse(const char *body, size_t length, struct nats_mail *mail)
 
 	mail->ack = (struct nats_ack){0};
 	mail->update.sequence = 0;
-	mail->accepted_us = 0;
+	mail->told_us = 0;
+	mail->update.accepted_us = 0;
 	mail->problem = NULL;
 	r = json_parse(body, length, &object);
 	if (r == -ENOMEM)

@@ -68,7 +68,7 @@ void nats_subjects_forget(struct nats_bus *bus, int64_t stored_until_us)
 	struct subject *subject, *next;
 
 	TABLE_FOREACH (subject, next, &bus->subjects, node)
-		if (!subject->has_latest || subject->latest.stored_us <= stored_until_us)
+		if (!subject->has_latest || subject->stored_us <= stored_until_us)
 			subject_forget(bus, subject);
 }
 
@@ -82,7 +82,7 @@ void nats_subjects_free(struct nats_bus *bus)
 }
 
 void nats_subject_seen(struct nats_bus *bus, const struct key *key, uint64_t sequence,
-	const struct update *update, int64_t accepted_us)
+	const struct update *update, int64_t told_us)
 {
 	struct subject *subject = subject_get(bus, key);
 	struct update settled;
@@ -98,11 +98,12 @@ void nats_subject_seen(struct nats_bus *bus, const struct key *key, uint64_t seq
 	(void)update_settle(&settled, nats_clock_us(bus));
 	subject->latest = (struct update_latest){
 		.time_us = settled.time_us,
-		.stored_us = settled.stored_us,
 		.told_us = settled.stored_us,
+		.accepted_us = update_accepted(&settled),
 	};
-	if (accepted_us > 0 && accepted_us < settled.stored_us)
-		subject->latest.told_us = accepted_us;
+	if (told_us > 0 && told_us < settled.stored_us)
+		subject->latest.told_us = told_us;
+	subject->stored_us = settled.stored_us;
 }
 
 /* ---- Acknowledged, and not told yet ---- */
@@ -143,6 +144,7 @@ void nats_subjects_find_lost(struct nats_bus *bus)
 	TABLE_FOREACH (subject, next, &bus->subjects, node)
 		if (subject->is_unseen) {
 			subject->is_unseen = false;
+			subject->unseen.sequence = 0;
 			bus_post_lost(bus->inbox, &subject->unseen);
 		}
 }
@@ -166,7 +168,7 @@ uint64_t nats_subjects_alive(const struct nats_bus *bus)
 	uint64_t n = 0;
 
 	TABLE_FOREACH (subject, next, &bus->subjects, node)
-		n += subject->has_latest && subject->latest.stored_us > since_us;
+		n += subject->has_latest && subject->stored_us > since_us;
 	return n;
 }
 
@@ -246,8 +248,8 @@ static bool subject_takes(struct subject *subject, const struct publication *pub
 		flown->time_us = time_us;
 	if (update->stored_us > flown->stored_us)
 		flown->stored_us = update->stored_us;
-	if (update->stored_us < subject->accepted_us)
-		subject->accepted_us = update->stored_us;
+	if (update->stored_us < subject->told_us)
+		subject->told_us = update->stored_us;
 	return true;
 }
 
@@ -260,7 +262,7 @@ static bool subject_gather(struct nats_bus *bus, struct subject *subject)
 
 	STAILQ_CONCAT(&all, &subject->flying);
 	subject->flown = (struct update){.key = subject->key};
-	subject->accepted_us = INT64_MAX;
+	subject->told_us = INT64_MAX;
 	while ((mail = STAILQ_FIRST(&all))) {
 		struct publication *publication = container_of(mail, struct publication, mail);
 
@@ -276,15 +278,15 @@ static bool subject_gather(struct nats_bus *bus, struct subject *subject)
 /* nats.c's error, or NATS_OK. */
 static natsStatus set_headers(natsMsg *message, const struct subject *subject)
 {
-	char number[sizeof("18446744073709551615")];
+	char number[sizeof("18446744073709551615")], accepted[NATS_ACCEPTED_SIZE];
 	natsStatus status;
 
 	snprintf(number, sizeof(number), "%" PRIu64, subject->last_sequence);
 	status = natsMsgHeader_Set(message, LAST_SEQUENCE_HEADER, number);
 	if (status != NATS_OK)
 		return status;
-	snprintf(number, sizeof(number), "%" PRId64, subject->accepted_us);
-	return natsMsgHeader_Set(message, NATS_ACCEPTED_HEADER, number);
+	nats_accepted_format(subject->told_us, subject->flown.stored_us, accepted);
+	return natsMsgHeader_Set(message, NATS_ACCEPTED_HEADER, accepted);
 }
 
 /* Publishes `flown`.  nats.c's error, or NATS_OK. */
@@ -409,9 +411,10 @@ static void subject_on_stored(struct nats_bus *bus, struct subject *subject, uin
 	stored.sequence = sequence;
 	subject_await(bus, subject, &stored);
 	/* When it was stored the consumer tells, or has told; until then it is about now. */
+	stored.accepted_us = stored.stored_us;
 	stored.stored_us = nats_clock_us(bus);
 	if (sequence > subject->last_sequence)
-		nats_subject_seen(bus, &subject->key, sequence, &stored, subject->accepted_us);
+		nats_subject_seen(bus, &subject->key, sequence, &stored, subject->told_us);
 	subject_land(bus, subject, PUBLISH_STORED, sequence, "");
 }
 
@@ -432,7 +435,7 @@ void nats_publish_on_last(struct nats_bus *bus, const struct nats_mail *mail)
 	}
 	if (mail->update.sequence > 0)
 		nats_subject_seen(bus, &mail->update.key, mail->update.sequence,
-			mail->problem ? NULL : &mail->update, mail->accepted_us);
+			mail->problem ? NULL : &mail->update, mail->told_us);
 	subject_send(bus, subject);
 }
 

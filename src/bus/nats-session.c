@@ -52,7 +52,7 @@ static void on_message(
 	atomic_store(&origin->heard_ms, clock_monotonic_ms());
 	if (nats_delivery_parse(natsMsg_GetReply(message), mail)) {
 		mail->problem = nats_read_message(message, &mail->update);
-		mail->accepted_us = nats_accepted_of(message);
+		nats_accepted_read(message, mail);
 		mailbox_post(&origin->bus->messages.mailbox, &mail->mail);
 	} else if (nats_delivery_parse_status(message, mail)) {
 		mail->type = NATS_MAIL_STATUS;
@@ -355,7 +355,7 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 	nats_clock_note(bus, update->stored_us);
 	if (update->key.length > 0)
 		nats_subject_seen(bus, &update->key, update->sequence,
-			mail->problem ? NULL : update, mail->accepted_us);
+			mail->problem ? NULL : update, mail->told_us);
 	if (mail->problem)
 		bus_post_text(bus->inbox, BUS_SKIPPED, "number %" PRIu64 ": %s", update->sequence,
 			mail->problem);

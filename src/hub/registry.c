@@ -143,7 +143,7 @@ static int entry_confirm(
 	return REGISTRY_SAME;
 }
 
-/* What the bus has stored until then is older than the latest.  What the outbox holds was accepted
+/* What was accepted until then is older than the latest.  What the outbox holds was accepted
  * by this node's idea of the bus's clock: taken for older, an update that was stored just after
  * that would never reach this node's streams.  But what was known by then is older. */
 static int64_t older_until(const struct entry *entry, const struct update *latest)
@@ -167,7 +167,8 @@ static int registry_offer_next(struct entry *entry, const struct update *update,
 	if (steady.time_us > latest.time_us)
 		return steady.stored_us > latest.stored_us ? entry_set(entry, &steady)
 							   : REGISTRY_OLDER;
-	return steady.stored_us > older_until(entry, &latest) ? REGISTRY_OVERTAKEN : REGISTRY_OLDER;
+	return update_accepted(&steady) > older_until(entry, &latest) ? REGISTRY_OVERTAKEN
+								      : REGISTRY_OLDER;
 }
 
 int registry_offer(struct registry *registry, const struct update *update, int64_t now_us,

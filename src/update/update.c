@@ -22,6 +22,13 @@
 /* More than the longest time has, as text with its quotes. */
 #define PLAIN_VALUE_SIZE 48
 
+int64_t update_accepted(const struct update *update)
+{
+	return update->accepted_us > 0 && update->accepted_us < update->stored_us
+		       ? update->accepted_us
+		       : update->stored_us;
+}
+
 bool update_raise(struct update *update, int64_t time_us)
 {
 	if (time_us == update->time_us && !update->is_raised)
@@ -43,7 +50,7 @@ static bool follow_what_waited(
 		return latest->told_us <= before_us;
 	}
 	*ret_time_us = update->time_us;
-	if (latest->time_us == update->time_us || latest->stored_us > before_us)
+	if (latest->time_us == update->time_us || latest->accepted_us > before_us)
 		(*ret_time_us)++;
 	return true;
 }

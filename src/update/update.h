@@ -23,35 +23,40 @@ struct update {
 	int64_t time_us;   /* updated_at, microseconds since the epoch: as it goes out, or went */
 	int64_t stored_us; /* when the bus stored it, likewise; before that, when it was accepted */
 	uint64_t sequence; /* the bus's number of it; 0: not stored yet */
-	bool is_raised;    /* not stored yet: its time is above that with which it was published,
+	int64_t accepted_us; /* stored: when the last of what it is about was accepted, by the bus's
+				clock; 0: nobody says, so at stored_us */
+	bool is_raised;      /* not stored yet: its time is above that with which it was published,
 			      as another one's was not below that */
 };
 
 /* An environment's latest update, as the bus has it. */
 struct update_latest {
-	int64_t time_us;   /* as it went out */
-	int64_t stored_us; /* when the bus stored it */
-	int64_t told_us;   /* streams may have it since then: from its node, before it was stored */
+	int64_t time_us;     /* as it went out */
+	int64_t told_us;     /* streams may have it since then: when the bus stored it, or before,
+				from the node that had accepted it */
+	int64_t accepted_us; /* likewise: when the last of what it is about was accepted */
 };
+
+/* When that was, of one that is stored. */
+int64_t update_accepted(const struct update *update);
 
 /* Every accepted update is news: whoever fetched for the latest may lack what it is about, and SDKs
  * drop what is not above what they have.  So the times of an environment's updates, as they go out,
- * only ever grow: what is written over `latest` and is not above it, is written as that + 1 us.
+ * only ever grow.  *ret_time_us is the time under which `update` is written over `latest`; false:
+ * it is stale, as whoever has the latest has it.
  *
- * True: it is to be written, under *ret_time_us.  False: it is stale; whoever has the latest has
- * it.
+ * One that comes from its publisher is stale only if its time is the latest's, and else is written
+ * above that.  One that `has_waited` was accepted at update->stored_us; the streams of one node may
+ * have had it since then, and not the latest:
  *
- * One that comes from its publisher is stale only if its time is the latest's.  One that
- * `has_waited` was accepted at update->stored_us, and the streams of one node may have had it since
- * then; it is compared with when the latest was stored.  Where that may have been before or after
- * (UPDATE_DOUBT_US), it was before:
+ *   the latest's time is above its:  written above that, if some have had the latest before it was
+ *                                    accepted (told_us); else it is stale
+ *   the latest's time is below its:  written as it is; or 1 us above that, if the latest is about
+ *                                    something that was accepted after it (accepted_us)
+ *   they are the same:               it is stale; or written 1 us above that, if it has been raised
+ *                                    to that time, as another one may have been, too
  *
- *                          | the latest is from before     | from after
- *   its time is above ours | written above it              | stale
- *   its time is below ours | written as it is              | written 1 us above what it is: some
- *                          |                               | streams have it, and not the latest
- *   it is the same         | stale; where ours has been raised to that, and so may be another one,
- *                          | written 1 us above it */
+ * Within UPDATE_DOUBT_US nobody knows what was before; then the latest was. */
 bool update_follow(const struct update *update, bool has_waited, const struct update_latest *latest,
 	int64_t *ret_time_us);
 

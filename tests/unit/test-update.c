@@ -21,7 +21,7 @@ static const struct follow {
 	const char *what;
 	struct update update; /* its time is 100 unless it is said */
 	bool has_waited;
-	struct update_latest latest; /* its time, stored, told */
+	struct update_latest latest; /* its time, told, accepted */
 	int64_t time_us; /* STALE: none */
 } follows[] = {
 #define STALE INT64_C(-1)
@@ -37,13 +37,13 @@ static const struct follow {
 	{"waited, above, in doubt", {.time_us = 100, .stored_us = 5 * S}, true, {200, 6 * S, 6 * S}, 201},
 	{"waited, above, just out of doubt", {.time_us = 100, .stored_us = 5 * S}, true,
 		{200, 6 * S + 1, 6 * S + 1}, STALE},
-	{"waited, above, stored after, but some streams had it before",
-		{.time_us = 100, .stored_us = 5 * S}, true, {200, 9 * S, 4 * S}, 201},
+	{"waited, above, from after, but some had it before",
+		{.time_us = 100, .stored_us = 5 * S}, true, {200, 4 * S, 9 * S}, 201},
 	{"waited, below, from before", {.time_us = 100, .stored_us = 5 * S}, true, {99, 4 * S, 4 * S}, 100},
 	{"waited, below, from after", {.time_us = 100, .stored_us = 5 * S}, true, {99, 7 * S, 7 * S}, 101},
 	{"waited, below, in doubt", {.time_us = 100, .stored_us = 5 * S}, true, {99, 6 * S, 6 * S}, 100},
-	{"waited, below, stored after, though some streams had it before",
-		{.time_us = 100, .stored_us = 5 * S}, true, {99, 9 * S, 4 * S}, 101},
+	{"waited, below, from after, though some had it before",
+		{.time_us = 100, .stored_us = 5 * S}, true, {99, 4 * S, 9 * S}, 101},
 	{"waited, it is the latest", {.time_us = 100, .stored_us = 5 * S}, true, {100, 4 * S, 4 * S}, STALE},
 	{"waited, it is the latest, from after", {.time_us = 100, .stored_us = 5 * S}, true,
 		{100, 9 * S, 9 * S}, STALE},
