@@ -44,11 +44,19 @@ static void finish(struct server *server)
 
 /* ---- Drain ---- */
 
+/* Those that wait to be accepted are systemd's, for the next process, if the sockets are. */
+static void stop_accepting(struct server *server)
+{
+	if (server->addresses)
+		http_accept_rest(server->http);
+	http_stop_accepting(server->http);
+}
+
 static void drain_last(struct server *server, int64_t for_ms)
 {
 	set_phase(&server->stop, STOP_LAST, for_ms);
 	/* First: who comes back at once would be taken, and ended again. */
-	http_stop_accepting(server->http);
+	stop_accepting(server);
 	hub_drain(server->hub, 0);
 }
 
@@ -174,7 +182,7 @@ static void on_requests_answered(struct server *server)
 
 static void begin_hand_over(struct server *server)
 {
-	http_stop_accepting(server->http);
+	stop_accepting(server);
 	set_phase(&server->stop, STOP_ANSWERING, REQUESTS_TIMEOUT_MS);
 }
 

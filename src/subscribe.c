@@ -100,6 +100,9 @@ int subscribe(const struct http_subscription *subscription, void *userdata)
 		.close_after_update = profile->close_after_update,
 	};
 
+	/* It would be ended again at once. */
+	if (server->stop.phase == STOP_LAST)
+		return -ESHUTDOWN;
 	if (hub_streams(server->hub) >= server->shares.streams) {
 		note_full(server, subscription);
 		return -EAGAIN;

@@ -160,8 +160,11 @@ void connections_sift(struct http *http);
 /* The time for this kind of waiting has become longer by `ms` (shorter, if negative). */
 void connections_extend(struct http *http, enum waiting waiting, int64_t ms);
 
-/* Ends those that wait for a next request: there will be no answer to it. */
+/* Ends those that wait for a next request.  One that is there by now is answered, and the last. */
 void connections_end_idle(struct http *http);
+
+/* A request may be there that has not been read yet. */
+bool connection_has_input(const struct connection *connection);
 
 /* The socket; still libmicrohttpd's. */
 int connection_fd(const struct connection *connection);
