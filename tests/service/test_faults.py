@@ -18,7 +18,7 @@ from network import ADDRESSES
 from relay import Relay
 from sse import Refused
 from test_jetstream import payload
-from test_outbox import fill, inside, on_tmpfs, queued, refused, wait_away, wait_empty, wait_ready
+from test_outbox import DOUBT_S, fill, inside, on_tmpfs, queued, refused, wait_away, wait_empty, wait_ready
 from wire import wait_until
 
 
@@ -121,6 +121,7 @@ def test_nats_loses_its_disk_while_updates_wait(start):
     streams = {key: [node.stream(key) for node in nodes] for key in times}
     for i, key in enumerate(times):
         times[key] = nodes[i % 2].publish(key)
+    time.sleep(DOUBT_S)
     server.kill()
     server.forget()
     for i, key in enumerate(times):
@@ -245,6 +246,7 @@ def test_cluster_loses_its_quorum(start, cluster, key):
     wait_away(nodes[0])
     for k in [fresh_key() for _ in range(20)]:
         times[k] = nodes[1].queue(k)
+    time.sleep(DOUBT_S)
     times[key] = nodes[1].queue(key)
     leader.start(wait=False)
     others[0].start(wait=False)

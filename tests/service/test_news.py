@@ -13,10 +13,8 @@ import pytest
 from daemon import fresh_key, fresh_time_us
 from sse import Stream
 from test_jetstream import payload
-from test_outbox import FAR, wait_away, wait_empty, wait_ready
+from test_outbox import DOUBT_S, FAR, wait_away, wait_empty, wait_ready
 from wire import wait_until
-
-DOUBT_S = 1.2  # within 1 s clocks do not tell what was first
 
 
 def wait_last(server, key, time_us):
