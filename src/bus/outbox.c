@@ -65,6 +65,8 @@ static int keep(struct store *store, struct outbox_item *item)
 		item->outcome = OUTBOX_STALE;
 		return 0;
 	}
+	/* It is for both now: that the bus has its time does not say that it has both. */
+	update.is_raised = update.is_raised || r > 0;
 
 	r = store_put(store, STORE_OUTBOX, &update);
 	if (r < 0)

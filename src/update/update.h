@@ -25,8 +25,8 @@ struct update {
 	uint64_t sequence; /* the bus's number of it; 0: not stored yet */
 	int64_t accepted_us; /* stored: when the last of what it is about was accepted, by the bus's
 				clock; 0: nobody says, so at stored_us */
-	bool is_raised;      /* not stored yet: its time is above that with which it was published,
-			      as another one's was not below that */
+	bool is_raised;      /* not stored yet: its time is not just as published: it has been
+			raised above another one's, or is for others, too */
 };
 
 /* An environment's latest update, as the bus has it. */

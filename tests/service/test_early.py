@@ -87,7 +87,7 @@ def away(start, notify):
     """Starts the next process, which takes streams up, with NATS away."""
     def begin(handed, url=None):
         daemon = start_after(start, notify, handed, bus="nats", nats_url=url or f"nats://127.0.0.1:{free_port()}")
-        daemon.wait_log(f"Took up {STREAMS} streams of 1 environments")
+        daemon.wait_log(f"Took up {STREAMS} streams of 1 environment")
         return daemon
     return begin
 

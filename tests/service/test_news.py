@@ -435,3 +435,21 @@ def test_many_environments_back_at_once(start):
     reconnect(server, [daemon])
     for key in keys:
         wait_last(server, key, times[key] + 1)
+
+
+def test_one_row_for_two(away, key):
+    """The younger one takes the place of the older one's row.  NATS has just the younger one, from another node."""
+    daemon, server = away
+    daemon.kill()
+    younger = fresh_time_us()
+    with server.client() as client:
+        client.store(key, payload(younger))
+    server.kill()
+    time.sleep(DOUBT_S)
+    daemon.start(wait="/livez")
+    wait_away(daemon)
+    daemon.queue(key, younger - 100)
+    daemon.queue(key, younger)
+    server.start()
+    wait_empty(daemon)
+    wait_last(server, key, younger + 1)

@@ -240,6 +240,7 @@ def test_missed_update_is_made_up_for(service, key):
         first = service.publish(key)
         assert stream.event() == first
     second = service.publish(key)
+    service.check_snapshot(key, second)
     with service.stream(key, headers=(("Last-Event-ID", str(first)),)) as stream:
         assert stream.event() == second
 
