@@ -7,16 +7,17 @@ import threading
 import time
 
 import checker
-from clients import Client, Publisher, Reader, Wanderer, publish
+from clients import SLOWEST_US, Client, LatePublisher, Publisher, Reader, Wanderer, publish
 from daemon import fresh_time_us
 from history import PUBLISHED, QUEUED, Probe, Quiet
 from world import BEHIND_S
 
 BUSY_KEYS = [f"busy-{i}" for i in range(6)]  # many updates a second
 SLOW_KEYS = [f"slow-{i}" for i in range(6)]  # some in a round
-STILL_KEYS = [f"still-{i}" for i in range(4)]  # one in a round, at its begin: all trouble comes after it
+STILL_KEYS = [f"still-{i}" for i in range(4)]  # some at once, at a round's begin: all trouble comes after them
+LATE_KEYS = [f"late-{i}" for i in range(8)]  # one in a round, and then an older one
 AHEAD_KEYS = [f"ahead-{i}" for i in range(2)]  # with publishers whose clocks are ahead
-KEYS = BUSY_KEYS + SLOW_KEYS + STILL_KEYS + AHEAD_KEYS
+KEYS = BUSY_KEYS + SLOW_KEYS + STILL_KEYS + LATE_KEYS + AHEAD_KEYS
 N_PUBLISHERS = 4
 N_WANDERERS = 16
 
@@ -117,16 +118,24 @@ class Run:
         self.say(f"round {number}: trouble for {mode}")
         seed = f"{self.seed} round {number}"
         for key in STILL_KEYS:
-            publish(self.world, self.random.randrange(len(self.world.nodes)), key, fresh_time_us())
+            self._publish_some(key)
         self.world.calm.clear()
         self._for_a_while(self._publishers(seed) + self._gremlins(seed, mode))
         self.world.calm.set()
+
+    def _publish_some(self, key):
+        """One, or several that are ever older."""
+        us = fresh_time_us()
+        for _ in range(self.random.choice((1, 2, 3))):
+            publish(self.world, self.random.randrange(len(self.world.nodes)), key, us)
+            us -= self.random.randrange(1, SLOWEST_US)
 
     def _publishers(self, seed):
         keys = BUSY_KEYS + AHEAD_KEYS
         busy = [Publisher(i, f"{seed} publisher {i}", self.world, keys, AHEAD_KEYS, 0.1)
                 for i in range(N_PUBLISHERS)]
-        return [*busy, Publisher("slow", f"{seed} slow", self.world, SLOW_KEYS, (), 1.5)]
+        return [*busy, Publisher("slow", f"{seed} slow", self.world, SLOW_KEYS, (), 1.5),
+                LatePublisher(f"{seed} late", self.world, LATE_KEYS, 2 * ROUND / len(LATE_KEYS))]
 
     def _gremlins(self, seed, mode):
         nats = self.world.nats
