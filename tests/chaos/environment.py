@@ -81,7 +81,7 @@ class Environment:
         return publication.outcome in (PUBLISHED, QUEUED) and self._demand(publication)[0]
 
     def least_time(self, publication):
-        """Having been accepted, it makes the time at least this."""
+        """Having been accepted, it makes the time at least this, in the end."""
         return self._demand(publication)[1]
 
     def was_overtaken(self, publication):
@@ -106,7 +106,7 @@ class Environment:
             if kind == 0:
                 demands[id(what)] = self._demand_after(what, on_nats.get(what), received.get(what))
             elif kind == 1:
-                on_nats.add(demands[id(what)][1], what.sent)
+                on_nats.add(demands[id(what)][3], what.sent)
             elif kind == 2:
                 received.add(what, self.born(what))
             else:
@@ -114,10 +114,12 @@ class Environment:
         return demands
 
     def _demand_after(self, publication, on_nats, received):
+        """What is_news(), least_time() and was_overtaken() tell; and what NATS has at least, once it has this one.  That
+        may be less: what somebody has received may still be on its way there."""
         overtaken = on_nats > publication.us
         news = publication.outcome in (PUBLISHED, QUEUED) and (overtaken or not self.has_twin(publication))
-        least = max(publication.us, on_nats + 1, received + 1) if news else publication.us
-        return news, least, overtaken
+        written = max(publication.us, on_nats + 1 if news else 0)
+        return news, max(written, received + 1 if news else 0), overtaken, written
 
     def has_twin(self, publication):
         """Whether another one can have been written with just its time, while it was on its way."""

@@ -230,11 +230,39 @@ def troubled_run(run, seconds):
 
 # For the self-test: short and always the same.
 
-def publish_everywhere(run, node=None):
+LATE_US = 10 * 10**6
+DOUBT = 2  # seconds, after which it is clear which of two moments was first
+
+def publish_everywhere(run, node=None, late_us=0):
     """An update of each environment, to this node or to all in turn.  How they were answered."""
     n_nodes = len(run.world.nodes)
-    return {publish(run.world, i % n_nodes if node is None else node, key, fresh_time_us()).outcome
+    return {publish(run.world, i % n_nodes if node is None else node, key, fresh_time_us() - late_us).outcome
             for i, key in enumerate(KEYS)}
+
+
+def late_run(run):
+    """What is older than the latest reaches everybody nevertheless, and outlives the nodes."""
+    assert publish_everywhere(run) <= {PUBLISHED, QUEUED}
+    if not run.settle("faults"):
+        return
+    run.say(f"answers to older ones: {publish_everywhere(run, late_us=LATE_US)}")
+    if not run.settle("faults"):
+        return
+    run.restart_nodes()
+    run.settle("restart")
+
+
+def late_outbox_run(run):
+    """What is older than the latest and is accepted while NATS is away is news when NATS is back."""
+    assert publish_everywhere(run) <= {PUBLISHED, QUEUED}
+    if not run.settle("faults"):
+        return
+    time.sleep(DOUBT)
+    server = run.world.nats.servers[0]
+    server.kill()
+    run.say(f"answers to older ones while NATS is away: {publish_everywhere(run, late_us=LATE_US)}")
+    server.start()
+    run.settle("faults")
 
 
 def outbox_run(run):
@@ -286,20 +314,21 @@ def refused_run(run):
 
 
 def clocks_run(run):
-    """The later one of two updates is the newer, though the node that takes it has a clock that is behind.  NATS is
-    away meanwhile, whose clock both have heard of."""
+    """What is accepted after another one was stored is news, though the node that takes it has a clock that is behind.
+    NATS is away meanwhile, whose clock the node has heard of."""
     assert publish_everywhere(run) <= {PUBLISHED, QUEUED}
     if not run.settle("faults"):
         return
-    right, behind = range(len(run.world.nodes))
+    time.sleep(DOUBT)
+    behind = len(run.world.nodes) - 1
     run.world.nodes[behind].set_clock(BEHIND_S)
     server = run.world.nats.servers[0]
     server.kill()
-    run.say(f"answers while NATS is away: {publish_everywhere(run, right) | publish_everywhere(run, behind)}")
+    run.say(f"answers to older ones while NATS is away: {publish_everywhere(run, behind, LATE_US)}")
     server.start()
     run.settle("faults")
     run.world.nodes[behind].set_clock(0)
 
 
-COURSES = {"outbox": outbox_run, "purge": purge_run, "silent": silent_run, "refused": refused_run,
-           "clocks": clocks_run}
+COURSES = {"late": late_run, "late-outbox": late_outbox_run, "outbox": outbox_run, "purge": purge_run,
+           "silent": silent_run, "refused": refused_run, "clocks": clocks_run}
