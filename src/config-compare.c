@@ -42,6 +42,34 @@ static void compare_profiles(const struct config *before, const struct config *a
 			differs(PROFILE_PREFIX, before->profiles[i].name, true, userdata);
 }
 
+static void swap(char **a, char **b)
+{
+	char *kept = *a;
+
+	*a = *b;
+	*b = kept;
+}
+
+void config_keep_restart(struct config *config, struct config *running)
+{
+	for (size_t i = 0; i < config_n_settings; i++) {
+		const struct setting *setting = &config_settings[i];
+		int64_t number;
+
+		if (setting->change != CHANGE_RESTART)
+			continue;
+		swap(&config->origins[i], &running->origins[i]);
+		if (setting_is_text(setting)) {
+			swap(setting_text(setting, config), setting_text(setting, running));
+			continue;
+		}
+		number = setting_number(setting, config);
+		setting_set_number(setting, config, setting_number(setting, running));
+		setting_set_number(setting, running, number);
+	}
+	swap(&config->state_dir, &running->state_dir); /* from service.state_dir, which is one */
+}
+
 void config_compare(const struct config *before, const struct config *after,
 	config_difference *differs, void *userdata)
 {

@@ -132,6 +132,15 @@ static bool check_section_line(struct reader *reader, char *line)
 	return reader->known_section;
 }
 
+static bool is_list(const char *section, const char *key)
+{
+	for (size_t i = 0; i < config_n_settings; i++)
+		if (strcmp(config_settings[i].section, section) == 0 &&
+			strcmp(config_settings[i].key, key) == 0)
+			return setting_is_list(&config_settings[i]);
+	return false;
+}
+
 /* A line that should be "key = value".  The text is not shown: a line that is not understood may be
  * a piece of a secret. */
 static bool check_key_line(struct reader *reader, const char *line, size_t max_length)
@@ -141,7 +150,7 @@ static bool check_key_line(struct reader *reader, const char *line, size_t max_l
 	size_t key_length = strspn(line, key_characters);
 	const char *separator = line + key_length + strspn(line + key_length, " \t");
 	char key[INIH_NAME_MAX + 1];
-	char what[128];
+	char what[192];
 
 	if (key_length == 0 || (*separator != '=' && *separator != ':')) {
 		complain(reader, NULL, NULL,
@@ -156,9 +165,12 @@ static bool check_key_line(struct reader *reader, const char *line, size_t max_l
 	key[key_length] = '\0';
 	if (strlen(line) > max_length) {
 		snprintf(what, sizeof(what),
-			"the line is too long; allowed: %zu characters (the environment and "
-			"options have no such limit)",
-			max_length);
+			"the line is too long; allowed: %zu characters (%s and options have no "
+			"such limit)",
+			max_length,
+			is_list(reader->section, key)
+				? "several lines of this key add up; the environment"
+				: "the environment");
 		complain(reader, *reader->section ? reader->section : NULL, key, what);
 		return false;
 	}
@@ -272,7 +284,9 @@ void config_read_file(struct loader *loader, const char *path, bool must_exist)
 	/* Alone it may be a copy in a temporary directory, whose mode says nothing. */
 	reader.world_readable =
 		!loader->alone && S_ISREG(status.st_mode) && (status.st_mode & S_IROTH);
+	loader->file = path;
 	parse(&reader);
+	loader->file = NULL;
 	explicit_bzero(reader.data, reader.size);
 	free(reader.data);
 	free(reader.origin);

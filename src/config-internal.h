@@ -63,6 +63,7 @@ extern const size_t n_builtin_profiles;
 /* Values as the program has them: in milliseconds, bytes, or the index of a word. */
 int64_t setting_default(const struct setting *setting);
 bool setting_is_text(const struct setting *setting);
+bool setting_is_list(const struct setting *setting); /* of texts, with commas between */
 char **setting_text(const struct setting *setting, const void *base);
 int64_t setting_number(const struct setting *setting, const void *base);
 void setting_set_number(const struct setting *setting, void *base, int64_t number);
@@ -102,6 +103,7 @@ struct loader {
 	config_complain *complain;
 	void *userdata;
 	struct config *config;
+	const char *file;   /* that is being read; NULL: something else is */
 	int error;          /* 0; -EINVAL after a complaint; -ENOMEM */
 	bool alone;         /* one file is checked, without all that could complete it */
 	bool token_refused; /* there is a token, but it is unusable: no need to say "no token" too

@@ -102,6 +102,17 @@ static void print_value(FILE *file, const struct setting *setting, const void *b
 		fputs(text, file);
 }
 
+/* A list that is too long for a line of a file, in a line for each of its items. */
+static void print_list(FILE *file, const struct setting *setting, const char *line)
+{
+	for (; *line; line++)
+		if (*line == ',')
+			fprintf(file, "\n%s = ", setting->key);
+		else
+			fputc(*line, file);
+	fputc('\n', file);
+}
+
 static void print_setting(
 	FILE *file, const struct setting *setting, const void *base, char **origin)
 {
@@ -122,6 +133,10 @@ static void print_setting(
 		return;
 	}
 	fprintf(file, "# %s\n", *origin ? *origin : "default");
+	if (size > INI_MAX_LINE - 1 && setting_is_list(setting)) {
+		print_list(file, setting, line);
+		return;
+	}
 	if (size > INI_MAX_LINE - 1)
 		fputs("# (too long for a file: to be given by the environment or an option)\n#",
 			file);

@@ -40,6 +40,34 @@ static size_t setting_index(size_t offset)
 
 #define ORIGIN(config, member) ((config)->origins[setting_index(offsetof(struct config, member))])
 
+const char *config_listen_origin(const struct config *config)
+{
+	return ORIGIN(config, http_listen);
+}
+
+int config_note_listen_unused(struct config *config)
+{
+	const char *origin = ORIGIN(config, http_listen);
+	char *text;
+
+	if (asprintf(&text, "%s; not used, as systemd passes the sockets",
+		    origin ? origin : "default") < 0)
+		return -ENOMEM;
+	return config_replace_text(&ORIGIN(config, http_listen), text);
+}
+
+static void take_state_dir(struct loader *loader, const char *directory)
+{
+	const struct config *config = loader->config;
+	const char *origin = ORIGIN(config, service_state_dir);
+
+	if (origin && strcmp(config->service_state_dir, directory) != 0)
+		loader_complain(loader, true, origin, "service", "state_dir",
+			"not used, as $STATE_DIRECTORY is %s (StateDirectory= of the unit)",
+			directory);
+	loader_assign(loader, "environment STATE_DIRECTORY", "service", "state_dir", directory);
+}
+
 /* The service manager's directory wins over the setting. */
 static void settle_state_dir(struct loader *loader)
 {
@@ -49,8 +77,7 @@ static void settle_state_dir(struct loader *loader)
 	if (directories) {
 		first = strndup(directories, strcspn(directories, ":"));
 		if (first)
-			loader_assign(loader, "environment STATE_DIRECTORY", "service", "state_dir",
-				first);
+			take_state_dir(loader, first);
 		else
 			loader->error = -ENOMEM;
 	}
@@ -232,13 +259,18 @@ static int read_credential(struct loader *loader, char **ret_origin, char **ret)
 	_cleanup_(freep) char *path = NULL;
 	int r;
 
-	if (!directory)
+	if (loader->sources->credential)
+		path = strdup(loader->sources->credential);
+	else if (!directory)
 		return -ENOENT;
-	if (asprintf(&path, "%s/token", directory) < 0) {
+	else if (asprintf(&path, "%s/token", directory) < 0)
 		path = NULL;
+	if (!path)
 		return -ENOMEM;
-	}
-	r = read_token(loader, "environment CREDENTIALS_DIRECTORY", "token", path, false, ret);
+	r = read_token(loader,
+		loader->sources->credential ? "LoadCredential="
+					    : "environment CREDENTIALS_DIRECTORY",
+		"token", path, false, ret);
 	if (r < 0)
 		return r;
 	*ret_origin = strdup("credential token");
@@ -249,6 +281,12 @@ static void complain_of_no_token(struct loader *loader)
 {
 	const char *file = loader->sources->file ? loader->sources->file : DEFAULT_FILE;
 
+	if (loader->sources->credential) {
+		loader_complain(loader, false, NULL, "http", "token",
+			"not set; write it into %s, which the unit hands over (LoadCredential=)",
+			loader->sources->credential);
+		return;
+	}
 	loader_complain(loader, false, NULL, "http", "token",
 		"not set; set one of: the environment variable SSE_AUTHENTICATION_TOKEN; http.token "
 		"in %s; http.token_file, the path of a file with the token; "
@@ -276,6 +314,9 @@ static void settle_token(struct loader *loader)
 
 	if (*config->http_token) {
 		check_mask(loader);
+		if (*config->http_token_file)
+			loader_complain(loader, true, file_origin, "http", "token_file",
+				"not used, as http.token is set (%s)", ORIGIN(config, http_token));
 		config->token = strdup(config->http_token);
 		r = config->token ? 0 : -ENOMEM;
 	} else if (*config->http_token_file) {

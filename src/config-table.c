@@ -135,6 +135,12 @@ int64_t setting_default(const struct setting *setting)
 	return setting->number;
 }
 
+bool setting_is_list(const struct setting *setting)
+{
+	return setting->type == TYPE_URLS ||
+	       (setting->section && setting->offset == offsetof(struct config, http_listen));
+}
+
 char **setting_text(const struct setting *setting, const void *base)
 {
 	return (char **)(void *)((char *)base + setting->offset);

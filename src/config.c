@@ -8,6 +8,8 @@
 
 #include "config-internal.h"
 
+#define OUR_VARIABLES "FLAGSSE_"
+
 static const char name_characters[] =
 	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
 
@@ -276,6 +278,39 @@ static void complain_of_key(struct loader *loader, const char *origin, const cha
 			loader, false, origin, section, key, "unknown key; allowed: %s", keys);
 }
 
+/* Some other formats have quotes around values; here they are part of them. */
+static void warn_of_quotes(struct loader *loader, const char *origin, const char *section,
+	const struct setting *setting, const char *text)
+{
+	size_t length = strlen(text);
+
+	if (length >= 2 && (*text == '"' || *text == '\'') && text[length - 1] == *text)
+		loader_complain(loader, true, origin, section, setting->key,
+			"the quotes are part of the value; write it without them");
+}
+
+/* A list may have been begun by a former line of the same file. */
+static bool is_begun(const struct loader *loader, const char *origin)
+{
+	size_t length = loader->file ? strlen(loader->file) : 0;
+
+	return length > 0 && origin && strncmp(origin, loader->file, length) == 0 &&
+	       origin[length] == ':';
+}
+
+/* The text is consumed.  0 or -ENOMEM. */
+static int set_text(struct loader *loader, const struct target *target, size_t index, char *text)
+{
+	_cleanup_(free_secretp) char *added = text;
+	char **slot = setting_text(&target->table[index], target->base), *joined;
+
+	if (!setting_is_list(&target->table[index]) || !is_begun(loader, target->origins[index]))
+		return config_replace_text(slot, TAKE_PTR(added));
+	if (asprintf(&joined, "%s,%s", *slot, added) < 0)
+		return -ENOMEM;
+	return config_replace_text(slot, joined);
+}
+
 /* Sets the setting of that number in the target. */
 static int set(struct loader *loader, const char *origin, const char *section,
 	const struct target *target, size_t index, const char *text)
@@ -292,9 +327,12 @@ static int set(struct loader *loader, const char *origin, const char *section,
 	}
 	if (r < 0)
 		return r;
-	if (setting_is_text(setting))
-		config_replace_text(setting_text(setting, target->base), value.text);
-	else
+	if (setting_is_text(setting)) {
+		warn_of_quotes(loader, origin, section, setting, value.text);
+		r = set_text(loader, target, index, value.text);
+		if (r < 0)
+			return r;
+	} else
 		setting_set_number(setting, target->base, value.number);
 	return config_replace_text(&target->origins[index], strdup(origin));
 }
@@ -353,6 +391,35 @@ static void read_variable(struct loader *loader, const struct setting *setting)
 	loader_assign(loader, origin, setting->section, setting->key, value);
 }
 
+static bool is_known(const struct config_sources *sources, const char *entry, size_t length)
+{
+	if (sources->own_variable && strlen(sources->own_variable) == length &&
+		memcmp(sources->own_variable, entry, length) == 0)
+		return true;
+	for (size_t i = 0; i < config_n_settings; i++) {
+		const char *variable = config_settings[i].variable;
+
+		if (variable && strlen(variable) == length && memcmp(variable, entry, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Of those with our name: a setting that is misspelt would be without any effect. */
+static void warn_of_variables(struct loader *loader)
+{
+	for (char *const *entry = loader->sources->environment; entry && *entry; entry++) {
+		size_t length = strcspn(*entry, "=");
+
+		if (strncmp(*entry, OUR_VARIABLES, strlen(OUR_VARIABLES)) == 0 &&
+			!is_known(loader->sources, *entry, length))
+			loader_complain(loader, true, NULL, NULL, NULL,
+				"environment %.*s: no setting has this variable, and it has no "
+				"effect; flagsse.conf(5) names all",
+				(int)length, *entry);
+	}
+}
+
 /* "SECTION.KEY=VALUE"; the section of a profile has a space in it. */
 static void read_option(struct loader *loader, const char *option)
 {
@@ -385,6 +452,7 @@ static void read_sources(struct loader *loader)
 	for (size_t i = 0; i < config_n_settings; i++)
 		if (config_settings[i].variable)
 			read_variable(loader, &config_settings[i]);
+	warn_of_variables(loader);
 	for (const char *const *option = sources->overrides; option && *option; option++)
 		read_option(loader, *option);
 }

@@ -61,6 +61,13 @@ struct config_sources {
 	/* 0 if http.listen may have such an address; NULL: any.  Not called directly, as the
 	 * configuration knows no sockets. */
 	int (*check_listen)(const char *address);
+
+	/* One variable of our name that is no setting; NULL: none. */
+	const char *own_variable;
+
+	/* The file that systemd would give as the credential `token`; NULL: as
+	 * $CREDENTIALS_DIRECTORY says. */
+	const char *credential;
 };
 
 /* What is wrong, "FILE:LINE: section.key: what is wrong; allowed: what": one call for each thing,
@@ -90,6 +97,17 @@ typedef void config_difference(const char *section, const char *key, bool at_onc
 /* Tells all that differs between two configurations. */
 void config_compare(const struct config *before, const struct config *after,
 	config_difference *differs, void *userdata);
+
+/* To make `config`, which was read later, what runs: gives it the settings of `running` that need a
+ * restart, with where they came from, and takes its own in return. */
+void config_keep_restart(struct config *config, struct config *running);
+
+/* Where http.listen was set; NULL: nowhere. */
+const char *config_listen_origin(const struct config *config);
+
+/* systemd passes the sockets: config_print() says from now on that http.listen is not used.  0 or
+ * -ENOMEM. */
+int config_note_listen_unused(struct config *config);
 
 /* The effective settings in the file's own format, where each came from as a comment before it;
  * secrets masked. */

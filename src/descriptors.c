@@ -13,6 +13,9 @@
 /* ... of which so many are for all but HTTP: event loops, the bus, the store, the hand-over. */
 #define RESERVE_OWN 64
 
+/* With less than this it is a toy. */
+#define LIMIT_FEW 512
+
 /* Connections in the hands of HTTP are more expensive than streams. */
 #define HTTP_MAX 4096
 
@@ -48,6 +51,10 @@ void descriptors_share(size_t configured, struct descriptor_shares *ret)
 	ret->clients = ret->streams + rest;
 	ret->http = (unsigned)(ret->clients > HTTP_MAX ? HTTP_MAX : ret->clients);
 	/* A request may take two: see room.c. */
-	log_info("%zu files may be open: %zu for streams, at least %zu for requests.", limit,
-		ret->streams, rest / 2);
+	log_at(limit < LIMIT_FEW ? LOG_WARNING : LOG_INFO,
+		"%zu files may be open: %zu for streams, at least %zu for requests.%s", limit,
+		ret->streams, rest / 2,
+		limit < LIMIT_FEW ? " That is very few: raise LimitNOFILE= of the unit (or `ulimit "
+				    "-n`)."
+				  : "");
 }

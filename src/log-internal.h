@@ -25,6 +25,9 @@ struct log_record {
 void log_sink_open(void);
 bool log_sink_is_journal(void);
 
+/* As log_stay(). */
+void log_sink_stay(void);
+
 /* Writes, and waits as long as the other side does not take it.  0, or -errno: it is lost. */
 int log_sink_write(const struct log_record *record);
 

@@ -231,11 +231,15 @@ int log_start(void)
 
 	pthread_mutex_lock(&queue.lock);
 	queue.stopping = false;
-	r = thread_start(&queue.thread, "flagsse-log", run, NULL);
-	if (r == 0)
-		queue.mode = MODE_QUEUED;
 	pthread_mutex_unlock(&queue.lock);
-	return r;
+	/* Not with the lock held: if it fails, that is logged. */
+	r = thread_start(&queue.thread, "flagsse-log", run, NULL);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&queue.lock);
+	queue.mode = MODE_QUEUED;
+	pthread_mutex_unlock(&queue.lock);
+	return 0;
 }
 
 /* With the lock held, which it lets go meanwhile.  False: not all is written within `ms`. */

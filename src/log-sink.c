@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,7 @@
 #define JOURNAL_FIELD "MESSAGE="
 
 static bool to_journal; /* written by log_sink_open() only */
+static atomic_bool is_lasting;
 
 /* $JOURNAL_STREAM is "DEVICE:INODE" of the stream that the service manager connected to the
  * journal; it is inherited, so only the comparison tells whether it is still standard error. */
@@ -50,6 +53,12 @@ static bool stderr_is_journal(void)
 void log_sink_open(void)
 {
 	to_journal = stderr_is_journal();
+	atomic_store(&is_lasting, false);
+}
+
+void log_sink_stay(void)
+{
+	atomic_store(&is_lasting, true);
 }
 
 bool log_sink_is_journal(void)
@@ -132,9 +141,17 @@ static int write_stderr(const struct log_record *record)
 	return write_all(line, length);
 }
 
+/* journald looks up whose a datagram is when it reads it: of a process that has ended by then it
+ * knows no unit, and `journalctl -u` does not show the message.  Standard error it knows by the
+ * connection, whoever has written to it, but that carries no fields. */
+static bool goes_by_datagram(const struct log_record *record)
+{
+	return to_journal && (atomic_load(&is_lasting) || record->message_id);
+}
+
 int log_sink_write(const struct log_record *record)
 {
-	if (to_journal && write_journal(record) >= 0)
+	if (goes_by_datagram(record) && write_journal(record) >= 0)
 		return 0;
 	return write_stderr(record);
 }

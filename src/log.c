@@ -22,9 +22,15 @@ static const char *const level_words[] = {
 };
 
 static atomic_int max_level = LOG_INFO;
+
 void log_open(void)
 {
 	log_sink_open();
+}
+
+void log_stay(void)
+{
+	log_sink_stay();
 }
 
 bool log_is_journal(void)

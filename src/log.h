@@ -36,6 +36,11 @@ void log_open(void);
 /* Whether that is journald. */
 bool log_is_journal(void);
 
+/* The process is going to last: from now on all messages go to journald with their fields.  Before,
+ * only those with a message id do, as journald may not read them before the process has ended, and
+ * then does not know their unit; the others go to it by standard error.  Main thread. */
+void log_stay(void);
+
 /* From now on a thread writes.  Main thread, once.  0 or -errno: it is as before.  (A child that is
  * to log has to be a program of its own, as next.c starts it: after a mere fork(2) it has no such
  * thread.) */

@@ -13,8 +13,9 @@ struct notify;
 
 struct notify_operations {
 	/* Writes one line about the state of things for `systemctl status`.  What is no text of a
-	 * line is taken out of it before it is sent. */
-	void (*write_status)(char *text, size_t size, void *userdata);
+	 * line is taken out of it before it is sent.  Whether it may change without that
+	 * notify_changed() is called: then it is looked at once a second. */
+	bool (*write_status)(char *text, size_t size, void *userdata);
 
 	/* Whether all threads have answered since the last call; asks them anew. */
 	bool (*is_alive)(void *userdata);
@@ -32,6 +33,10 @@ bool notify_has_watchdog(const struct notify *notify);
 
 /* The status has changed: tells it at once. */
 void notify_status(struct notify *notify);
+
+/* The same for what changes very often, such as the number of streams: tells it soon, at most once
+ * a second. */
+void notify_changed(struct notify *notify);
 
 /* READY=1; only the first call counts. */
 void notify_ready(struct notify *notify);

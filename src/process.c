@@ -3,6 +3,7 @@
 #include "process.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #define PATH_SIZE   64
@@ -83,6 +84,35 @@ static int redirect_credentials(struct process *process, pid_t pid)
 		*variable = process->credentials;
 	}
 	return 0;
+}
+
+/* The name of the file that the process executes, without its directory. */
+static bool read_program(const char *process, char *ret, size_t size)
+{
+	char link[PATH_SIZE], path[PATH_MAX];
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/proc/%s/exe", process);
+	length = readlink(link, path, sizeof(path) - 1);
+	if (length < 0)
+		return false;
+	path[length] = '\0';
+	snprintf(ret, size, "%.*s", (int)size - 1,
+		strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
+	return true;
+}
+
+bool process_is_alike(pid_t pid)
+{
+	char number[16], own[NAME_MAX + 1], other[NAME_MAX + 1];
+	size_t length;
+
+	snprintf(number, sizeof(number), "%ld", (long)pid);
+	if (!read_program("self", own, sizeof(own)) || !read_program(number, other, sizeof(other)))
+		return true;
+	/* After an upgrade it is another file by now: "flagsse (deleted)". */
+	length = strlen(own);
+	return strncmp(own, other, length) == 0 && (other[length] == '\0' || other[length] == ' ');
 }
 
 int process_read(pid_t pid, struct process **ret)

@@ -3,6 +3,7 @@
  * would read it. */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "cleanup.h"
@@ -16,6 +17,10 @@ struct process {
 	char *credentials; /* its variable CREDENTIALS_DIRECTORY, as a path that leads there from
 			      here */
 };
+
+/* Whether the process runs this program, or a former version of it.  True, too, where that cannot
+ * be told: process_read() says why then. */
+bool process_is_alike(pid_t pid);
 
 /* Reads the options and the environment of process `pid`, which has to be the caller's user's.  0
  * and *ret; -errno: it is gone, or somebody else's. */

@@ -23,13 +23,21 @@
 #include "notify-send.h"
 #include "preflight.h"
 #include "process.h"
+#include "running.h"
 #include "server.h"
 #include "takeup.h"
 #include "thread.h"
+#include "unit.h"
+#include "version.h"
 
 /* How long a process that fails waits for whoever reads why, in ms: longer than one that has served
  * (LOG_LAST_MS), less than next.c waits for its check. */
 #define LOG_FAILURE_MS 1000
+
+/* How long a service that does not start stays for journald to see whose messages it has. */
+#define LOG_SEEN_US 100000
+
+#define DEFAULT_UNIT "flagsse.service"
 
 enum action {
 	ACTION_SERVE,
@@ -48,7 +56,9 @@ struct options {
 	const char *checked_file; /* of ACTION_CHECK_FILE */
 	const char **overrides;   /* NULL-terminated */
 	size_t n_overrides;
-	pid_t process; /* 0: none */
+	pid_t process;          /* 0: none */
+	const char *unit;       /* NULL: none */
+	const char *credential; /* of the unit */
 };
 
 static void print_help(void)
@@ -68,12 +78,16 @@ static void print_help(void)
 	     "                           the environment or options may bring is not missed\n"
 	     "  --print-config           print the settings in effect, where each came from,\n"
 	     "                           and exit\n"
-	     "  --process PID            with --check-config or --print-config: as the running\n"
-	     "                           flagsse of that number would read them, with its\n"
-	     "                           options, environment and credentials\n"
+	     "  --process PID            with --check-config: as the running flagsse of that\n"
+	     "                           number would read it, with its options, environment\n"
+	     "                           and credentials; with --print-config: what it runs\n"
+	     "                           with, whatever the files have by now\n"
+	     "  --unit NAME              with either: as that unit of systemd would read it at\n"
+	     "                           its next start; by root, and with no other option,\n"
+	     "                           this is flagsse.service if there is one\n"
 	     "  --print-sample-config    print a file with all settings and exit\n"
-	     "  --version                print the version and exit\n"
-	     "  --help                   print this and exit\n"
+	     "  -V, --version            print the version and exit\n"
+	     "  -h, --help               print this and exit\n"
 	     "\n"
 	     "Settings come from the files, the environment, the options; the later wins:\n");
 	config_print_help(stdout);
@@ -81,8 +95,7 @@ static void print_help(void)
 
 static void print_version(void)
 {
-	printf("flagsse " PACKAGE_VERSION "\n"
-	       "libmicrohttpd %s\nnats.c %s\nSQLite %s\njson-c %s\n",
+	printf("flagsse %s\nlibmicrohttpd %s\nnats.c %s\nSQLite %s\njson-c %s\n", flagsse_version,
 		http_library_version(), bus_library_version(), store_library_version(),
 		json_c_version());
 }
@@ -112,16 +125,18 @@ static bool check_options(const struct options *options)
 {
 	bool others = options->file || options->n_overrides > 0;
 
-	if (options->action == ACTION_CHECK_FILE && (others || options->process != 0)) {
+	if (options->action == ACTION_CHECK_FILE &&
+		(others || options->process != 0 || options->unit)) {
 		fputs("flagsse: --check-file goes with no other option\n", stderr);
 		return false;
 	}
-	if (options->process == 0)
+	if (options->process == 0 && !options->unit)
 		return true;
-	if (!others &&
+	if (!others && !(options->process != 0 && options->unit) &&
 		(options->action == ACTION_CHECK_CONFIG || options->action == ACTION_PRINT_CONFIG))
 		return true;
-	fputs("flagsse: --process goes with --check-config or --print-config alone\n", stderr);
+	fputs("flagsse: --process or --unit goes with --check-config or --print-config alone\n",
+		stderr);
 	return false;
 }
 
@@ -130,11 +145,13 @@ static bool parse_options(int argc, char *argv[], struct options *options)
 	enum {
 		STANDALONE = 256,
 		PROCESS,
+		UNIT,
 		FIRST_ACTION
 	};
 	static const struct option known[] = {
 		{"standalone", no_argument, NULL, STANDALONE},
 		{"process", required_argument, NULL, PROCESS},
+		{"unit", required_argument, NULL, UNIT},
 		{"check-file", required_argument, NULL, FIRST_ACTION + ACTION_CHECK_FILE},
 		{"check-config", no_argument, NULL, FIRST_ACTION + ACTION_CHECK_CONFIG},
 		{"print-config", no_argument, NULL, FIRST_ACTION + ACTION_PRINT_CONFIG},
@@ -150,18 +167,24 @@ static bool parse_options(int argc, char *argv[], struct options *options)
 	if (!options->overrides)
 		return false;
 	optind = 0; /* from the start, and GNU's own state, too */
-	while ((option = getopt_long(argc, argv, "c:o:", known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "c:o:hV", known, NULL)) != -1) {
 		if (option == 'c')
 			options->file = optarg;
 		else if (option == 'o')
 			add_override(options, optarg);
+		else if (option == 'h')
+			options->action = ACTION_HELP;
+		else if (option == 'V')
+			options->action = ACTION_VERSION;
 		else if (option == STANDALONE)
 			add_override(options, "bus.type=local");
 		else if (option >= FIRST_ACTION) {
 			options->action = (enum action)(option - FIRST_ACTION);
 			if (options->action == ACTION_CHECK_FILE)
 				options->checked_file = optarg;
-		} else if (option != PROCESS || !parse_pid(optarg, &options->process))
+		} else if (option == UNIT)
+			options->unit = optarg;
+		else if (option != PROCESS || !parse_pid(optarg, &options->process))
 			return false;
 	}
 	if (optind < argc)
@@ -182,6 +205,8 @@ static int load_config(const struct options *options, char *const *environment, 
 		.overrides = options->overrides,
 		.environment = environment,
 		.check_listen = listen_check,
+		.own_variable = NEXT_VARIABLE,
+		.credential = options->credential,
 	};
 
 	return config_load(&sources, complain, NULL, ret);
@@ -194,6 +219,12 @@ static int load_config_of_process(pid_t pid, struct config **ret)
 	struct options options = {0};
 	int r;
 
+	if (!process_is_alike(pid)) {
+		log_error("Process %ld is no flagsse, but another program. `systemctl show "
+			  "--property=MainPID flagsse` tells the number.",
+			(long)pid);
+		return -ESRCH;
+	}
 	r = process_read(pid, &process);
 	if (r < 0) {
 		log_error("Cannot read the options of process %ld: %s.", (long)pid, strerror(-r));
@@ -207,6 +238,58 @@ static int load_config_of_process(pid_t pid, struct config **ret)
 	}
 	free(options.overrides);
 	return r;
+}
+
+/* As the unit's next process would read it.  `by_default`: nobody has named it, so that there is
+ * none is no fault: then 0, and *ret is NULL. */
+static int load_config_of_unit(const char *name, bool by_default, struct config **ret)
+{
+	_cleanup_(unit_freep) struct unit *unit = NULL;
+	struct options options = {0};
+	int r = unit_read(name, &unit);
+
+	if (r < 0 && by_default && r != -ENOMEM)
+		return 0;
+	if (r < 0) {
+		log_error("Cannot read the unit %s: %s. `systemctl cat '%s'` shows it.", name,
+			strerror(-r), name);
+		return r;
+	}
+	log_info("Read as %s would: its options, variables and credential.", name);
+	if (parse_options(unit->argc, unit->argv, &options)) {
+		options.credential = unit->token;
+		r = load_config(&options, unit->environment, ret);
+	} else {
+		log_error("The options in ExecStart= of %s are not understood.", name);
+		r = -EINVAL;
+	}
+	free(options.overrides);
+	return r;
+}
+
+/* By hand, by root, without anything that says where to read from: what counts is the service.
+ * Whatever a service runs has an INVOCATION_ID. */
+static bool means_service(const struct options *options)
+{
+	return geteuid() == 0 && !options->file && options->n_overrides == 0 &&
+	       !getenv("INVOCATION_ID") && !getenv("CREDENTIALS_DIRECTORY") &&
+	       !getenv(NEXT_VARIABLE);
+}
+
+static int load_config_as_asked(const struct options *options, struct config **ret)
+{
+	int r;
+
+	if (options->process > 0)
+		return load_config_of_process(options->process, ret);
+	if (options->unit)
+		return load_config_of_unit(options->unit, false, ret);
+	if (means_service(options)) {
+		r = load_config_of_unit(DEFAULT_UNIT, true, ret);
+		if (r < 0 || *ret)
+			return r;
+	}
+	return load_config(options, environ, ret);
 }
 
 static int read_config(void *userdata, struct config **ret)
@@ -230,7 +313,7 @@ static int serve(struct options *options, struct config *loaded, struct inherite
 	_cleanup_(server_freep) struct server *server = NULL;
 	int r;
 
-	log_info("flagsse " PACKAGE_VERSION " starts.");
+	log_info("flagsse %s starts.", flagsse_version);
 	if (server_new(config, inherited, read_config, options, &server) < 0)
 		return EXIT_FAILURE;
 	TAKE_PTR(config);
@@ -284,13 +367,27 @@ static int check_for_next(const struct config *config)
 	return own && preflight(config, own) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static int print_running(pid_t pid)
+{
+	int r = running_print(pid, stdout);
+
+	if (r == -ENODATA)
+		log_error("Process %ld does not show what it runs with: it is no flagsse, one of a "
+			  "former version, or has not begun to serve.",
+			(long)pid);
+	else if (r < 0)
+		log_error("Cannot read what process %ld runs with: %s.", (long)pid, strerror(-r));
+	return r < 0 ? EXIT_FAILURE : finish_output();
+}
+
 static int check_or_print(struct options *options)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
 	int r;
 
-	r = options->process > 0 ? load_config_of_process(options->process, &config)
-				 : load_config(options, environ, &config);
+	if (options->action == ACTION_PRINT_CONFIG && options->process > 0)
+		return print_running(options->process);
+	r = load_config_as_asked(options, &config);
 	if (r < 0)
 		return r == -EINVAL ? EX_CONFIG : EXIT_FAILURE;
 	if (options->action == ACTION_CHECK_CONFIG)
@@ -311,6 +408,7 @@ static int load_and_serve(struct options *options, struct inherited *inherited)
 	if (r < 0)
 		return EXIT_FAILURE;
 	log_set_level(CONFIG_LOG_LEVEL(config));
+	log_stay();
 	return serve(options, TAKE_PTR(config), inherited);
 }
 
@@ -322,7 +420,7 @@ static int start_and_serve(struct options *options)
 	int r = inherited_take(&inherited);
 
 	if (r < 0) {
-		log_error("Cannot read what systemd has passed: %s.", strerror(-r));
+		log_error("Not started: what systemd has passed cannot be used: %s.", strerror(-r));
 		return EXIT_FAILURE;
 	}
 	takeup_end_if_late(&inherited.stash);
@@ -384,6 +482,8 @@ int program_run(int argc, char *argv[])
 		r = refuse_options();
 	free(options.overrides);
 	log_stop(r == EXIT_SUCCESS ? LOG_LAST_MS : LOG_FAILURE_MS);
+	if (r != EXIT_SUCCESS && options.action == ACTION_SERVE && log_is_journal())
+		usleep(LOG_SEEN_US);
 	/* exit() would run the destructors of libraries that such a thread is using. */
 	if (threads_left_behind() > 0)
 		_exit(r);

@@ -70,15 +70,14 @@ static struct http_publish *pending_take_publish(struct server *server, struct p
 }
 
 /* `publish`, who waits for the answer, may be NULL.  NULL: out of memory. */
-static struct pending *pending_new(struct server *server, const struct update *update,
-	int64_t order_us, struct http_publish *publish)
+static struct pending *pending_new(
+	struct server *server, const struct update *update, struct http_publish *publish)
 {
 	struct pending *pending = calloc(1, sizeof(*pending));
 
 	if (!pending)
 		return NULL;
 	pending->publication.update = *update;
-	pending->publication.order_us = order_us;
 	pending->begun_ms = clock_monotonic_ms();
 	pending->publish = publish;
 	server->n_publications++;
@@ -113,9 +112,24 @@ static void refuse(struct server *server, struct pending *pending, const char *d
 		answer_unavailable(server, publish, detail);
 }
 
+/* Once it is in the outbox this node's streams are told of it: above what they have.  False: they
+ * have it. */
+static bool raise_above_told(
+	const struct server *server, const struct publication *publication, struct update *update)
+{
+	struct update latest;
+
+	if (publication->has_waited || !registry_latest(server->registry, &update->key,
+					       updates_now_us(server), &latest, NULL))
+		return true;
+	return update_raise(update, latest.time_us);
+}
+
 /* The bus does not take it, for the reason `why`. */
 static void pending_keep(struct server *server, struct pending *pending, const char *why)
 {
+	struct http_publish *publish;
+
 	if (!server->outbox) {
 		refuse(server, pending, why);
 		return;
@@ -127,6 +141,12 @@ static void pending_keep(struct server *server, struct pending *pending, const c
 		return;
 	}
 	pending->item.update = pending->publication.update;
+	if (!raise_above_told(server, &pending->publication, &pending->item.update)) {
+		publish = pending_take_publish(server, pending);
+		if (publish)
+			answer_stale(server, publish);
+		return;
+	}
 	pending->item.now_us = updates_now_us(server);
 	pending->with_outbox = true;
 	if (pending->publish) {
@@ -204,21 +224,14 @@ void publish_request(
 	struct http_publish *publish, const struct key *key, int64_t time_us, void *userdata)
 {
 	struct server *server = userdata;
-	struct update update = {.key = *key, .time_us = time_us};
+	struct update update = {.key = *key, .time_us = time_us}, latest;
 	int64_t now_us = updates_now_us(server);
 	struct pending *pending;
-	struct update latest;
 	bool is_known;
 
-	/* Once stored it would be ordered by its updated_at or by a later time than the latest's,
-	 * so only its updated_at can make it stale. */
 	is_known = registry_latest(server->registry, key, now_us, &latest, NULL);
-	if (is_known && time_us <= update_order(&latest)) {
-		answer_stale(server, publish);
-		return;
-	}
 	update.stored_us = acceptance_us(now_us, is_known ? &latest : NULL);
-	pending = pending_new(server, &update, time_us, publish);
+	pending = pending_new(server, &update, publish);
 	if (!pending)
 		answer_unavailable(server, publish, "Out of memory. Try again.");
 	else
@@ -229,9 +242,14 @@ void publish_request(
 static struct pending *pending_new_waiting(struct server *server, const struct update *update)
 {
 	struct update settled = *update;
+	struct pending *pending;
 
+	settled.stored_us = update_accepted(update);
 	update_settle_waiting(&settled, updates_now_us(server));
-	return pending_new(server, &settled, update_order(&settled), NULL);
+	pending = pending_new(server, &settled, NULL);
+	if (pending)
+		pending->publication.has_waited = true;
+	return pending;
 }
 
 int publish_row(struct server *server, const struct update *row)
@@ -245,23 +263,38 @@ int publish_row(struct server *server, const struct update *row)
 	return 0;
 }
 
-void publish_write_back(struct server *server, const struct update *update)
+static void repair(struct server *server, const struct update *update)
 {
-	struct pending *pending;
+	struct pending *pending = pending_new_waiting(server, update);
 
-	/* What is about to expire is not to live another hour. */
-	if (!server->bus || !server->bus_up || queue_has(server, update) ||
-		update_is_expired(update, updates_now_us(server) + UPDATE_MARGIN_US))
-		return;
-	pending = pending_new_waiting(server, update);
 	if (!pending) {
-		log_error("Out of memory: the latest update of an environment, which the bus has "
-			  "lost, is not written back to it.");
+		log_error("Out of memory: the latest update of environment %s, which the bus does "
+			  "not have, is not written to it.",
+			update->key.text);
 		return;
 	}
 	pending->is_repair = true;
 	pending_send(server, pending);
 	server->counters.repaired++;
+}
+
+void publish_write_back(struct server *server, const struct update *update)
+{
+	/* What is about to expire is not to live another hour. */
+	if (server->bus && server->bus_up && !queue_has(server, update) &&
+		!update_is_expired(update, updates_now_us(server) + UPDATE_MARGIN_US))
+		repair(server, update);
+}
+
+void publish_again_above(struct server *server, const struct update *update, int64_t time_us)
+{
+	struct update above = *update;
+
+	above.time_us = time_us + 1;
+	above.sequence = 0;
+	/* The bus holds it until all last values are read. */
+	if (server->bus)
+		repair(server, &above);
 }
 
 int publish_keep_again(struct server *server, const struct update *row)

@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "log.h"
 #include "server-internal.h"
+#include "text.h"
 
 /* With the bus at a time. */
 #define FLYING_MAX 256
@@ -306,7 +307,8 @@ int queue_on_outbox_end(struct server *server)
 	if (queue_write_again(server) < 0)
 		return -ENOMEM;
 	if (queue_size(server) > 0)
-		log_notice("The outbox holds %zu updates that wait for NATS.", queue_size(server));
+		log_notice("The outbox holds %zu update%s to be published.", queue_size(server),
+			text_s(queue_size(server)));
 	queue_run(server);
 	return 0;
 }

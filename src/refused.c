@@ -21,7 +21,8 @@ static void tell_all(struct server *server)
 			"NATS refuses every update: %s. Updates are %s, and tried again each "
 			"second.",
 			server->refused_text,
-			server->outbox_up ? "kept in the outbox" : "refused to publishers");
+			status_keeps_updates(server) ? "kept in the outbox"
+						     : "refused to publishers");
 	server->refused_all_told = true;
 }
 

@@ -119,7 +119,12 @@ struct server {
 	char *addresses; /* that it listens on, with commas between; NULL: systemd's sockets */
 
 	/* For the next reload: */
-	struct config *config;
+	struct config *config; /* what runs: settings that need a restart are those of the start */
+	int running;           /* running.h's descriptor; -1: none */
+	struct {
+		char *names; /* NULL: none yet */
+		unsigned n;
+	} at_restart; /* settings with a new value that needs a restart */
 	server_read_config *read_config;
 	void *read_config_userdata;
 
@@ -141,6 +146,7 @@ struct server {
 		bus_clock; /* as the bus has told it; the local one has none but the wall's */
 	int64_t bus_down_since_ms;
 	char bus_problem[BUS_TEXT_SIZE];                      /* while it is down */
+	char bus_open_problem[BUS_TEXT_SIZE];                 /* the same, and names no host */
 	char problems_told[PROBLEMS_TOLD_MAX][BUS_TEXT_SIZE]; /* of this outage, in the log */
 	size_t n_problems_told;
 
@@ -164,10 +170,16 @@ struct server {
 	struct queue queue;
 	bool outbox_up;
 	bool disk_stalled;                  /* the store has not answered in time, nor since */
-	char outbox_problem[BUS_TEXT_SIZE]; /* while it is down; "": not opened yet */
-	char state_text[3 * BUS_TEXT_SIZE]; /* status.c's */
+	char outbox_problem[BUS_TEXT_SIZE]; /* while it is down; "": it is being opened */
+	char state_text[4 * BUS_TEXT_SIZE]; /* status.c's */
 
 	struct watch watch;
+
+	/* status.c's: */
+	struct status_numbers {
+		size_t streams, updates, queued;
+	} numbers;                    /* as they were when the status was last written */
+	sd_event_source *status_look; /* after whatever main does */
 
 	/* The end: */
 	bool stopping; /* from the signal on */
@@ -204,6 +216,8 @@ void server_set_streams(
 
 /* reload.c: other settings, while all goes on. */
 void reload(struct server *server);
+void reload_init(struct server *server); /* once there is a configuration that runs */
+void reload_deinit(struct server *server);
 
 /* subscribe.c: from HTTP to the hub. */
 int subscribe(const struct http_subscription *subscription, void *userdata);
@@ -214,6 +228,9 @@ int publish_init(struct server *server);
 void publish_request(
 	struct http_publish *publish, const struct key *key, int64_t time_us, void *userdata);
 void publish_write_back(struct server *server, const struct update *update);
+/* The bus has it under a time that is not above `time_us`, which streams have had: so that they hear
+ * of it, it is written once more.  Each node does so, and the first one is right for all. */
+void publish_again_above(struct server *server, const struct update *update, int64_t time_us);
 int publish_row(struct server *server, const struct update *row);
 int publish_keep_again(struct server *server, const struct update *row);
 void publish_on_answer(struct server *server, struct publication *publication);
@@ -263,7 +280,10 @@ int updates_offer(struct server *server, const struct update *update); /* as que
  * the local bus that is the wall's, of NATS its own; before that has told it, the wall's too. */
 int64_t updates_now_us(const struct server *server);
 void updates_deinit(struct server *server);
-void updates_on_bus_down(struct server *server, const char *text);
+void updates_on_bus_down(struct server *server, const char *text, const char *open_text);
+/* Why the bus is down: for the log and the status, and for everybody, without the names of hosts.
+ */
+void updates_set_problem(struct server *server, const char *text, const char *open_text);
 
 /* The bus is left behind: what it still posts is of no interest, but for what it gives back, and
  * the next one has an inbox of its own.  0 or -errno: then nothing has happened (-EAGAIN: there is
@@ -286,6 +306,7 @@ void watch_deinit(struct server *server);
 /* stop.c: the end. */
 int stop_init(struct server *server);
 void stop_on_signal(struct server *server, int number);
+bool stop_hands_over(const struct server *server); /* as far as it goes as planned */
 
 /* A thread hangs, which only another process mends, and there is a watchdog that would kill this
  * one: it ends by itself, with what streams it can hand over, and systemd starts the next. */
@@ -293,7 +314,11 @@ void stop_on_hang(struct server *server);
 void stop_deinit(struct server *server);
 
 /* status.c: the state of things, for machines and people. */
+bool status_keeps_updates(const struct server *server); /* in the outbox, as far as is known */
 void status_write_metrics(FILE *file, void *userdata);
-void status_write_line(char *text, size_t size, void *userdata);
+bool status_write_line(char *text, size_t size, void *userdata);
+int status_init(struct server *server); /* once there is server->notify; 0 or -errno */
+void status_deinit(struct server *server);
+/* For answers: names no host. */
 const char *status_not_ready(void *userdata);
 const char *status_warning(void *userdata);

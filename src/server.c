@@ -15,6 +15,7 @@
 #include "log.h"
 #include "server-internal.h"
 #include "takeup.h"
+#include "text.h"
 #include "thread.h"
 
 /* systemd is told READY after this even if the bus is away: streams can be served.  Where they have
@@ -178,6 +179,7 @@ static int make_hub(struct server *server, const struct config *config)
 
 int server_start_bus(struct server *server, const struct config *config)
 {
+	static const char connecting[] = "The bus is being connected to; try again.";
 	struct nats_settings nats = {
 		.urls = config->nats_url,
 		.connect_timeout_ms = config->nats_connect_timeout_ms,
@@ -186,8 +188,7 @@ int server_start_bus(struct server *server, const struct config *config)
 	int r;
 
 	server->bus_down_since_ms = clock_monotonic_ms();
-	snprintf(server->bus_problem, sizeof(server->bus_problem),
-		"The bus is being connected to; try again.");
+	updates_set_problem(server, connecting, connecting);
 	if (config->bus_type != BUS_TYPE_NATS)
 		return bus_new_local(config->state_dir, &server->bus_inbox->mailbox, &server->bus);
 	if (!server->outbox) {
@@ -294,7 +295,9 @@ static int start_notify(struct server *server)
 		.is_alive = watch_is_alive,
 	};
 
-	return notify_new(server->event, &operations, server, &server->notify);
+	int r = notify_new(server->event, &operations, server, &server->notify);
+
+	return r < 0 ? r : status_init(server);
 }
 
 /* In case the bus is not there before. */
@@ -352,7 +355,7 @@ static void end_streams(struct server *server)
 
 	if (n == 0)
 		return;
-	log_error("The %zu streams are ended cleanly.", n);
+	log_error("The %zu stream%s %s ended cleanly.", n, text_s(n), text_are(n));
 	hub_halt(server->hub);
 	(void)hub_end_all(server->hub, END_TIMEOUT_MS);
 }
@@ -389,6 +392,7 @@ int server_new(struct config *config, struct inherited *inherited, server_read_c
 	if (!server)
 		return -ENOMEM;
 	seed_random();
+	server->running = -1;
 	updates_prepare(server);
 	r = block_signals();
 	if (r >= 0)
@@ -403,6 +407,7 @@ int server_new(struct config *config, struct inherited *inherited, server_read_c
 	server->config = config;
 	server->read_config = read_config;
 	server->read_config_userdata = userdata;
+	reload_init(server);
 	notify_status(server->notify);
 	*ret = TAKE_PTR(server);
 	return 0;
@@ -434,6 +439,7 @@ struct server *server_free(struct server *server)
 	updates_deinit(server);
 	queue_deinit(server);
 	http_free(server->http);
+	status_deinit(server);
 	hub_free(server->hub);
 	notify_free(server->notify);
 	watch_deinit(server);
@@ -446,6 +452,7 @@ struct server *server_free(struct server *server)
 	sd_event_unref(server->event);
 	free(server->addresses);
 	free(server->profiles);
+	reload_deinit(server);
 	config_free(server->config);
 	free(server);
 	return NULL;

@@ -13,6 +13,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "clock.h"
+#include "memfd.h"
 
 #define NAME_STATE   "flagsse-state"
 #define NAME_STREAMS "flagsse-streams"
@@ -28,8 +29,6 @@
 
 /* How long to wait for systemd. */
 #define BARRIER_TIMEOUT_US (5 * US_PER_S)
-
-#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 /* With the descriptors of a message: where they belong, and a byte for each. */
 struct message {
@@ -58,37 +57,6 @@ void stash_deinit(struct stash *stash)
 }
 
 /* ---- Making one ---- */
-
-static int write_all(int fd, const char *data, size_t size)
-{
-	while (size > 0) {
-		ssize_t n = write(fd, data, size);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			data += n;
-			size -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
-static int make_state(const void *state, size_t size, int *ret)
-{
-	_cleanup_(closep) int fd = memfd_create(NAME_STATE, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	r = write_all(fd, state, size);
-	if (r < 0)
-		return r;
-	if (fcntl(fd, F_ADD_SEALS, SEALS) < 0)
-		return -errno;
-	*ret = TAKE_FD(fd);
-	return 0;
-}
 
 /* The descriptor is consumed. */
 static int add_pair(struct stash *stash, int fd)
@@ -168,7 +136,7 @@ int stash_make(const void *state, size_t size, const struct handover_item items[
 	_cleanup_(stash_deinit) struct stash stash = {.state = -1};
 	int r;
 
-	r = make_state(state, size, &stash.state);
+	r = memfd_make(NAME_STATE, state, size, &stash.state);
 	if (r < 0)
 		return r;
 	for (size_t at = 0; at < n_items;) {
@@ -470,7 +438,7 @@ int stash_map(const struct stash *stash, const void **ret_state, size_t *ret_siz
 	seals = fcntl(stash->state, F_GET_SEALS);
 	if (seals < 0)
 		return -errno;
-	if ((seals & SEALS) != SEALS)
+	if ((seals & MEMFD_SEALS) != MEMFD_SEALS)
 		return -EPERM;
 	if (fstat(stash->state, &status) < 0)
 		return -errno;

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The state of things: metrics for Prometheus, a line for systemd, a reason for /readyz. */
 #include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
 
 #include "log.h"
 #include "server-internal.h"
+#include "text.h"
+#include "version.h"
 
 /* A reason of the bus, and some words before it. */
 #define BUS_PROBLEM_SIZE (BUS_TEXT_SIZE + 64)
@@ -13,6 +17,16 @@ static void write_metric(
 {
 	fprintf(file, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", name, help, name, type, name,
 		value);
+}
+
+/* Always 1: the version is in the label, as Prometheus has it. */
+static void write_build_info(FILE *file)
+{
+	fprintf(file,
+		"# HELP flagsse_build_info The version that runs.\n"
+		"# TYPE flagsse_build_info gauge\n"
+		"flagsse_build_info{version=\"%s\"} 1\n",
+		flagsse_version);
 }
 
 static void write_hub_metrics(FILE *file, const struct server *server)
@@ -108,6 +122,12 @@ static void write_http_metrics(FILE *file, const struct server *server)
 			http.responses[i]);
 }
 
+static void write_settings_metrics(FILE *file, const struct server *server)
+{
+	write_metric(file, "flagsse_settings_pending", "gauge",
+		"Settings with a new value that needs a restart.", server->at_restart.n);
+}
+
 static void write_log_metrics(FILE *file)
 {
 	write_metric(file, "flagsse_log_lost_total", "counter",
@@ -118,11 +138,13 @@ void status_write_metrics(FILE *file, void *userdata)
 {
 	const struct server *server = userdata;
 
+	write_build_info(file);
 	write_hub_metrics(file, server);
 	write_update_metrics(file, server);
 	write_outbox_metrics(file, server);
 	write_http_metrics(file, server);
 	watch_write_metrics(file, server);
+	write_settings_metrics(file, server);
 	write_log_metrics(file);
 }
 
@@ -133,17 +155,21 @@ static const char *outbox_problem(const struct server *server)
 		return NULL;
 	if (server->disk_stalled)
 		return "Its disk does not answer.";
-	if (server->outbox_up)
-		return NULL;
-	return server->outbox_problem[0] ? server->outbox_problem : "It is being opened.";
+	/* While it is being opened, at the start, what comes waits for that, and is kept then. */
+	return server->outbox_problem[0] ? server->outbox_problem : NULL;
 }
 
-/* Why the bus takes no updates; NULL: it does, as far as is known.  `text` has BUS_PROBLEM_SIZE
- * bytes. */
-static const char *bus_problem(const struct server *server, char *text)
+bool status_keeps_updates(const struct server *server)
+{
+	return server->outbox && !outbox_problem(server);
+}
+
+/* Why the bus takes no updates; NULL: it does, as far as is known.  `down`: what to say if it is
+ * down.  `text` has BUS_PROBLEM_SIZE bytes. */
+static const char *bus_problem(const struct server *server, const char *down, char *text)
 {
 	if (!server->bus_up)
-		return server->bus_problem;
+		return down;
 	if (server->bus_fault[0])
 		return server->bus_fault;
 	if (server->refusal.state != REFUSAL_ALL)
@@ -152,14 +178,13 @@ static const char *bus_problem(const struct server *server, char *text)
 	return text;
 }
 
-const char *status_not_ready(void *userdata)
+static const char *not_ready(struct server *server, const char *down)
 {
-	struct server *server = userdata;
 	const char *outbox = outbox_problem(server), *bus;
 	char text[BUS_PROBLEM_SIZE];
 
 	refused_look(server);
-	bus = bus_problem(server, text);
+	bus = bus_problem(server, down, text);
 	if (server->stopping)
 		return "The service is stopping.";
 	if (watch_problem(server))
@@ -169,47 +194,133 @@ const char *status_not_ready(void *userdata)
 	if (!bus)
 		return NULL;
 	if (!server->outbox)
-		return server->bus_problem;
+		return down;
 	if (outbox)
 		snprintf(server->state_text, sizeof(server->state_text),
 			"%s There is no outbox either: %s", bus, outbox);
 	else
 		snprintf(server->state_text, sizeof(server->state_text),
-			"%s Updates are kept in the outbox, which holds %zu.", bus,
-			queue_size(server));
+			"%s Updates are kept in the outbox, which holds %zu update%s.", bus,
+			queue_size(server), text_s(queue_size(server)));
 	return server->state_text;
+}
+
+const char *status_not_ready(void *userdata)
+{
+	struct server *server = userdata;
+
+	return not_ready(server, server->bus_open_problem);
+}
+
+/* A sentence more in server->state_text, which has `*length` characters. */
+static void add_text(struct server *server, size_t *length, const char *format, ...) _printf_(3, 4);
+
+static void add_text(struct server *server, size_t *length, const char *format, ...)
+{
+	const size_t size = sizeof(server->state_text);
+	va_list arguments;
+	int n;
+
+	if (*length > 0 && *length + 1 < size)
+		server->state_text[(*length)++] = ' ';
+	va_start(arguments, format);
+	n = vsnprintf(server->state_text + *length, size - *length, format, arguments);
+	va_end(arguments);
+	*length += n > 0 ? (size_t)n : 0;
+	if (*length >= size)
+		*length = size - 1;
+}
+
+/* What is amiss though updates are taken. */
+static void add_faults(struct server *server, size_t *length)
+{
+	const char *problem = outbox_problem(server);
+
+	if (problem)
+		add_text(server, length, "There is no outbox: %s", problem);
+	if (server->refusal.state == REFUSAL_SOME)
+		add_text(server, length,
+			"NATS refuses the updates of %zu environment%s, %s the last: %s.",
+			refused_environments(server), text_s(refused_environments(server)),
+			server->refused_key.text, server->refused_text);
+}
+
+static void add_pending(struct server *server, size_t *length)
+{
+	if (server->at_restart.n > 0)
+		add_text(server, length, "Changed settings that need a restart: %s.",
+			server->at_restart.names);
 }
 
 const char *status_warning(void *userdata)
 {
 	struct server *server = userdata;
-	const char *problem = outbox_problem(server);
-	bool refused = server->refusal.state == REFUSAL_SOME;
-	size_t n = 0;
+	size_t length = 0;
 
-	if (problem)
-		n = (size_t)snprintf(server->state_text, sizeof(server->state_text),
-			"There is no outbox: %s%s", problem, refused ? " " : "");
-	if (refused)
-		snprintf(server->state_text + n, sizeof(server->state_text) - n,
-			"NATS refuses the updates of %zu environments, %s the last: %s.",
-			refused_environments(server), server->refused_key.text,
-			server->refused_text);
-	return problem || refused ? server->state_text : NULL;
+	add_faults(server, &length);
+	add_pending(server, &length);
+	return length > 0 ? server->state_text : NULL;
 }
 
-void status_write_line(char *text, size_t size, void *userdata)
+static struct status_numbers count(const struct server *server)
 {
-	const char *problem = status_not_ready(userdata);
-	const struct server *server = userdata;
+	return (struct status_numbers){
+		.streams = hub_streams(server->hub),
+		.updates = registry_size(server->registry),
+		.queued = queue_size(server),
+	};
+}
+
+bool status_write_line(char *text, size_t size, void *userdata)
+{
+	struct server *server = userdata;
+	struct status_numbers n = server->numbers = count(server);
+	const char *problem;
+	size_t length = 0;
 
 	if (server->stopping) {
-		snprintf(text, size, "Stopping: %zu streams are left.", hub_streams(server->hub));
-		return;
+		snprintf(text, size, "%s: %zu stream%s left.",
+			stop_hands_over(server) ? "Restarting" : "Stopping", n.streams,
+			text_s(n.streams));
+		return true;
 	}
-	if (!problem)
-		problem = status_warning(userdata);
-	snprintf(text, size, "%zu streams, %zu environments with an update, %zu queued; %s",
-		hub_streams(server->hub), registry_size(server->registry), queue_size(server),
-		problem ? problem : "bus connected.");
+	problem = not_ready(server, server->bus_problem);
+	if (problem == server->state_text)
+		length = strlen(problem);
+	else if (problem)
+		add_text(server, &length, "%s", problem);
+	else
+		add_faults(server, &length);
+	if (length == 0)
+		add_text(server, &length, "bus connected.");
+	add_pending(server, &length);
+	snprintf(text, size, "%zu stream%s, %zu environment%s with an update, %zu queued; %s",
+		n.streams, text_s(n.streams), n.updates, text_s(n.updates), n.queued,
+		server->state_text);
+	/* Shards end them, and do not wake this thread for that. */
+	return n.streams > 0;
+}
+
+/* Many things change the numbers: so they are compared after each turn of the loop. */
+static int on_look(sd_event_source *source, void *userdata)
+{
+	struct server *server = userdata;
+	struct status_numbers now = count(server), told = server->numbers;
+
+	(void)source;
+	if (now.streams != told.streams || now.updates != told.updates || now.queued != told.queued)
+		notify_changed(server->notify);
+	return 0;
+}
+
+int status_init(struct server *server)
+{
+	if (!getenv("NOTIFY_SOCKET"))
+		return 0; /* nobody is told */
+	return sd_event_add_post(server->event, &server->status_look, on_look, server);
+}
+
+void status_deinit(struct server *server)
+{
+	server->status_look = sd_event_source_disable_unref(server->status_look);
 }

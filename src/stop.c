@@ -11,6 +11,7 @@
 #include "messages.h"
 #include "server-internal.h"
 #include "stash.h"
+#include "text.h"
 
 /* How often to look how far it is. */
 #define INTERVAL_US (20 * US_PER_MS)
@@ -43,11 +44,19 @@ static void finish(struct server *server)
 
 /* ---- Drain ---- */
 
+/* Those that wait to be accepted are systemd's, for the next process, if the sockets are. */
+static void stop_accepting(struct server *server)
+{
+	if (server->addresses)
+		http_accept_rest(server->http);
+	http_stop_accepting(server->http);
+}
+
 static void drain_last(struct server *server, int64_t for_ms)
 {
 	set_phase(&server->stop, STOP_LAST, for_ms);
 	/* First: who comes back at once would be taken, and ended again. */
-	http_stop_accepting(server->http);
+	stop_accepting(server);
 	hub_drain(server->hub, 0);
 }
 
@@ -63,7 +72,8 @@ static void drain(struct server *server)
 		return;
 	}
 	hub_drain(server->hub, over_ms);
-	log_info("%" PRId64 " streams are ended over %.1f s.", n, (double)over_ms / MS_PER_S);
+	log_info("Ending %" PRId64 " stream%s over %.1f s.", n, text_s((size_t)n),
+		(double)over_ms / MS_PER_S);
 	set_phase(&server->stop, STOP_DRAINING, over_ms);
 }
 
@@ -131,8 +141,9 @@ static int hand_over(struct server *server)
 	if (r < 0)
 		return r;
 	log_with(LOG_NOTICE, (&(struct log_fields){.message_id = MESSAGE_HANDED_OVER}),
-		"Handed over %zu streams of %zu environments (%zu bytes) in %" PRId64 " ms.",
-		n_items, handover_environments(writer), size,
+		"Handed over %zu stream%s of %zu environment%s (%zu bytes) in %" PRId64 " ms.",
+		n_items, text_s(n_items), handover_environments(writer),
+		text_s(handover_environments(writer)), size,
 		clock_monotonic_ms() - server->stop.signal_ms);
 	return 0;
 }
@@ -152,9 +163,9 @@ static void on_requests_answered(struct server *server)
 	end_bus(server);
 	n_left = hub_halt(server->hub);
 	if (n_left > 0)
-		log_error("%u threads that serve streams hang: their streams are lost, the others "
-			  "are handed over.",
-			n_left);
+		log_error("%u of the threads that serve streams hang%s. Their streams are lost, "
+			  "the others are handed over.",
+			n_left, n_left == 1 ? "s" : "");
 	r = hand_over(server);
 	if (r >= 0) {
 		finish(server);
@@ -171,7 +182,7 @@ static void on_requests_answered(struct server *server)
 
 static void begin_hand_over(struct server *server)
 {
-	http_stop_accepting(server->http);
+	stop_accepting(server);
 	set_phase(&server->stop, STOP_ANSWERING, REQUESTS_TIMEOUT_MS);
 }
 
@@ -210,6 +221,7 @@ static void on_job_answer(const struct job_answer *answer, void *userdata)
 	} else {
 		server->stop.store_max = answer->store_max;
 		set_phase(&server->stop, STOP_CHECKING, INT32_MAX);
+		notify_status(server->notify);
 		r = next_check(server->event, server->addresses, on_next_answer, server,
 			&server->stop.next);
 		if (r < 0)
@@ -269,8 +281,8 @@ static void go_on(struct server *server, int64_t now_ms)
 		break;
 	case STOP_LAST:
 		if (late && hub_streams(server->hub) > 0)
-			log_warning("%zu streams have not ended in time and are cut off.",
-				hub_streams(server->hub));
+			log_warning("Not ended in time, and cut off: %zu stream%s.",
+				hub_streams(server->hub), text_s(hub_streams(server->hub)));
 		if (late || is_all_over(server, now_ms))
 			finish(server);
 		break;
@@ -312,6 +324,11 @@ static void begin(struct server *server)
 	(void)sd_event_source_set_enabled(stop->timer, SD_EVENT_ON);
 }
 
+bool stop_hands_over(const struct server *server)
+{
+	return server->stop.phase == STOP_CHECKING || server->stop.phase == STOP_ANSWERING;
+}
+
 void stop_on_signal(struct server *server, int number)
 {
 	if (server->stop.own_accord && !server->stop.signalled) {
@@ -323,8 +340,8 @@ void stop_on_signal(struct server *server, int number)
 		hurry(server);
 		return;
 	}
-	log_notice("%s: stopping. There are %zu streams.", strsignal(number),
-		hub_streams(server->hub));
+	log_notice("%s: stopping, with %zu stream%s.", strsignal(number), hub_streams(server->hub),
+		text_s(hub_streams(server->hub)));
 	begin(server);
 	/* Only a service of systemd can have a next process that takes the streams up. */
 	if (number == SIGTERM && getenv("NOTIFY_SOCKET"))
@@ -335,8 +352,8 @@ void stop_on_signal(struct server *server, int number)
 
 void stop_on_hang(struct server *server)
 {
-	log_notice("Stopping, before the watchdog kills this process. There are %zu streams.",
-		hub_streams(server->hub));
+	log_notice("Stopping, with %zu stream%s, before the watchdog kills this process.",
+		hub_streams(server->hub), text_s(hub_streams(server->hub)));
 	server->stop.own_accord = true;
 	begin(server);
 	ask_systemd(server);

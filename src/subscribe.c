@@ -8,6 +8,7 @@
 #include "log.h"
 #include "messages.h"
 #include "server-internal.h"
+#include "text.h"
 
 /* The life of a stream that has no end, as far as ids are concerned. */
 #define ENDLESS_MS (900 * MS_PER_S)
@@ -78,9 +79,10 @@ static void note_full(struct server *server, const struct http_subscription *sub
 		return;
 	server->full_told_ms = now_ms;
 	log_with(LOG_WARNING, &fields,
-		"Subscribers are refused: all %zu streams that are allowed are open (%llu refused "
-		"so far). Raise streams.max_streams or LimitNOFILE= of the unit, or add a node.",
-		server->shares.streams, (unsigned long long)server->counters.full);
+		"Subscribers are refused: %zu stream%s may be open, and %s (%llu refused so far). "
+		"Raise streams.max_streams or LimitNOFILE= of the unit, or add a node.",
+		server->shares.streams, text_s(server->shares.streams),
+		text_are(server->shares.streams), (unsigned long long)server->counters.full);
 }
 
 int subscribe(const struct http_subscription *subscription, void *userdata)
@@ -98,6 +100,9 @@ int subscribe(const struct http_subscription *subscription, void *userdata)
 		.close_after_update = profile->close_after_update,
 	};
 
+	/* It would be ended again at once. */
+	if (server->stop.phase == STOP_LAST)
+		return -ESHUTDOWN;
 	if (hub_streams(server->hub) >= server->shares.streams) {
 		note_full(server, subscription);
 		return -EAGAIN;

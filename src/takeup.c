@@ -11,6 +11,7 @@
 #include "descriptors.h"
 #include "log.h"
 #include "messages.h"
+#include "text.h"
 
 /* So long streams wait for a process: no client gets a keep-alive meanwhile, and many a proxy cuts
  * off what is silent for a minute. */
@@ -68,13 +69,13 @@ static int restore_registry(struct registry *registry, const struct handover *st
 static void log_surplus(size_t n_surplus, size_t n_cut_short, size_t max_streams)
 {
 	if (n_surplus > 0)
-		log_notice("%zu of the streams that were taken up are ended cleanly, as only %zu "
-			   "are allowed now.",
-			n_surplus, max_streams);
+		log_notice("%zu of the streams that were taken up %s ended cleanly, as only %zu %s "
+			   "allowed now.",
+			n_surplus, text_are(n_surplus), max_streams, text_are(max_streams));
 	if (n_cut_short > 0)
-		log_warning("%zu of the streams that were handed over are ended, as the limit of "
+		log_warning("%zu of the streams that were handed over %s ended, as the limit of "
 			    "open files is lower than before. Raise LimitNOFILE= of the unit.",
-			n_cut_short);
+			n_cut_short, text_are(n_cut_short));
 }
 
 /* The descriptors are the hub's now. */
@@ -87,8 +88,8 @@ static void end_all(struct hub *hub, struct stash_content *content, const char *
 {
 	log_with(LOG_ERR, (&(struct log_fields){.message_id = MESSAGE_STATE_REFUSED}),
 		"The state that the former process has handed over cannot be used: %s. Its %zu "
-		"streams are ended cleanly; their clients connect again.",
-		problem, content->n_items);
+		"stream%s %s ended cleanly; clients connect again.",
+		problem, content->n_items, text_s(content->n_items), text_are(content->n_items));
 	hub_end_unknown(hub, content->items, content->n_items);
 	forget_items(content);
 }
@@ -136,8 +137,10 @@ static void take_all(const struct stash *stash, struct stash_content *content, s
 	send_latest(hub, registry, &state, clock_wall_us());
 	log_surplus(n_surplus, content->n_cut_short, max_streams);
 	log_with(LOG_NOTICE, (&(struct log_fields){.message_id = MESSAGE_TAKEN_UP}),
-		"Took up %zu streams of %zu environments (%zu bytes) in %lld ms.", content->n_items,
-		state.n_environments, mapping.size, (long long)(clock_monotonic_ms() - begun_ms));
+		"Took up %zu stream%s of %zu environment%s (%zu bytes) in %lld ms.",
+		content->n_items, text_s(content->n_items), state.n_environments,
+		text_s(state.n_environments), mapping.size,
+		(long long)(clock_monotonic_ms() - begun_ms));
 	forget_items(content);
 }
 
@@ -187,7 +190,8 @@ static void end_content(const struct stash *stash, struct stash_content *content
 	forget_items(content);
 	n_left = hub_end_all(hub, END_TIMEOUT_MS);
 	if (n_left > 0)
-		log_warning("%zu streams have not ended in time and are cut off.", n_left);
+		log_warning(
+			"Not ended in time, and cut off: %zu stream%s.", n_left, text_s(n_left));
 }
 
 /* `why` is for people: the log. */
@@ -202,9 +206,9 @@ static void end_now(struct stash *stash, const char *why)
 	descriptors_raise_limit();
 	if (take_out(stash, &content) >= 0) {
 		log_with(LOG_ERR, (&(struct log_fields){.message_id = MESSAGE_STREAMS_ENDED}),
-			"The former process has handed over its streams, and %s. Its %zu streams "
-			"are ended cleanly; their clients connect again.",
-			why, content.n_items);
+			"The former process has handed over its streams, and %s. Its %zu stream%s "
+			"%s ended cleanly; clients connect again.",
+			why, content.n_items, text_s(content.n_items), text_are(content.n_items));
 		end_content(stash, &content, hub);
 	}
 	stash_deinit(stash);
@@ -243,7 +247,8 @@ void takeup_postpone(struct stash *stash)
 	if (head.n_streams == 0)
 		return;
 	log_with(LOG_WARNING, (&(struct log_fields){.message_id = MESSAGE_STREAMS_WAIT}),
-		"%zu streams stay with systemd until the next attempt to start. If none succeeds "
-		"within a minute of the former process's end, they are ended cleanly.",
-		head.n_streams);
+		"%zu stream%s stay%s with systemd until the next attempt to start. If none "
+		"succeeds within a minute of the former process's end, what is left is ended "
+		"cleanly.",
+		head.n_streams, text_s(head.n_streams), head.n_streams == 1 ? "s" : "");
 }

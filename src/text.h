@@ -16,3 +16,15 @@ char *text_clean_copy(const char *text);
 /* Whether all characters may stand in a list of names in an HTTP header field: those of tokens (RFC
  * 9110, section 5.6.2), commas and blanks.  All else is not sent back to who sent it. */
 bool text_is_token_list(const char *text, size_t length);
+
+/* The ending of what is counted, in a message: "1 stream", "2 streams". */
+static inline const char *text_s(size_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
+/* "1 stream is ended", "2 streams are ended". */
+static inline const char *text_are(size_t n)
+{
+	return n == 1 ? "is" : "are";
+}

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -15,6 +16,20 @@
 #define LOOK_MAX_US 3200
 
 static _Atomic unsigned n_left_behind;
+
+/* Once, and again after one could be started: attempts to connect to NATS go on for ever. */
+static void tell_of_limit(const char *name, int error)
+{
+	static atomic_bool is_told;
+
+	if (error == 0)
+		atomic_store(&is_told, false);
+	else if (!atomic_exchange(&is_told, true))
+		log_error("Cannot start the thread %s: %s.%s", name, strerror(error),
+			error == EAGAIN ? " The limit of processes or tasks is reached: raise "
+					  "LimitNPROC= or TasksMax= of the unit (or `ulimit -u`)."
+					: "");
+}
 
 int thread_start(pthread_t *ret, const char *name, void *(*run)(void *userdata), void *userdata)
 {
@@ -29,6 +44,7 @@ int thread_start(pthread_t *ret, const char *name, void *(*run)(void *userdata),
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r == 0)
 		(void)pthread_setname_np(*ret, name);
+	tell_of_limit(name, r);
 	return -r;
 }
 

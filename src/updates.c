@@ -32,6 +32,8 @@ int updates_offer(struct server *server, const struct update *update)
 	/* What the outbox has is not on the bus. */
 	if (verdict == REGISTRY_OLDER && update->sequence > 0)
 		publish_write_back(server, latest);
+	if (verdict == REGISTRY_OVERTAKEN && update->sequence > 0)
+		publish_again_above(server, update, latest->time_us);
 	if (verdict != REGISTRY_NEWER && !server->undelivered)
 		return 0;
 	r = hub_publish(server->hub, &update->key, frame);
@@ -48,6 +50,21 @@ int updates_offer(struct server *server, const struct update *update)
 static void write_back(const struct update *update, void *userdata)
 {
 	publish_write_back(userdata, update);
+}
+
+/* As the bus lacks it, it is written back at BUS_SYNC_END.  If the registry has another one, that
+ * may be about less. */
+static int on_lost(struct server *server, const struct update *update)
+{
+	struct update latest;
+	int r = updates_offer(server, update);
+
+	if (r >= 0 &&
+		registry_latest(
+			server->registry, &update->key, updates_now_us(server), &latest, NULL) &&
+		latest.time_us > update->time_us && update_accepted(&latest) < update->stored_us)
+		publish_again_above(server, update, latest.time_us);
+	return r;
 }
 
 static void on_sync_end(struct server *server)
@@ -89,7 +106,13 @@ static bool note_problem(struct server *server, const char *text)
 	return true;
 }
 
-void updates_on_bus_down(struct server *server, const char *text)
+void updates_set_problem(struct server *server, const char *text, const char *open_text)
+{
+	snprintf(server->bus_problem, sizeof(server->bus_problem), "%s", text);
+	snprintf(server->bus_open_problem, sizeof(server->bus_open_problem), "%s", open_text);
+}
+
+void updates_on_bus_down(struct server *server, const char *text, const char *open_text)
 {
 	static const struct log_fields away = {.message_id = MESSAGE_BUS_AWAY};
 	bool is_new;
@@ -99,13 +122,13 @@ void updates_on_bus_down(struct server *server, const char *text)
 		server->n_problems_told = 0;
 	}
 	server->bus_up = false;
-	snprintf(server->bus_problem, sizeof(server->bus_problem), "%s", text);
+	updates_set_problem(server, text, open_text);
 	is_new = note_problem(server, text);
 	if (is_new && server->n_problems_told == 1)
 		log_with(LOG_WARNING, &away,
 			"The bus is away: %s Streams are served what is known; updates are %s "
 			"until it is back.",
-			text, server->outbox_up ? "kept in the outbox" : "refused");
+			text, status_keeps_updates(server) ? "kept in the outbox" : "refused");
 	else if (is_new)
 		log_info("The bus is still away: %s", text);
 	notify_status(server->notify);
@@ -160,11 +183,10 @@ static int act_upon(struct server *server, const struct bus_event *event)
 		on_up(server);
 		break;
 	case BUS_DOWN:
-		updates_on_bus_down(server, event->text);
+		updates_on_bus_down(server, event->text, event->open_text);
 		break;
 	case BUS_LOST:
-		publish_write_back(server, &event->update);
-		break;
+		return on_lost(server, &event->update);
 	case BUS_SKIPPED:
 		on_skipped(server, event->text);
 		break;
@@ -256,6 +278,7 @@ static int on_inbox(sd_event_source *source, int fd, uint32_t revents, void *use
 
 void updates_deliver(struct server *server)
 {
+	static const char stopping[] = "The service is stopping. Try again.";
 	struct mail *mail;
 
 	take_mail(server->bus_inbox);
@@ -272,8 +295,7 @@ void updates_deliver(struct server *server)
 	}
 	server->bus_up = false;
 	server->n_problems_told = PROBLEMS_TOLD_MAX;
-	snprintf(server->bus_problem, sizeof(server->bus_problem),
-		"The service is stopping. Try again.");
+	updates_set_problem(server, stopping, stopping);
 }
 
 /* ---- Inboxes ---- */

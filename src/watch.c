@@ -106,6 +106,7 @@ static void tell_of_bus(struct server *server)
 static void replace_bus(struct server *server)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_HANGS};
+	static const char hung[] = "the thread of the NATS bus has hung. Another has begun.";
 	int r = updates_replace_inbox(server);
 
 	if (r < 0) {
@@ -118,7 +119,7 @@ static void replace_bus(struct server *server)
 	bus_leave(server->bus);
 	server->watch.n_buses_left++;
 	queue_on_bus_left(server);
-	updates_on_bus_down(server, "the thread of the NATS bus has hung. Another has begun.");
+	updates_on_bus_down(server, hung, hung);
 	server->bus = NULL;
 	r = server_start_bus(server, server->config);
 	if (r < 0)

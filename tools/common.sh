@@ -5,15 +5,18 @@
 PACKAGES_BUILD=(autoconf automake gcc libc6-dev make pkgconf libmicrohttpd-dev libsystemd-dev libsqlite3-dev
 	libjson-c-dev libinih-dev libnats-dev check)
 PACKAGES_RUN=(curl util-linux nats-server)
-PACKAGES_TEST=(nats-server openssl python3 python3-pytest python3-pytest-xdist curl procps)
+PACKAGES_TEST=(nats-server openssl python3 python3-pytest python3-pytest-xdist curl procps util-linux mount iproute2)
+PACKAGES_BARE=(mmdebstrap systemd-container git)
 PACKAGES_LINT=(clang-format clang-tidy shellcheck)
 PACKAGES_FUZZ=(clang libclang-rt-dev)
+PACKAGES_PROXIES=(apache2-bin caddy h2o haproxy hitch lighttpd squid stunnel4 curl openssl python3 python3-pytest
+	python3-pytest-xdist)
 PACKAGES_DEBIAN=(build-essential debhelper dpkg-dev)
 PACKAGES_BENCH=(nats-server python3 nginx libnginx-mod-nchan wrk)
 PACKAGES_SCALE=(qemu-system-x86 busybox-static cpio python3)
 PACKAGES_RPM=(rpm)
-PACKAGES_CHECK=(lintian blhc binutils rpm rpmlint createrepo-c gnupg ansible-core cloud-init python3-yaml python3
-	python3-pytest)
+PACKAGES_CHECK=(git lintian blhc binutils rpm rpmlint createrepo-c gnupg ansible-core cloud-init python3-yaml python3
+	python3-pytest zsh)
 PACKAGES_TRIXIE=(mmdebstrap systemd-container util-linux)
 PACKAGES_SYSTEM=(mmdebstrap systemd-container iproute2 util-linux python3 python3-pytest curl ca-certificates
 	ansible-core apt-utils gnupg)
@@ -25,6 +28,8 @@ PACKAGES_ROOT=(systemd systemd-sysv dbus curl iproute2 procps nats-server nginx 
 	python3 python3-apt)
 # The last ones for Debian's node 18.
 NPM_SYSTEM=(playwright-core@1.61.0 reconnecting-eventsource@1.6.5)
+
+TELL_EVERY_S=3
 
 say()
 {
@@ -45,7 +50,7 @@ is_installed()
 # need PACKAGE...: installs those that are missing.
 need()
 {
-	local package missing=() as_root=()
+	local package missing=() as_root=() lock
 
 	if ! command -v dpkg-query >/dev/null; then
 		echo "$(basename "$0"): not a Debian system: what these packages hold has to be there already: $*" >&2
@@ -62,8 +67,12 @@ need()
 		as_root=(sudo)
 	fi
 	say "installing ${missing[*]}"
-	quietly apt_get update
-	quietly apt_get install --yes --no-install-recommends "${missing[@]}"
+	mkdir -p build
+	exec {lock}>build/apt.lock
+	flock "$lock" # stages of CI that run beside each other
+	telling apt_get update
+	telling apt_get install --yes --no-install-recommends "${missing[@]}"
+	exec {lock}>&-
 }
 
 # need_commands COMMAND:PACKAGE...: installs the packages of those commands that are missing.
@@ -81,7 +90,7 @@ need_commands()
 apt_get()
 {
 	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-		apt-get --quiet=2 -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" </dev/null
+		apt-get --quiet -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" </dev/null
 }
 
 # Shows what a command prints only if it fails, and then ends.
@@ -91,6 +100,25 @@ quietly()
 
 	output=$("$@" 2>&1) || {
 		printf '%s\n' "$output" >&2
+		die "failed: $*"
+	}
+}
+
+# The same, but a line of the output is shown every TELL_EVERY_S seconds, so that whoever waits sees that it goes on.
+telling()
+{
+	local line output='' shown=-$TELL_EVERY_S status=0
+
+	while IFS= read -r line; do
+		output+=$line$'\n'
+		if [ -n "$line" ] && ((SECONDS - shown >= TELL_EVERY_S)); then
+			printf '   %.100s\n' "$line"
+			shown=$SECONDS
+		fi
+	done < <("$@" 2>&1)
+	wait $! || status=$?
+	[ $status = 0 ] || {
+		printf '%s' "$output" >&2
 		die "failed: $*"
 	}
 }
@@ -119,6 +147,18 @@ make_root()
 		"$release" "$archive.new" "${sources[@]}"
 	mv -f "$archive.new" "$archive"
 	printf '%s\n' "$include" >"$archive.packages"
+}
+
+# in_turn COMMAND...: what works in build/, one at a time: stages of CI run beside each other.
+in_turn()
+{
+	local lock
+
+	mkdir -p build
+	exec {lock}>build/lock
+	flock "$lock"
+	"$@"
+	exec {lock}>&-
 }
 
 # configure_in DIRECTORY [OPTION-OF-CONFIGURE...]: once; make(1) does it again where it has to.

@@ -4,23 +4,26 @@
 
 PACKAGES_DIRECTORY=build/packages
 
-# The tarball of `make dist`, from which all packages are built, so that nothing can be missing from it: the same bytes
-# whenever and wherever it is made of one state of the tree.  Sets $tarball and $version.  Two may do so at once.
+# make_tarball DIRECTORY: the tarball of `make dist`, from which all packages are built, so that nothing can be missing from
+# it: the same bytes whenever and wherever it is made of one state of the tree.  Sets $tarball and $version.
 make_tarball()
 {
-	local epoch lock
+	in_turn configure_in build
+	version=$(tools/version)
+	case $version in *+git0.unknown)
+		echo "dev: git cannot tell which commit this is, so the packages will have the version $version," \
+			"which no later build of the same kind is newer than" >&2
+		;;
+	esac
+	mkdir -p "$1"
+	in_turn dist_into "$1"
+	tarball=$1/flagsse-$version.tar.gz
+}
 
-	mkdir -p build
-	exec {lock}>build/tarball.lock
-	flock "$lock"
-	configure_in build
-	epoch=$(date -d "$(sed -nE '/^ -- /{s/.*>  //p; q}' debian/changelog)" +%s)
-	TAR_OPTIONS="--sort=name --mtime=@$epoch --owner=0 --group=0 --numeric-owner --mode=go-w,u+w
-		--pax-option=delete=atime,delete=ctime" make -C build --no-print-directory dist >/dev/null
-	version=$(sed -nE 's/^AC_INIT\(\[flagsse\], \[([^]]+)\]\)$/\1/p' configure.ac)
-	tarball=$PWD/build/flagsse-$version.tar.gz
-	[ -e "$tarball" ] || die "make dist did not make $tarball"
-	exec {lock}>&-
+dist_into()
+{
+	make -C build --no-print-directory dist >/dev/null
+	cp "build/flagsse-$version.tar.gz" "$1/" || die "make dist did not make build/flagsse-$version.tar.gz"
 }
 
 # build_debian_packages KIND DIRECTORY: those of a kind that dpkg-buildpackage(1) knows.
@@ -29,12 +32,11 @@ build_debian_packages()
 	local kind=$1 directory=$2 source
 
 	need "${PACKAGES_BUILD[@]}" "${PACKAGES_DEBIAN[@]}"
-	make_tarball
-	source=$directory/flagsse-$version
 	find "$directory" -maxdepth 1 -name 'flagsse*' -exec rm -rf {} + 2>/dev/null || true
-	mkdir -p "$directory"
-	cp "$tarball" "$directory/flagsse_$version.orig.tar.gz"
-	tar -C "$directory" -xzf "$tarball"
+	make_tarball "$directory"
+	source=$directory/flagsse-$version
+	mv "$tarball" "$directory/flagsse_$version.orig.tar.gz"
+	tar -C "$directory" -xzf "$directory/flagsse_$version.orig.tar.gz"
 	say "dpkg-buildpackage"
 	DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS-nocheck}" dpkg_buildpackage "$source" --build="$kind"
 	rm -rf "$source"
@@ -61,15 +63,17 @@ dpkg_buildpackage()
 }
 
 # Source and binary packages, into $PACKAGES_DIRECTORY/rpm.  Elsewhere than on Debian what a spec requires has to be
-# there; Debian's own libraries are known to dpkg, not to rpm, and it lacks some macros.
+# there; Debian's own libraries are known to dpkg, not to rpm, and it lacks some macros.  The spec file is the tarball's,
+# which has its version.
 build_rpm()
 {
 	local directory=$PWD/$PACKAGES_DIRECTORY/rpm options=()
 
 	need "${PACKAGES_BUILD[@]}" "${PACKAGES_RPM[@]}"
-	make_tarball
 	rm -rf "$directory"
-	mkdir -p "$directory"
+	mkdir -p "$directory/build"
+	make_tarball "$directory/build"
+	tar -xzf "$tarball" -O "flagsse-$version/rpm/flagsse.spec" >"$directory/build/flagsse.spec"
 	if command -v dpkg-query >/dev/null; then
 		options=(--nodeps --load "$PWD/tools/rpm-macros")
 	fi
@@ -77,7 +81,7 @@ build_rpm()
 	rpmbuild -ba "${options[@]}" --define "_topdir $directory/build" --define "_rpmdir $directory" \
 		--define "_sourcedir $(dirname "$tarball")" \
 		--define "_srcrpmdir $directory" --define '_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm' \
-		rpm/flagsse.spec >"$directory/rpmbuild.log" 2>&1 || {
+		"$directory/build/flagsse.spec" >"$directory/rpmbuild.log" 2>&1 || {
 		tail -n 40 "$directory/rpmbuild.log" >&2
 		die "rpmbuild failed"
 	}

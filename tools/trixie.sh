@@ -13,7 +13,7 @@ make_trixie_root()
 
 	include=$({
 		printf '%s\n' build-essential debhelper python3-pytest python3-pytest-xdist nats-server curl openssl procps iproute2
-		sed -nE '/^Build-Depends:/,/^[A-Z]/{s/^Build-Depends://; /^[A-Z]/d; s/[ ,]//g; s/\(.*//; s/^dh-sequence-.*//
+		sed -nE '/^Build-Depends:/,/^[A-Z]/{s/^Build-Depends://; /^[A-Z]/d; s/<.*//; s/[ ,]//g; s/\(.*//; s/^dh-sequence-.*//
 			/^$/d; s/^debhelper-compat$/debhelper/; p}' debian/control
 	} | sort -u)
 	make_root trixie "$archive" "$include"
@@ -28,7 +28,7 @@ in_trixie()
 
 	"${as_root[@]}" systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --pipe --directory="$root" \
 		--capability=CAP_NET_ADMIN \
-		--chdir="$directory" --setenv=LC_ALL=C.UTF-8 "$@" </dev/null
+		--chdir="$directory" --setenv=LC_ALL=C.UTF-8 --setenv=FLAGSSE_TESTS=all "$@" </dev/null
 }
 
 # The package is kept for run_system_trixie().

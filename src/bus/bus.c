@@ -91,6 +91,15 @@ void bus_post_text(struct mailbox *inbox, enum bus_event_type type, const char *
 	mailbox_post(inbox, &event->mail);
 }
 
+void bus_post_down(struct mailbox *inbox, const char *text, const char *open_text)
+{
+	struct bus_event *event = new_event(BUS_DOWN);
+
+	snprintf(event->text, sizeof(event->text), "%s", text);
+	snprintf(event->open_text, sizeof(event->open_text), "%s", open_text);
+	mailbox_post(inbox, &event->mail);
+}
+
 void bus_post_answer(struct mailbox *inbox, struct publication *publication)
 {
 	struct bus_event *event = new_event(BUS_ANSWER);

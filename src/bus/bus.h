@@ -25,9 +25,9 @@ enum bus_event_type {
 	BUS_SYNC_BEGIN, /* the last values of all environments follow, as BUS_UPDATE */
 	BUS_SYNC_END,   /* that was all of them; what comes now is new */
 	BUS_UP,         /* connected, last values read: updates come and can be published */
-	BUS_DOWN,       /* neither, until BUS_UP; `text` says why and what to do */
-	BUS_LOST,    /* `update` was acknowledged, and is gone before it was told: publish it again;
-			its stored_us is when it was accepted */
+	BUS_DOWN,    /* neither, until BUS_UP; `text` says why and what to do, `open_text` to all */
+	BUS_LOST,    /* `update` was acknowledged, and is gone before it was told; its stored_us is
+			when it was accepted.  Before BUS_SYNC_END */
 	BUS_SKIPPED, /* a message that is no update; `text` says what is wrong with it */
 	BUS_FAULT,   /* connected, but set up so that it acknowledges nothing; `text` says why and
 			what   to do, and is empty once that is over */
@@ -52,11 +52,12 @@ struct bus_event {
 	struct publication *publication; /* BUS_ANSWER; now the receiver's */
 	struct outbox_item *item;        /* BUS_OUTBOX_ANSWER; likewise */
 	char text[BUS_TEXT_SIZE];        /* BUS_DOWN, BUS_SKIPPED, BUS_FAULT, BUS_OUTBOX_DOWN */
+	char open_text[BUS_TEXT_SIZE];   /* BUS_DOWN; names no host: for answers over HTTP */
 };
 
 enum publish_outcome {
 	PUBLISH_STORED,      /* durable on the bus, under `sequence` */
-	PUBLISH_STALE,       /* the bus has one that is not older; not stored */
+	PUBLISH_STALE,       /* the bus has it, or one that makes it no news; not stored */
 	PUBLISH_UNAVAILABLE, /* the bus did not take it, or did not say so in time */
 	PUBLISH_REFUSED, /* the bus says that it does not take it, and for all that it says no other
 			    either */
@@ -67,13 +68,11 @@ enum publish_outcome {
 struct publication {
 	struct mail mail;             /* the bus's, while it has the publication */
 	struct update update;         /* in: key, time_us, and when it was accepted as stored_us */
-	int64_t order_us;             /* in: the bus's latest makes it stale if it is not before
-					 this.  What is accepted now cannot be ordered later than by
-					 its time_us; what has waited for the bus, not later than by
-					 update_order(), whatever happened meanwhile */
+	bool has_waited;              /* in: see update_follow(), which decides where it is written,
+					 from the update as it is here */
 	enum publish_outcome outcome; /* out */
 	uint64_t sequence;            /* out, with PUBLISH_STORED */
-	int64_t stored_us;            /* out, with PUBLISH_STORED by the local bus; for itself */
+	struct update stored;         /* out, with PUBLISH_STORED by the local bus; for itself */
 	char problem[BUS_TEXT_SIZE];  /* out, with PUBLISH_UNAVAILABLE: why; sentences for the
 					 client.  With PUBLISH_REFUSED and _ONE: the bus's own
 					 reason,  which  is somebody else's text, without a full stop

@@ -30,7 +30,7 @@ static void on_up(void *userdata)
 
 static void on_down(const char *text, void *userdata)
 {
-	bus_post_text(((struct local_bus *)userdata)->inbox, BUS_DOWN, "%s", text);
+	bus_post_down(((struct local_bus *)userdata)->inbox, text, text);
 }
 
 /* The latest of an environment, as it counts at `now_us`.  Told once: it may be the clock of now
@@ -96,6 +96,7 @@ static int write_publication(struct store *store, struct mail *work, void *userd
 {
 	struct publication *publication = container_of(work, struct publication, mail);
 	struct update update = publication->update, latest;
+	struct update_latest before;
 	int64_t now_us = clock_wall_us();
 	int r;
 
@@ -113,18 +114,21 @@ static int write_publication(struct store *store, struct mail *work, void *userd
 		 * updates needs that. */
 		if (latest.stored_us >= now_us)
 			update.stored_us = latest.stored_us + 1;
-		if (!update_is_newer(&update, &latest)) {
+		before = (struct update_latest){latest.time_us, latest.stored_us, latest.stored_us};
+		if (!update_follow(&publication->update, publication->has_waited, &before,
+			    &update.time_us)) {
 			publication->outcome = PUBLISH_STALE;
 			return 0;
 		}
 	}
 
+	update.is_raised = false;
 	r = store_put(store, STORE_UPDATES, &update);
 	if (r < 0)
 		return r;
 	publication->outcome = PUBLISH_STORED;
 	publication->sequence = update.sequence;
-	publication->stored_us = update.stored_us;
+	publication->stored = update;
 	return 1;
 }
 
@@ -137,11 +141,7 @@ static void on_done(struct mail *work, int error, const char *problem, void *use
 		publication->outcome = PUBLISH_UNAVAILABLE;
 		snprintf(publication->problem, sizeof(publication->problem), "%s", problem);
 	} else if (publication->outcome == PUBLISH_STORED) {
-		struct update stored = publication->update;
-
-		stored.sequence = publication->sequence;
-		stored.stored_us = publication->stored_us;
-		bus_post_update(local->inbox, &stored);
+		bus_post_update(local->inbox, &publication->stored);
 	}
 	bus_post_answer(local->inbox, publication);
 }

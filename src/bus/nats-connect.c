@@ -122,6 +122,9 @@ static void *run(void *userdata)
 	struct nats_attempt *attempt = userdata;
 
 	attempt->status = natsConnection_Connect(&attempt->connection, attempt->options);
+	if (attempt->status != NATS_OK)
+		nats_failure_describe(
+			attempt->url, attempt->status, nats_GetLastError(NULL), &attempt->problem);
 	natsOptions_Destroy(attempt->options);
 	nats_ReleaseThreadMemory();
 	mailbox_post(&attempt->bus->mail.mailbox, &attempt->mail.mail);
@@ -184,6 +187,7 @@ natsStatus nats_connect_begin(struct nats_bus *bus)
 	if (!attempt)
 		return NATS_NO_MEMORY;
 	attempt->bus = bus;
+	attempt->url = bus->servers[bus->server];
 	attempt->mail.type = NATS_MAIL_CONNECT_END;
 	s = start(bus, attempt);
 	if (s != NATS_OK) {
@@ -205,7 +209,7 @@ void nats_connect_give_up(struct nats_bus *bus)
 }
 
 bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, natsStatus *ret_status,
-	natsConnection **ret_connection, unsigned *ret_session)
+	struct nats_problem *ret_problem, natsConnection **ret_connection, unsigned *ret_session)
 {
 	struct nats_attempt *attempt = container_of(mail, struct nats_attempt, mail);
 	bool was_awaited = attempt == bus->attempt;
@@ -213,6 +217,7 @@ bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, natsStatu
 	if (was_awaited) {
 		bus->attempt = NULL;
 		*ret_status = attempt->status;
+		*ret_problem = attempt->problem;
 		*ret_connection = attempt->connection;
 		*ret_session = attempt->session;
 	} else {

@@ -85,6 +85,7 @@ struct nats_mail {
 	struct update update; /* MESSAGE: all of it, if `problem` is NULL; else key (maybe empty)
 				 and sequence.  ACK: the key.  LAST: the key, and with
 				 NATS_ACK_STORED as MESSAGE; sequence 0: there is none */
+	int64_t told_us;      /* MESSAGE, LAST: as nats_accepted_parse() */
 	const char *problem;  /* MESSAGE, LAST: why it is no update; static */
 	uint64_t number;      /* MESSAGE: in the consumer's count; STATUS: of the last one that it
 				 has sent, or NATS_NUMBER_UNTOLD; ACK, LAST: of the flight */
@@ -130,24 +131,24 @@ struct subject {
 	struct table_node node; /* by the key */
 	struct key key;
 	uint64_t last_sequence; /* of its message in the stream; 0: none */
-	int64_t order_us;       /* of that message, as update_order(); INT64_MIN: none */
+	bool has_latest;        /* which is an update: */
+	struct update_latest latest;
 	int64_t stored_us;
-	struct publication *flying; /* sent, waits for its acknowledgement; NULL: none */
-	uint64_t flight;            /* what the acknowledgement will name; 0: none is awaited */
-	bool is_asking;             /* by `flight`, after a conflict: which message is the last */
-	int64_t flying_until_ms;    /* CLOCK_MONOTONIC: then it is given up */
-	TAILQ_ENTRY(subject) link;  /* in bus.flying while there is a `flight` */
-	struct mail_list
-		flying_with;         /* publications that `flying` replaces: they fare as it does */
-	struct publication *waiting; /* the next to be sent; NULL: none */
-	struct mail_list waiting_with;
-	int64_t told_time_us;  /* of the last that the consumer has told since the values were */
-	int64_t told_order_us; /* read; INT64_MIN: none */
-	bool is_unseen;        /* JetStream has acknowledged `unseen`, and not told it yet */
-	struct update unseen;
-	unsigned unseen_checks; /* bus.checks when that was */
-	unsigned conflicts;     /* of `flying`, in a row */
-	unsigned checks;        /* bus.checks when `flying` was sent */
+	struct mail_list flying;   /* publications that one message is for, which has been sent */
+	struct update flown;       /* it: its time, and the last acceptance as stored_us */
+	int64_t told_us;           /* its first acceptance */
+	uint64_t flight;           /* what the acknowledgement will name; 0: none is awaited */
+	bool is_asking;            /* by `flight`, after a conflict: which message is the last */
+	int64_t flying_until_ms;   /* CLOCK_MONOTONIC: then it is given up */
+	TAILQ_ENTRY(subject) link; /* in bus.flying while there is a `flight` */
+	struct mail_list waiting;  /* publications that came meanwhile, and are the next */
+	int64_t told_time_us;      /* of the last that the consumer has told since the values */
+	uint64_t told_sequence;    /* were read; 0: none */
+	bool is_unseen;            /* JetStream has acknowledged `unseen`, and not told it yet */
+	struct update unseen;      /* stored_us is when it was accepted */
+	unsigned unseen_checks;    /* bus.checks when that was */
+	unsigned conflicts;        /* of `flying`, in a row */
+	unsigned checks;           /* bus.checks when `flying` was sent */
 };
 
 TAILQ_HEAD(subject_queue, subject);
@@ -162,17 +163,26 @@ struct nats_origin {
 	_Atomic int64_t heard_ms; /* CLOCK_MONOTONIC; when the consumer last sent anything */
 };
 
+/* Why no connection could be made, without a full stop. */
+struct nats_problem {
+	char text[NATS_TEXT_SIZE]; /* for who has to mend it */
+	const char *open_text;     /* for everybody: without others' words, which may name hosts;
+				      static */
+};
+
 /* One attempt to connect to one server.  Its thread's until the mail is posted; if it is given up
  * before, it stays until that ends. */
 struct nats_attempt {
 	struct nats_mail mail;
 	TAILQ_ENTRY(nats_attempt) link; /* in bus.stragglers, once it is given up */
 	struct nats_bus *bus;
+	const char *url; /* the bus's */
 	unsigned session;
 	pthread_t thread;
 	natsOptions *options;
 	natsStatus status;
-	natsConnection *connection; /* with NATS_OK */
+	struct nats_problem problem; /* without NATS_OK */
+	natsConnection *connection;  /* with NATS_OK */
 };
 
 TAILQ_HEAD(nats_attempts, nats_attempt);
@@ -286,13 +296,24 @@ int64_t nats_connect_cut_due_ms(const struct nats_bus *bus);
 struct nats_origin *nats_connect_next_origin(struct nats_bus *bus);
 
 /* An attempt is over.  True: it was not given up, and is told of; with NATS_OK the connection is
- * the caller's.  The mail is consumed. */
+ * the caller's, else `ret_problem` says why.  The mail is consumed. */
 bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, natsStatus *ret_status,
-	natsConnection **ret_connection, unsigned *ret_session);
+	struct nats_problem *ret_problem, natsConnection **ret_connection, unsigned *ret_session);
 
 /* Gives up all attempts, and waits a moment for their threads.  Those that do not end are left
  * behind; the bus has to stay then. */
 void nats_connect_end(struct nats_bus *bus, void (*read_mail)(struct nats_bus *bus));
+
+/* nats-failure.c.  Any thread. */
+
+/* Says what has failed and what to do, of a status of natsConnection_Connect()
+ * and what nats_GetLastError() said then (NULL: nothing).  Where nats.c knows too little it looks
+ * by itself: it may wait for the resolver, and for 300 ms for each address. */
+void nats_failure_describe(
+	const char *url, natsStatus status, const char *said, struct nats_problem *ret);
+
+/* The part of the URL that may be shown: its host and port. */
+const char *nats_server_name(const char *url);
 
 /* nats-session.c: the connection, the stream, the consumer.  Bus thread. */
 
@@ -301,8 +322,9 @@ void nats_connect_end(struct nats_bus *bus, void (*read_mail)(struct nats_bus *b
 natsStatus nats_session_set_options(
 	struct nats_bus *bus, struct nats_origin *origin, natsOptions *options);
 
-/* No connection could be made: posts BUS_DOWN, unless there is one. */
-void nats_session_refuse(struct nats_bus *bus, natsStatus status);
+/* No connection to `bus->server` could be made, for this reason: posts BUS_DOWN, unless there is
+ * one. */
+void nats_session_refuse(struct nats_bus *bus, const struct nats_problem *problem);
 
 /* Begins to read by a new connection, which is consumed; a session that is there is ended before.
  * False: not possible now; BUS_DOWN has been posted. */
@@ -315,7 +337,7 @@ bool nats_session_sync(struct nats_bus *bus);
 /* Looks whether the stream is still the one we read, with all that we read from it. */
 void nats_session_check(struct nats_bus *bus);
 
-/* Disconnects; all publications under way come back with `why`. */
+/* Disconnects; all publications under way come back with `why`, which names no host. */
 void nats_session_end(struct nats_bus *bus, const char *why);
 
 void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail);
@@ -439,6 +461,25 @@ bool nats_delivery_parse_status(natsMsg *message, struct nats_mail *mail);
  * has; doubts if messages are missing. */
 void nats_delivery_on_status(struct nats_bus *bus, const struct nats_mail *mail);
 
+/* nats-accepted.c: when the node that wrote a message had accepted what it is about, by the bus's
+ * clock, in a header: its streams may have had it since then, which is long before it was stored
+ * where it has waited in the outbox.  Any thread. */
+
+/* Microseconds since the epoch; of one that is for several, of the first and the last, with a space
+ * between. */
+#define NATS_ACCEPTED_HEADER "Flagsse-Accepted"
+#define NATS_ACCEPTED_SIZE   44
+
+void nats_accepted_format(
+	int64_t first_us, int64_t last_us, char ret_text[static NATS_ACCEPTED_SIZE]);
+
+/* Sets `told_us` to the first one, and `update.accepted_us` to the last; to 0, if it does not say.
+ * Where memory is short, the first one was long ago, and of the last one nobody says. */
+void nats_accepted_read(natsMsg *message, struct nats_mail *mail);
+
+/* The same, of headers as they are in a message: lines with CR LF. */
+void nats_accepted_parse(const char *headers, size_t length, struct nats_mail *mail);
+
 /* nats-refusal.c.  Any thread. */
 
 /* What an error of JetStream, which is no acknowledgement, means: never NATS_ACK_STORED. */
@@ -495,9 +536,10 @@ void nats_publish_held(struct nats_bus *bus);
 /* Gives everything back as PUBLISH_UNAVAILABLE. */
 void nats_publish_fail_all(struct nats_bus *bus, const char *why);
 
-/* A message was seen in the stream.  `update` NULL: it is no update. */
+/* A message was seen in the stream.  `update` NULL: it is no update.  `told_us`: its node's streams
+ * may have it since then; 0: nobody says. */
 void nats_subject_seen(struct nats_bus *bus, const struct key *key, uint64_t sequence,
-	const struct update *update);
+	const struct update *update, int64_t told_us);
 
 /* The consumer has told it, so main knows it, too. */
 void nats_subject_told(struct nats_bus *bus, const struct update *update);

@@ -92,6 +92,18 @@ static int refuse(struct nats_mail *mail, const char *text)
 	return 0;
 }
 
+/* Those that are not base64 say nothing. */
+static int read_headers(const char *encoded, struct nats_mail *mail)
+{
+	_cleanup_(freep) char *headers = NULL;
+	size_t length;
+	int r = encoded ? nats_last_decode(encoded, &headers, &length) : -EBADMSG;
+
+	if (r == 0)
+		nats_accepted_parse(headers, length, mail);
+	return r == -ENOMEM ? r : 0;
+}
+
 static int read_message(json_object *message, struct nats_mail *mail)
 {
 	const char *encoded = json_text_of(message, "data");
@@ -114,7 +126,7 @@ static int read_message(json_object *message, struct nats_mail *mail)
 	if (r == 0)
 		mail->problem = NULL;
 	mail->update.sequence = (uint64_t)sequence;
-	return 0;
+	return read_headers(json_text_of(message, "hdrs"), mail);
 }
 
 int nats_last_parse(const char *body, size_t length, struct nats_mail *mail)
@@ -124,6 +136,8 @@ int nats_last_parse(const char *body, size_t length, struct nats_mail *mail)
 
 	mail->ack = (struct nats_ack){0};
 	mail->update.sequence = 0;
+	mail->told_us = 0;
+	mail->update.accepted_us = 0;
 	mail->problem = NULL;
 	r = json_parse(body, length, &object);
 	if (r == -ENOMEM)

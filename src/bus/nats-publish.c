@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Publishing to JetStream as compare-and-set: a message is stored only if the subject's last one is
- * the one it was compared with.  One is in flight for each environment; while it is, newer ones
- * replace those that wait. */
+ * the one it was compared with.  One is in flight for each environment; what comes meanwhile goes
+ * out after it, as one message for all. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,10 +42,8 @@ static struct subject *subject_get(struct nats_bus *bus, const struct key *key)
 	if (!subject)
 		return NULL;
 	subject->key = *key;
-	subject->order_us = INT64_MIN;
-	subject->told_order_us = INT64_MIN;
-	STAILQ_INIT(&subject->flying_with);
-	STAILQ_INIT(&subject->waiting_with);
+	STAILQ_INIT(&subject->flying);
+	STAILQ_INIT(&subject->waiting);
 	if (table_add(&bus->subjects, &subject->node, subject->key.text, subject->key.length) < 0) {
 		free(subject);
 		return NULL;
@@ -56,11 +54,10 @@ static struct subject *subject_get(struct nats_bus *bus, const struct key *key)
 static void subject_forget(struct nats_bus *bus, struct subject *subject)
 {
 	subject->last_sequence = 0;
-	subject->order_us = INT64_MIN;
-	subject->stored_us = 0;
+	subject->has_latest = false;
 	subject->told_time_us = 0;
-	subject->told_order_us = INT64_MIN;
-	if (subject->flying || subject->waiting || subject->is_unseen)
+	subject->told_sequence = 0;
+	if (!STAILQ_EMPTY(&subject->flying) || subject->is_unseen)
 		return;
 	table_remove(&bus->subjects, &subject->node);
 	free(subject);
@@ -71,7 +68,7 @@ void nats_subjects_forget(struct nats_bus *bus, int64_t stored_until_us)
 	struct subject *subject, *next;
 
 	TABLE_FOREACH (subject, next, &bus->subjects, node)
-		if (subject->stored_us <= stored_until_us)
+		if (!subject->has_latest || subject->stored_us <= stored_until_us)
 			subject_forget(bus, subject);
 }
 
@@ -84,8 +81,8 @@ void nats_subjects_free(struct nats_bus *bus)
 	nats_subjects_forget(bus, INT64_MAX);
 }
 
-void nats_subject_seen(
-	struct nats_bus *bus, const struct key *key, uint64_t sequence, const struct update *update)
+void nats_subject_seen(struct nats_bus *bus, const struct key *key, uint64_t sequence,
+	const struct update *update, int64_t told_us)
 {
 	struct subject *subject = subject_get(bus, key);
 	struct update settled;
@@ -94,23 +91,28 @@ void nats_subject_seen(
 	if (!subject || sequence < subject->last_sequence)
 		return;
 	subject->last_sequence = sequence;
-	subject->order_us = INT64_MIN;
-	subject->stored_us = 0;
+	subject->has_latest = update;
 	if (!update)
 		return;
 	settled = *update;
 	(void)update_settle(&settled, nats_clock_us(bus));
-	subject->order_us = update_order(&settled);
+	subject->latest = (struct update_latest){
+		.time_us = settled.time_us,
+		.told_us = settled.stored_us,
+		.accepted_us = update_accepted(&settled),
+	};
+	if (told_us > 0 && told_us < settled.stored_us)
+		subject->latest.told_us = told_us;
 	subject->stored_us = settled.stored_us;
 }
 
 /* ---- Acknowledged, and not told yet ---- */
 
-/* Whether what the consumer has told is this update, or comes after it. */
-static bool subject_has_told(const struct subject *subject, const struct update *update)
+/* Whether what the consumer has told is what is unseen, or comes after it. */
+static bool subject_has_told(const struct subject *subject)
 {
-	return subject->told_time_us == update->time_us ||
-	       subject->told_order_us >= update_order(update);
+	return subject->told_sequence >= subject->unseen.sequence &&
+	       subject->told_time_us >= subject->unseen.time_us;
 }
 
 void nats_subject_told(struct nats_bus *bus, const struct update *update)
@@ -120,20 +122,18 @@ void nats_subject_told(struct nats_bus *bus, const struct update *update)
 	if (!subject)
 		return;
 	subject->told_time_us = update->time_us;
-	subject->told_order_us = update_order(update);
-	if (subject->is_unseen && subject_has_told(subject, &subject->unseen))
+	subject->told_sequence = update->sequence;
+	if (subject->is_unseen && subject_has_told(subject))
 		subject->is_unseen = false;
 }
 
-/* The stream may be deleted before it has told what it has acknowledged; then nobody else knows. */
+/* The stream may be deleted before it has told what it has acknowledged; then nobody else knows.
+ * What was unseen before has been written over by this. */
 static void subject_await(
 	struct nats_bus *bus, struct subject *subject, const struct update *update)
 {
-	if (subject_has_told(subject, update) ||
-		(subject->is_unseen && !update_is_newer(update, &subject->unseen)))
-		return;
-	subject->is_unseen = true;
 	subject->unseen = *update;
+	subject->is_unseen = !subject_has_told(subject);
 	subject->unseen_checks = bus->checks;
 }
 
@@ -144,6 +144,7 @@ void nats_subjects_find_lost(struct nats_bus *bus)
 	TABLE_FOREACH (subject, next, &bus->subjects, node)
 		if (subject->is_unseen) {
 			subject->is_unseen = false;
+			subject->unseen.sequence = 0;
 			bus_post_lost(bus->inbox, &subject->unseen);
 		}
 }
@@ -167,7 +168,7 @@ uint64_t nats_subjects_alive(const struct nats_bus *bus)
 	uint64_t n = 0;
 
 	TABLE_FOREACH (subject, next, &bus->subjects, node)
-		n += subject->last_sequence > 0 && subject->stored_us > since_us;
+		n += subject->has_latest && subject->stored_us > since_us;
 	return n;
 }
 
@@ -182,17 +183,15 @@ static void answer(struct nats_bus *bus, struct publication *publication,
 	bus_post_answer(bus->inbox, publication);
 }
 
-/* Those that were replaced by a newer one: stale if that has arrived. */
 static void answer_all(struct nats_bus *bus, struct mail_list *list, enum publish_outcome outcome,
-	const char *problem)
+	uint64_t sequence, const char *problem)
 {
 	struct mail *mail;
 
-	if (outcome == PUBLISH_STORED)
-		outcome = PUBLISH_STALE;
 	while ((mail = STAILQ_FIRST(list))) {
 		STAILQ_REMOVE_HEAD(list, link);
-		answer(bus, container_of(mail, struct publication, mail), outcome, 0, problem);
+		answer(bus, container_of(mail, struct publication, mail), outcome, sequence,
+			problem);
 	}
 }
 
@@ -204,19 +203,22 @@ static void subject_stop_waiting(struct nats_bus *bus, struct subject *subject)
 	subject->flight = 0;
 }
 
-/* What flew has landed.  The one that waits flies next. */
+/* Nothing flies any more.  What waits flies next. */
+static void subject_go_on(struct nats_bus *bus, struct subject *subject)
+{
+	subject_stop_waiting(bus, subject);
+	if (STAILQ_EMPTY(&subject->waiting))
+		return;
+	STAILQ_CONCAT(&subject->flying, &subject->waiting);
+	subject->conflicts = 0;
+	subject_send(bus, subject);
+}
+
 static void subject_land(struct nats_bus *bus, struct subject *subject,
 	enum publish_outcome outcome, uint64_t sequence, const char *problem)
 {
-	answer(bus, TAKE_PTR(subject->flying), outcome, sequence, problem);
-	answer_all(bus, &subject->flying_with, outcome, problem);
-	subject_stop_waiting(bus, subject);
-	if (!subject->waiting)
-		return;
-	subject->flying = TAKE_PTR(subject->waiting);
-	STAILQ_CONCAT(&subject->flying_with, &subject->waiting_with);
-	subject->conflicts = 0;
-	subject_send(bus, subject);
+	answer_all(bus, &subject->flying, outcome, sequence, problem);
+	subject_go_on(bus, subject);
 }
 
 /* ---- Sending ---- */
@@ -232,22 +234,75 @@ static void subject_wait(struct nats_bus *bus, struct subject *subject, uint64_t
 	TAILQ_INSERT_TAIL(&bus->flying, subject, link);
 }
 
-/* Publishes what is in `flying`.  nats.c's error, or NATS_OK. */
+/* Whether the publication is news; then `flown` is so for it, too. */
+static bool subject_takes(struct subject *subject, const struct publication *publication)
+{
+	const struct update *update = &publication->update;
+	struct update *flown = &subject->flown;
+	int64_t time_us = update->time_us;
+
+	if (subject->has_latest &&
+		!update_follow(update, publication->has_waited, &subject->latest, &time_us))
+		return false;
+	if (time_us > flown->time_us)
+		flown->time_us = time_us;
+	if (update->stored_us > flown->stored_us)
+		flown->stored_us = update->stored_us;
+	if (update->stored_us < subject->told_us)
+		subject->told_us = update->stored_us;
+	return true;
+}
+
+/* Makes one message of all that are in `flying`, which are compared with the latest that is known
+ * by now, each by itself; those that are stale are answered.  False: all are. */
+static bool subject_gather(struct nats_bus *bus, struct subject *subject)
+{
+	struct mail_list all = STAILQ_HEAD_INITIALIZER(all);
+	struct mail *mail;
+
+	STAILQ_CONCAT(&all, &subject->flying);
+	subject->flown = (struct update){.key = subject->key};
+	subject->told_us = INT64_MAX;
+	while ((mail = STAILQ_FIRST(&all))) {
+		struct publication *publication = container_of(mail, struct publication, mail);
+
+		STAILQ_REMOVE_HEAD(&all, link);
+		if (subject_takes(subject, publication))
+			STAILQ_INSERT_TAIL(&subject->flying, mail, link);
+		else
+			answer(bus, publication, PUBLISH_STALE, 0, "");
+	}
+	return !STAILQ_EMPTY(&subject->flying);
+}
+
+/* nats.c's error, or NATS_OK. */
+static natsStatus set_headers(natsMsg *message, const struct subject *subject)
+{
+	char number[sizeof("18446744073709551615")], accepted[NATS_ACCEPTED_SIZE];
+	natsStatus status;
+
+	snprintf(number, sizeof(number), "%" PRIu64, subject->last_sequence);
+	status = natsMsgHeader_Set(message, LAST_SEQUENCE_HEADER, number);
+	if (status != NATS_OK)
+		return status;
+	nats_accepted_format(subject->told_us, subject->flown.stored_us, accepted);
+	return natsMsgHeader_Set(message, NATS_ACCEPTED_HEADER, accepted);
+}
+
+/* Publishes `flown`.  nats.c's error, or NATS_OK. */
 static natsStatus subject_publish(struct nats_bus *bus, struct subject *subject)
 {
 	char name[NATS_SUBJECT_SIZE], reply[NATS_REPLY_SIZE], payload[UPDATE_PAYLOAD_SIZE];
-	char sequence[sizeof("18446744073709551615")];
 	natsMsg *message = NULL;
 	natsStatus status;
 	size_t length;
 
 	snprintf(name, sizeof(name), NATS_SUBJECT_PREFIX "%s", subject->key.text);
 	nats_ack_format_reply(bus, &subject->key, ++bus->flights, reply);
-	snprintf(sequence, sizeof(sequence), "%" PRIu64, subject->last_sequence);
-	length = update_format_payload(subject->flying->update.time_us, payload);
+	length = update_format_payload(subject->flown.time_us, payload);
 	status = natsMsg_Create(&message, name, reply, payload, (int)length);
 	if (status == NATS_OK)
-		status = natsMsgHeader_Set(message, LAST_SEQUENCE_HEADER, sequence);
+		status = set_headers(message, subject);
 	if (status == NATS_OK)
 		status = natsConnection_PublishMsg(bus->connection, message);
 	natsMsg_Destroy(message);
@@ -256,13 +311,13 @@ static natsStatus subject_publish(struct nats_bus *bus, struct subject *subject)
 	return status;
 }
 
-/* Sends `flying`, unless what is on the bus is not older. */
+/* Sends what is in `flying` and is not stale. */
 static void subject_send(struct nats_bus *bus, struct subject *subject)
 {
 	natsStatus status;
 
-	if (subject->flying->order_us <= subject->order_us) {
-		subject_land(bus, subject, PUBLISH_STALE, 0, "");
+	if (!subject_gather(bus, subject)) {
+		subject_go_on(bus, subject);
 		return;
 	}
 	status = subject_publish(bus, subject);
@@ -277,19 +332,6 @@ static void subject_send(struct nats_bus *bus, struct subject *subject)
 			natsStatus_GetText(status));
 		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0, text);
 	}
-}
-
-/* One is in flight.  Of those that wait the newest stays, and the others fare as it does. */
-static void subject_queue(struct subject *subject, struct publication *publication)
-{
-	struct publication *older = publication;
-
-	if (!subject->waiting || update_is_newer(&publication->update, &subject->waiting->update)) {
-		older = subject->waiting;
-		subject->waiting = publication;
-	}
-	if (older)
-		STAILQ_INSERT_TAIL(&subject->waiting_with, &older->mail, link);
 }
 
 void nats_publish(struct nats_bus *bus, struct publication *publication)
@@ -309,11 +351,11 @@ void nats_publish(struct nats_bus *bus, struct publication *publication)
 		answer(bus, publication, PUBLISH_UNAVAILABLE, 0, "Out of memory. Try again.");
 		return;
 	}
-	if (subject->flying) {
-		subject_queue(subject, publication);
+	if (!STAILQ_EMPTY(&subject->flying)) {
+		STAILQ_INSERT_TAIL(&subject->waiting, &publication->mail, link);
 		return;
 	}
-	subject->flying = publication;
+	STAILQ_INSERT_TAIL(&subject->flying, &publication->mail, link);
 	subject->conflicts = 0;
 	subject_send(bus, subject);
 }
@@ -334,7 +376,7 @@ static void subject_on_conflict(struct nats_bus *bus, struct subject *subject)
 
 	/* What the consumer tells until the answer is here counts, too. */
 	subject->last_sequence = 0;
-	subject->order_us = INT64_MIN;
+	subject->has_latest = false;
 	if (++subject->conflicts < CONFLICTS_MAX)
 		status = nats_last_ask(bus, &subject->key, ++bus->flights);
 	if (status != NATS_OK) {
@@ -363,14 +405,16 @@ static void subject_on_no_stream(struct nats_bus *bus, struct subject *subject)
 
 static void subject_on_stored(struct nats_bus *bus, struct subject *subject, uint64_t sequence)
 {
-	struct update stored = subject->flying->update;
+	struct update stored = subject->flown;
 
 	bus->has_stored = true;
+	stored.sequence = sequence;
 	subject_await(bus, subject, &stored);
 	/* When it was stored the consumer tells, or has told; until then it is about now. */
+	stored.accepted_us = stored.stored_us;
 	stored.stored_us = nats_clock_us(bus);
 	if (sequence > subject->last_sequence)
-		nats_subject_seen(bus, &subject->key, sequence, &stored);
+		nats_subject_seen(bus, &subject->key, sequence, &stored, subject->told_us);
 	subject_land(bus, subject, PUBLISH_STORED, sequence, "");
 }
 
@@ -391,7 +435,7 @@ void nats_publish_on_last(struct nats_bus *bus, const struct nats_mail *mail)
 	}
 	if (mail->update.sequence > 0)
 		nats_subject_seen(bus, &mail->update.key, mail->update.sequence,
-			mail->problem ? NULL : &mail->update);
+			mail->problem ? NULL : &mail->update, mail->told_us);
 	subject_send(bus, subject);
 }
 
@@ -469,14 +513,10 @@ void nats_publish_fail_all(struct nats_bus *bus, const char *why)
 {
 	struct subject *subject, *next;
 
-	answer_all(bus, &bus->held, PUBLISH_UNAVAILABLE, why);
+	answer_all(bus, &bus->held, PUBLISH_UNAVAILABLE, 0, why);
 	TABLE_FOREACH (subject, next, &bus->subjects, node) {
 		subject_stop_waiting(bus, subject);
-		if (subject->flying)
-			answer(bus, TAKE_PTR(subject->flying), PUBLISH_UNAVAILABLE, 0, why);
-		if (subject->waiting)
-			answer(bus, TAKE_PTR(subject->waiting), PUBLISH_UNAVAILABLE, 0, why);
-		answer_all(bus, &subject->flying_with, PUBLISH_UNAVAILABLE, why);
-		answer_all(bus, &subject->waiting_with, PUBLISH_UNAVAILABLE, why);
+		answer_all(bus, &subject->flying, PUBLISH_UNAVAILABLE, 0, why);
+		answer_all(bus, &subject->waiting, PUBLISH_UNAVAILABLE, 0, why);
 	}
 }

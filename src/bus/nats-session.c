@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "bus/nats-internal.h"
+#include "bus/nats-url.h"
 #include "clock.h"
 #include "log.h"
 
@@ -19,10 +20,13 @@
  * is beyond, and flow control keeps far below. */
 #define PENDING_MAX (INT_MAX / 1024)
 
-static void begin_down(struct nats_bus *bus, const char *text)
+/* `open_text` names no host; see bus_post_down().  At the end of the process the connection ends,
+ * too, and that is no outage. */
+static void begin_down(struct nats_bus *bus, const char *text, const char *open_text)
 {
 	bus->up = false;
-	bus_post_text(bus->inbox, BUS_DOWN, "%s", text);
+	if (!bus->stopping)
+		bus_post_down(bus->inbox, text, open_text);
 }
 
 /* ---- Callbacks, in nats.c's threads ---- */
@@ -48,6 +52,7 @@ static void on_message(
 	atomic_store(&origin->heard_ms, clock_monotonic_ms());
 	if (nats_delivery_parse(natsMsg_GetReply(message), mail)) {
 		mail->problem = nats_read_message(message, &mail->update);
+		nats_accepted_read(message, mail);
 		mailbox_post(&origin->bus->messages.mailbox, &mail->mail);
 	} else if (nats_delivery_parse_status(message, mail)) {
 		mail->type = NATS_MAIL_STATUS;
@@ -95,11 +100,17 @@ struct nats_origin *nats_session_origin(struct nats_bus *bus)
 natsStatus nats_session_set_options(
 	struct nats_bus *bus, struct nats_origin *origin, natsOptions *options)
 {
-	const char *server = bus->servers[bus->server];
+	_cleanup_(nats_url_deinit) struct nats_url url = {0};
 	natsStatus s;
 
-	s = natsOptions_SetURL(options, server);
-	if (s == NATS_OK && strncmp(server, "tls://", 6) == 0)
+	if (nats_url_parse(bus->servers[bus->server], &url) < 0)
+		return NATS_NO_MEMORY;
+	s = natsOptions_SetURL(options, url.address);
+	if (s == NATS_OK && url.password)
+		s = natsOptions_SetUserInfo(options, url.user, url.password);
+	else if (s == NATS_OK && url.user)
+		s = natsOptions_SetToken(options, url.user);
+	if (s == NATS_OK && strncmp(url.address, "tls://", 6) == 0)
 		s = natsOptions_SetSecure(options, true);
 	if (s == NATS_OK)
 		s = natsOptions_SetName(options, "flagsse");
@@ -125,33 +136,35 @@ natsStatus nats_session_set_options(
 	return s;
 }
 
-/* The servers without user and password. */
-static void format_servers(const struct nats_bus *bus, char *text, size_t size)
+/* " at " and the servers without user and password. */
+static void format_place(const struct nats_bus *bus, char *text, size_t size)
 {
-	size_t used = 0;
+	size_t used = (size_t)snprintf(text, size, " at ");
 
-	text[0] = '\0';
 	for (int i = 0; i < bus->n_servers && used < size; i++) {
-		const char *at = strrchr(bus->servers[i], '@'),
-			   *host = strstr(bus->servers[i], "://");
-		int n;
+		int n = snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "",
+			nats_server_name(bus->servers[i]));
 
-		host = at ? at + 1 : (host ? host + 3 : bus->servers[i]);
-		n = snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "", host);
 		used += n > 0 ? (size_t)n : 0;
 	}
 }
 
-void nats_session_refuse(struct nats_bus *bus, natsStatus status)
+void nats_session_refuse(struct nats_bus *bus, const struct nats_problem *problem)
 {
-	char servers[120], text[BUS_TEXT_SIZE];
+	char place[94], text[BUS_TEXT_SIZE], open_text[BUS_TEXT_SIZE];
 
 	if (bus->connection)
 		return;
-	format_servers(bus, servers, sizeof(servers));
-	snprintf(text, sizeof(text), "cannot connect to NATS at %s: %s.", servers,
-		natsStatus_GetText(status));
-	begin_down(bus, text);
+	format_place(bus, place, sizeof(place));
+	/* Each server may have a reason of its own. */
+	if (bus->n_servers == 1)
+		snprintf(text, sizeof(text), "cannot connect to NATS%s: %.130s.", place,
+			problem->text);
+	else
+		snprintf(text, sizeof(text), "cannot connect to NATS%.64s; %.40s: %.120s.", place,
+			nats_server_name(bus->servers[bus->server]), problem->text);
+	snprintf(open_text, sizeof(open_text), "cannot connect to NATS: %s.", problem->open_text);
+	begin_down(bus, text, open_text);
 }
 
 static bool open_jetstream(struct nats_bus *bus)
@@ -167,7 +180,7 @@ static bool open_jetstream(struct nats_bus *bus)
 	return s == NATS_OK || nats_session_fail(bus, "opening JetStream", s, 0);
 }
 
-void nats_session_end(struct nats_bus *bus, const char *why)
+static void end_session(struct nats_bus *bus, const char *why, const char *open_why)
 {
 	natsConnection *connection = bus->connection;
 
@@ -183,9 +196,14 @@ void nats_session_end(struct nats_bus *bus, const char *why)
 	jsCtx_Destroy(bus->jetstream);
 	bus->jetstream = NULL;
 	natsConnection_Destroy(connection);
-	begin_down(bus, why);
-	nats_publish_fail_all(bus, why);
+	begin_down(bus, why, open_why);
+	nats_publish_fail_all(bus, open_why);
 	bus->next_attempt_ms = clock_monotonic_ms();
+}
+
+void nats_session_end(struct nats_bus *bus, const char *why)
+{
+	end_session(bus, why, why);
 }
 
 /* ---- Requests, and what is said where they fail ---- */
@@ -228,32 +246,52 @@ static void end_denied(struct nats_bus *bus, const struct nats_denial *denial)
 	bus->next_attempt_ms = clock_monotonic_ms() + NATS_DENIED_PAUSE_MS;
 }
 
+/* What has failed, `place` says where; "" in what everybody may read. */
+struct failure {
+	const char *what, *reason;
+	natsStatus status;
+	jsErrCode error;
+};
+
+static void describe_failure(
+	const struct failure *failure, const char *place, char text[static BUS_TEXT_SIZE])
+{
+	if (failure->error == JSNotEnabledForAccountErr)
+		snprintf(text, BUS_TEXT_SIZE,
+			"NATS%s has JetStream switched off for the account of flagsse's user. Add "
+			"`jetstream: enabled` to that account in nats-server's configuration.",
+			place);
+	else if (failure->status == NATS_NO_RESPONDERS || failure->error == JSNotEnabledErr)
+		snprintf(text, BUS_TEXT_SIZE,
+			"NATS%s has JetStream switched off: start nats-server with `jetstream "
+			"{}`. If it is a leaf node, connect to the servers that have JetStream "
+			"(nats.url).",
+			place);
+	else if (failure->status == NATS_TIMEOUT)
+		snprintf(text, BUS_TEXT_SIZE,
+			"JetStream%s does not answer in time (%s). A cluster needs a majority.",
+			place, failure->what);
+	else
+		snprintf(text, BUS_TEXT_SIZE, "NATS%s: %s failed: %s (JetStream's code %d).", place,
+			failure->what, failure->reason, (int)failure->error);
+}
+
 bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error)
 {
 	const char *reason = nats_GetLastError(NULL);
-	char text[BUS_TEXT_SIZE], servers[80];
+	struct failure failure = {
+		what, reason && *reason ? reason : natsStatus_GetText(status), status, error};
+	char text[BUS_TEXT_SIZE], open_text[BUS_TEXT_SIZE], place[84];
 	struct nats_denial denial;
 
 	if (status == NATS_TIMEOUT && find_denial(bus, &denial)) {
 		end_denied(bus, &denial);
 		return false;
 	}
-	format_servers(bus, servers, sizeof(servers));
-	if (status == NATS_NO_RESPONDERS || error == JSNotEnabledErr ||
-		error == JSNotEnabledForAccountErr)
-		snprintf(text, sizeof(text),
-			"NATS at %s has JetStream switched off. Add the line `jetstream {}` to "
-			"nats-server's configuration and restart it, or start it with -js.",
-			servers);
-	else if (status == NATS_TIMEOUT)
-		snprintf(text, sizeof(text),
-			"JetStream at %s does not answer in time (%s). A cluster needs a majority.",
-			servers, what);
-	else
-		snprintf(text, sizeof(text), "NATS at %s: %s failed: %s (JetStream's code %d).",
-			servers, what, reason && *reason ? reason : natsStatus_GetText(status),
-			(int)error);
-	nats_session_end(bus, text);
+	format_place(bus, place, sizeof(place));
+	describe_failure(&failure, place, text);
+	describe_failure(&failure, "", open_text);
+	end_session(bus, text, open_text);
 	return false;
 }
 
@@ -316,8 +354,8 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 	bus->delivered = mail->number;
 	nats_clock_note(bus, update->stored_us);
 	if (update->key.length > 0)
-		nats_subject_seen(
-			bus, &update->key, update->sequence, mail->problem ? NULL : update);
+		nats_subject_seen(bus, &update->key, update->sequence,
+			mail->problem ? NULL : update, mail->told_us);
 	if (mail->problem)
 		bus_post_text(bus->inbox, BUS_SKIPPED, "number %" PRIu64 ": %s", update->sequence,
 			mail->problem);

@@ -6,6 +6,7 @@
 
 #include "bus/nats-internal.h"
 #include "log.h"
+#include "text.h"
 
 #define NS_PER_S INT64_C(1000000000)
 
@@ -54,10 +55,11 @@ static void compare_subjects(struct nats_bus *bus, const jsStreamConfig *config)
 		return;
 	bus->standard_shape = false;
 	if (!bus->shape_warned)
-		log_warning("The stream " NATS_STREAM " on NATS has %d subjects, the first %s, not "
+		log_warning("The stream " NATS_STREAM
+			    " on NATS has %d subject%s, the first %s, not "
 			    "just %s. It is left as it is.",
-			config->SubjectsLen, config->SubjectsLen > 0 ? config->Subjects[0] : "none",
-			NATS_SUBJECTS);
+			config->SubjectsLen, text_s((size_t)config->SubjectsLen),
+			config->SubjectsLen > 0 ? config->Subjects[0] : "none", NATS_SUBJECTS);
 }
 
 /* Warns where it is not as we would have made it. */
@@ -135,8 +137,8 @@ static bool create_stream(struct nats_bus *bus)
 	if (s != NATS_OK && error != JSStreamNameExistErr)
 		return nats_session_fail(bus, "making the stream " NATS_STREAM, s, error);
 	if (s == NATS_OK)
-		log_notice("Made the stream " NATS_STREAM " on NATS, with %d replicas.",
-			bus->replicas);
+		log_notice("Made the stream " NATS_STREAM " on NATS, with %d replica%s.",
+			bus->replicas, text_s((size_t)bus->replicas));
 	jsStreamInfo_Destroy(info);
 	return true;
 }

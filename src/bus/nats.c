@@ -84,10 +84,19 @@ static void plan_attempt(struct nats_bus *bus)
 	bus->next_attempt_ms += bus->denied ? NATS_DENIED_PAUSE_MS : pause;
 }
 
-static void fail_to_connect(struct nats_bus *bus, natsStatus status)
+static void fail_to_connect(struct nats_bus *bus, const struct nats_problem *problem)
 {
-	nats_session_refuse(bus, status);
+	nats_session_refuse(bus, problem);
 	plan_attempt(bus);
+}
+
+/* Where no more is known. */
+static void fail_with_status(struct nats_bus *bus, natsStatus status)
+{
+	struct nats_problem problem = {.open_text = natsStatus_GetText(status)};
+
+	snprintf(problem.text, sizeof(problem.text), "%s", problem.open_text);
+	fail_to_connect(bus, &problem);
 }
 
 static void try_to_connect(struct nats_bus *bus)
@@ -96,21 +105,22 @@ static void try_to_connect(struct nats_bus *bus)
 
 	bus->denied = false;
 	if (s != NATS_OK)
-		fail_to_connect(bus, s);
+		fail_with_status(bus, s);
 }
 
 static void on_connect_end(struct nats_bus *bus, struct nats_mail *mail)
 {
+	struct nats_problem problem;
 	natsConnection *connection;
 	natsStatus s;
 	unsigned session;
 
-	if (!nats_connect_on_end(bus, mail, &s, &connection, &session))
+	if (!nats_connect_on_end(bus, mail, &s, &problem, &connection, &session))
 		return; /* was given up */
 	if (bus->stopping) {
 		natsConnection_Destroy(connection);
 	} else if (s != NATS_OK) {
-		fail_to_connect(bus, s);
+		fail_to_connect(bus, &problem);
 	} else if (nats_session_begin(bus, connection, session)) {
 		bus->failures = 0;
 		bus->next_check_ms = clock_monotonic_ms() + CHECK_SYNC_INTERVAL_MS;
@@ -269,7 +279,7 @@ static int do_what_is_due(struct nats_bus *bus)
 	check_clock(bus);
 	if (bus->attempt && now >= bus->attempt_until_ms) {
 		nats_connect_give_up(bus);
-		fail_to_connect(bus, NATS_TIMEOUT);
+		fail_with_status(bus, NATS_TIMEOUT);
 	}
 	if (nats_connect_cut_due_ms(bus) <= now)
 		nats_connect_cut_off(bus);

@@ -46,7 +46,7 @@ static void on_opened(struct store *store, void *userdata)
 	bus_post_event(outbox->inbox, BUS_OUTBOX_END);
 }
 
-/* In place of the environment's row, unless that is not older. */
+/* In place of the environment's row, and above it: who is told of this one has both. */
 static int keep(struct store *store, struct outbox_item *item)
 {
 	struct update update = item->update, former;
@@ -61,7 +61,7 @@ static int keep(struct store *store, struct outbox_item *item)
 		(void)update_settle(&former, item->now_us);
 	if (r > 0 && former.stored_us >= update.stored_us)
 		update.stored_us = former.stored_us + 1;
-	if (r > 0 && !update_is_newer(&update, &former)) {
+	if (r > 0 && !update_raise(&update, former.time_us)) {
 		item->outcome = OUTBOX_STALE;
 		return 0;
 	}

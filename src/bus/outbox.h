@@ -18,7 +18,7 @@ struct outbox;
 
 enum outbox_outcome {
 	OUTBOX_KEPT,   /* durable, in place of the environment's former one */
-	OUTBOX_STALE,  /* there is one that is not older, and it is durable */
+	OUTBOX_STALE,  /* it is there already, and durable */
 	OUTBOX_FAILED, /* it cannot be written; `problem` says why */
 };
 
@@ -26,11 +26,12 @@ enum outbox_outcome {
 struct outbox_item {
 	struct mail mail;            /* the outbox's, while it has the item */
 	bool is_removal;             /* the outbox's own */
-	struct update update;        /* in: key, time_us, and when it was accepted as stored_us */
+	struct update update;        /* in: key, time_us, is_raised, and when it was accepted as
+					stored_us */
 	int64_t now_us;              /* in: the time by the clock that stored_us is of */
 	enum outbox_outcome outcome; /* out */
-	struct update kept;          /* out, with OUTBOX_KEPT: the row.  Its stored_us may be later,
-					its sequence counts what has been kept */
+	struct update kept;          /* out, with OUTBOX_KEPT: the row.  Its times may be later, its
+					sequence counts what has been kept */
 	char problem[160];           /* out, with OUTBOX_FAILED; for the client */
 };
 

@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "bus/store-internal.h"
 
@@ -153,4 +155,23 @@ int store_check(const char *directory, pid_t owner, char **ret_problem)
 		return r;
 	return fail(ret_problem, 0, "%s: %s. It will be set aside, and a new one begun.", path,
 		finding == FINDING_NEWER ? "written by a newer version" : "corrupt");
+}
+
+char *store_directory_problem(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_(freep) char *directory = slash ? strndup(path, (size_t)(slash - path)) : NULL;
+	struct stat status;
+
+	if (!directory)
+		return NULL;
+	if (stat(directory, &status) < 0 && errno == ENOENT)
+		return store_make_text("%s: the directory does not exist. Make it, for the user of "
+				       "number %u, or set service.state_dir.",
+			path, geteuid());
+	if (access(directory, R_OK | W_OK | X_OK) < 0 && errno == EACCES)
+		return store_make_text("%s: the user of number %u may not write to this directory. "
+				       "Run chown, or set service.state_dir.",
+			path, geteuid());
+	return NULL;
 }

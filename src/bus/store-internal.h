@@ -52,6 +52,10 @@ int store_execute(struct store *store, const char *sql);
 /* The first column of the first row. */
 int store_query(struct store *store, const char *sql, char *ret, size_t size);
 
+/* What is wrong with the directory that the store's file `path` is in; NULL: nothing that could be
+ * found out, or no memory.  The caller frees it. */
+char *store_directory_problem(const char *path);
+
 /* NULL where memory is short. */
 char *store_make_text(const char *format, ...) _printf_(1, 2);
 

@@ -6,17 +6,21 @@
 
 /* Both tables have the same columns. */
 #define STATEMENTS_OF(table, name)                                                                 \
-	[STATEMENT_GET +                                                                           \
-		(table)] = "SELECT sequence, time_us, stored_us FROM " name " WHERE key = ?1",     \
-		[STATEMENT_PUT + (table)] = "INSERT OR REPLACE INTO " name                         \
-					    " (key, time_us, stored_us) VALUES (?1, ?2, ?3)",      \
-		[STATEMENT_PUT_NUMBERED + (table)] =                                               \
-			"INSERT INTO " name                                                        \
-			" (key, time_us, stored_us, sequence) VALUES (?1, ?2, ?3, ?4)",            \
-		[STATEMENT_DELETE + (table)] =                                                     \
-			"DELETE FROM " name " WHERE key = ?1 AND time_us = ?2 AND sequence = ?3",  \
-		[STATEMENT_EACH + (table)] =                                                       \
-			"SELECT sequence, time_us, stored_us, key FROM " name " ORDER BY sequence"
+	[STATEMENT_GET + (table)] =                                                                \
+		"SELECT sequence, time_us, stored_us, is_raised FROM " name " WHERE key = ?1",     \
+			 [STATEMENT_PUT + (table)] = "INSERT OR REPLACE INTO " name                \
+						     " (key, time_us, stored_us, is_raised)"       \
+						     " VALUES (?1, ?2, ?3, ?4)",                   \
+			 [STATEMENT_PUT_NUMBERED + (table)] =                                      \
+				 "INSERT INTO " name                                               \
+				 " (key, time_us, stored_us, is_raised, sequence)"                 \
+				 " VALUES (?1, ?2, ?3, ?4, ?5)",                                   \
+			 [STATEMENT_DELETE + (table)] =                                            \
+				 "DELETE FROM " name                                               \
+				 " WHERE key = ?1 AND time_us = ?2 AND sequence = ?3",             \
+			 [STATEMENT_EACH + (table)] =                                              \
+				 "SELECT sequence, time_us, stored_us, is_raised, key FROM " name  \
+				 " ORDER BY sequence"
 
 static const char *const statement_texts[N_STATEMENTS] = {
 	[STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
@@ -82,6 +86,7 @@ static void read_row(sqlite3_stmt *statement, struct update *update)
 	update->sequence = (uint64_t)sqlite3_column_int64(statement, 0);
 	update->time_us = sqlite3_column_int64(statement, 1);
 	update->stored_us = sqlite3_column_int64(statement, 2);
+	update->is_raised = sqlite3_column_int64(statement, 3) != 0;
 }
 
 /* The key's memory is used until the statement is reset. */
@@ -92,6 +97,18 @@ static int bind_key(struct store *store, sqlite3_stmt *statement, const struct k
 	errno = 0;
 	code = sqlite3_bind_text(statement, 1, key->text, key->length, SQLITE_STATIC);
 	return code == SQLITE_OK ? 0 : store_fail(store, code);
+}
+
+static int bind_update(struct store *store, sqlite3_stmt *statement, const struct update *update)
+{
+	int r = bind_key(store, statement, &update->key);
+
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(statement, 2, update->time_us);
+	sqlite3_bind_int64(statement, 3, update->stored_us);
+	sqlite3_bind_int64(statement, 4, update->is_raised);
+	return 0;
 }
 
 int store_get(
@@ -121,12 +138,9 @@ int store_put(struct store *store, enum store_table table, struct update *update
 	sqlite3_stmt *statement = store->statements[STATEMENT_PUT + table];
 	int r;
 
-	r = bind_key(store, statement, &update->key);
+	r = bind_update(store, statement, update);
 	if (r < 0)
 		return r;
-	sqlite3_bind_int64(statement, 2, update->time_us);
-	sqlite3_bind_int64(statement, 3, update->stored_us);
-
 	r = run(store, STATEMENT_PUT + (int)table);
 	if (r == 0)
 		update->sequence = (uint64_t)sqlite3_last_insert_rowid(store->database);
@@ -138,12 +152,10 @@ int store_put_numbered(struct store *store, enum store_table table, const struct
 	sqlite3_stmt *statement = store->statements[STATEMENT_PUT_NUMBERED + table];
 	int r;
 
-	r = bind_key(store, statement, &update->key);
+	r = bind_update(store, statement, update);
 	if (r < 0)
 		return r;
-	sqlite3_bind_int64(statement, 2, update->time_us);
-	sqlite3_bind_int64(statement, 3, update->stored_us);
-	sqlite3_bind_int64(statement, 4, (int64_t)update->sequence);
+	sqlite3_bind_int64(statement, 5, (int64_t)update->sequence);
 	return run(store, STATEMENT_PUT_NUMBERED + (int)table);
 }
 
@@ -176,12 +188,12 @@ int store_expire(struct store *store, int64_t stored_us)
 static int visit_row(struct store *store, sqlite3_stmt *statement,
 	void (*visit)(const struct update *update, void *userdata), void *userdata)
 {
-	const char *text = (const char *)sqlite3_column_text(statement, 3);
+	const char *text = (const char *)sqlite3_column_text(statement, 4);
 	struct update update = {0};
 
 	if (!text)
 		return store_fail_with(store, -ENOMEM, "out of memory");
-	if (key_parse(text, (size_t)sqlite3_column_bytes(statement, 3), &update.key) < 0)
+	if (key_parse(text, (size_t)sqlite3_column_bytes(statement, 4), &update.key) < 0)
 		return store_fail_with(store, -EBADMSG, "a row has a bad key");
 
 	read_row(statement, &update);

@@ -13,7 +13,7 @@
 
 /* Of what is in a row.  No flagsse writes a time after the year 2999, nor one of storing, whatever
  * the clock says, that could overflow where an hour is added. */
-#define TIME_LIMIT_US   32503680000000000
+#define TIME_LIMIT_US   32503683599999999 /* TIMESTAMP_LIMIT_US */
 #define STORED_LIMIT_US 4611686018427387904
 #define SEQUENCE_LIMIT  4611686018427387904
 
@@ -36,6 +36,11 @@ static const char *const schema[] = {
 	"CREATE TABLE outbox ("
 	" sequence INTEGER PRIMARY KEY AUTOINCREMENT," CHECKED_KEY " time_us INTEGER NOT NULL,"
 	" stored_us INTEGER NOT NULL)",
+
+	"ALTER TABLE updates ADD COLUMN is_raised INTEGER NOT NULL DEFAULT 0"
+	" CHECK (is_raised IN (0, 1));"
+	"ALTER TABLE outbox ADD COLUMN is_raised INTEGER NOT NULL DEFAULT 0"
+	" CHECK (is_raised IN (0, 1))",
 };
 
 #define FORMAT ((int)(sizeof(schema) / sizeof(schema[0]))) /* user_version */
@@ -337,6 +342,8 @@ static int open_database(struct store *store)
 
 static char *describe_failure(const char *path, const char *problem, int error)
 {
+	char *why;
+
 	switch (error) {
 	case -EBUSY:
 		return store_make_text(
@@ -350,6 +357,9 @@ static char *describe_failure(const char *path, const char *problem, int error)
 		return store_make_text(
 			"%s: read-only (%s). Make it and its directory writable.", path, problem);
 	default:
+		why = store_directory_problem(path);
+		if (why)
+			return why;
 		return store_make_text(
 			"%s: cannot be opened: %s. Check that the directory exists and "
 			"that this user may write to it.",

@@ -124,6 +124,17 @@ static bool accept_one(struct http *http, int listener)
 	return !http->paused;
 }
 
+void http_accept_rest(struct http *http)
+{
+	const struct listener *listener;
+
+	SLIST_FOREACH(listener, &http->listeners, link)
+	for (unsigned n = 0; n < http->library_limit && may_accept(http); n++)
+		if (!accept_one(http, listener->fd))
+			break;
+	http_kick(http);
+}
+
 static int listener_readable(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct listener *listener = userdata;

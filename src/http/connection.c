@@ -104,6 +104,8 @@ static void connection_link(struct connection *connection, enum waiting waiting)
 
 void connection_wait(struct connection *connection, enum waiting waiting)
 {
+	if (waiting == WAITING_GONE)
+		connection->http->gone_in_call = connection->http->n_calls;
 	/* Once it is ended it is not asked for more. */
 	if (connection->waiting == WAITING_END)
 		return;
@@ -175,15 +177,21 @@ void connections_extend(struct http *http, enum waiting waiting, int64_t ms)
 	deadlines_arm(http);
 }
 
-void connections_end_idle(struct http *http)
+/* An answer that is still on its way out goes out; then libmicrohttpd sees the end. */
+static void end_idle(struct connection_queue *queue)
 {
 	struct connection *connection;
 
-	/* An answer that is still on its way out goes out; then libmicrohttpd sees the end. */
-	TAILQ_FOREACH (connection, &http->waiting[WAITING_ANSWER], link)
-		shutdown(connection_fd(connection), SHUT_RD);
-	TAILQ_FOREACH (connection, &http->waiting[WAITING_IDLE], link)
-		shutdown(connection_fd(connection), SHUT_RD);
+	/* Of what has input libmicrohttpd might see the end before the request. */
+	TAILQ_FOREACH (connection, queue, link)
+		if (!connection_has_input(connection))
+			shutdown(connection_fd(connection), SHUT_RD);
+}
+
+void connections_end_idle(struct http *http)
+{
+	end_idle(&http->waiting[WAITING_ANSWER]);
+	end_idle(&http->waiting[WAITING_IDLE]);
 }
 
 /* ---- Deadlines that have passed ---- */
@@ -357,6 +365,13 @@ static int library_fd(struct MHD_Connection *mhd)
 int connection_fd(const struct connection *connection)
 {
 	return library_fd(connection->mhd);
+}
+
+bool connection_has_input(const struct connection *connection)
+{
+	int n;
+
+	return ioctl(connection_fd(connection), SIOCINQ, &n) == 0 && n > 0;
 }
 
 static struct connection *connection_new(struct http *http, struct MHD_Connection *mhd)

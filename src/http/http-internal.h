@@ -93,8 +93,9 @@ struct http {
 	sd_event_source *daemon_again;    /* it has more to do at once */
 	sd_event_source *daemon_timer;    /* ... or at a later time */
 	unsigned n_runs;                  /* since the loop has polled */
-	unsigned n_idle_runs; /* that it had asked for, and in which it did not call us */
-	uint64_t n_calls;     /* of libmicrohttpd to us */
+	unsigned n_idle_runs;  /* that it had asked for, and in which it did not call us */
+	uint64_t n_calls;      /* of libmicrohttpd to us */
+	uint64_t gone_in_call; /* the last of them in which a connection became WAITING_GONE */
 
 	SLIST_HEAD(, listener) listeners;
 	bool accepting;        /* the listeners' sources are enabled */
@@ -159,8 +160,11 @@ void connections_sift(struct http *http);
 /* The time for this kind of waiting has become longer by `ms` (shorter, if negative). */
 void connections_extend(struct http *http, enum waiting waiting, int64_t ms);
 
-/* Ends those that wait for a next request: there will be no answer to it. */
+/* Ends those that wait for a next request.  One that is there by now is answered, and the last. */
 void connections_end_idle(struct http *http);
+
+/* A request may be there that has not been read yet. */
+bool connection_has_input(const struct connection *connection);
 
 /* The socket; still libmicrohttpd's. */
 int connection_fd(const struct connection *connection);

@@ -26,11 +26,12 @@ static void log_library(void *userdata, const char *format, va_list arguments) _
 
 static void log_library(void *userdata, const char *format, va_list arguments)
 {
+	const struct http *http = userdata;
 	char line[LOG_LINE_SIZE];
 
-	(void)userdata;
-	/* It complains about clients, and about each socket that is handed over. */
-	if (!log_enabled(LOG_DEBUG))
+	/* Of clients; and that our last call was an "internal error" where a socket has left it, as
+	 * it does by design. */
+	if (!log_enabled(LOG_DEBUG) || http->gone_in_call == http->n_calls)
 		return;
 	vsnprintf(line, sizeof(line), format, arguments);
 	line[strcspn(line, "\n")] = '\0';
@@ -199,6 +200,7 @@ int http_new(sd_event *event, const struct http_settings *settings,
 	http->settings = *settings;
 	http->operations = *operations;
 	http->userdata = userdata;
+	http->gone_in_call = UINT64_MAX;
 	http->most_connections = settings->max_connections;
 	http->library_limit = settings->max_connections + CONNECTION_LIMIT_MARGIN;
 	if ((r = connection_timers_init(http)) < 0 || (r = room_init(http)) < 0 ||

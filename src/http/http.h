@@ -40,14 +40,15 @@ enum http_publish_status {
  * loop. */
 struct http_operations {
 	/* 0: the descriptor is taken over.  -EAGAIN: no stream can be served now (503 follows).
-	 * Else -errno (500 follows). */
+	 * -ESHUTDOWN: none begins any more (a stream follows that ends at once).  Else -errno (500
+	 * follows). */
 	int (*subscribe)(const struct http_subscription *subscription, void *userdata);
 
 	/* The owner answers with http_answer(), at once or later, exactly once. */
 	void (*publish)(struct http_publish *publish, const struct key *key, int64_t time_us,
 		void *userdata);
 
-	/* NULL: ready.  Else why not, for people; valid until the next call. */
+	/* NULL: ready.  Else why not, for people, whoever asks; valid until the next call. */
 	const char *(*not_ready)(void *userdata);
 
 	/* Writes the metrics, in Prometheus' text exposition format 0.0.4. */
@@ -90,6 +91,11 @@ DEFINE_CLEANUP(struct http *, http_free)
 
 /* Accepts on this listening socket from now on.  Takes the descriptor over, on failure too. */
 int http_add_listener(struct http *http, int fd);
+
+/* Accepts those that wait in the kernel, as many as there are places for.  To be called just before
+ * http_stop_accepting() if nobody else has the listening sockets: closing them is a reset for each.
+ */
+void http_accept_rest(struct http *http);
 
 /* Accepts no more; requests under way are answered, each with "Connection: close". */
 void http_stop_accepting(struct http *http);

@@ -2,6 +2,7 @@
 /* For listen.c and listen-try.c. */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -15,5 +16,15 @@ void listen_format(const struct sockaddr_storage *address, socklen_t length,
  * bound afterwards, and is to be closed.  0 or -errno. */
 int listen_try_bind(int fd, const struct sockaddr *address, socklen_t length, const char *own);
 
-/* The same of a unix socket, which is not made. */
+/* Whether who has one of `own`, names with commas between, is in the way of `name`. */
+bool listen_is_own(const char *own, const char *name);
+
+/* Why nobody can listen there, in words that say what to do.  `path`: of a unix socket; NULL: TCP,
+ * at `port`.  Valid until the next call, or strerror(3). */
+const char *listen_words(const char *path, const char *port, int error);
+
+/* Whether one of these sockets has the address, as it is written in http.listen, already. */
+bool listen_is_among(const int fds[], size_t n_fds, const char *text);
+
+/* The same as listen_try_bind() of a unix socket, which is not made. */
 int listen_try_unix(const struct sockaddr_un *address, const char *own);

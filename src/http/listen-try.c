@@ -39,7 +39,7 @@ static bool is_same_place(const char *own, size_t own_length, const char *name)
 	return is_everywhere(name, host) || is_everywhere(own, own_host);
 }
 
-static bool is_own(const char *own, const char *name)
+bool listen_is_own(const char *own, const char *name)
 {
 	while (*own) {
 		size_t length = strcspn(own, ",");
@@ -62,7 +62,7 @@ int listen_try_bind(int fd, const struct sockaddr *address, socklen_t length, co
 		return -errno;
 	memcpy(&storage, address, length);
 	listen_format(&storage, length, name);
-	return is_own(own, name) ? 0 : -EADDRINUSE;
+	return listen_is_own(own, name) ? 0 : -EADDRINUSE;
 }
 
 /* Whether nobody listens on what is there. */
@@ -83,7 +83,7 @@ int listen_try_unix(const struct sockaddr_un *address, const char *own)
 	char *slash;
 
 	snprintf(name, sizeof(name), "unix:%s", address->sun_path);
-	if (is_own(own, name))
+	if (listen_is_own(own, name))
 		return 0;
 	memcpy(directory, address->sun_path, sizeof(directory));
 	slash = strrchr(directory, '/'); /* there is one at its beginning */

@@ -274,8 +274,11 @@ static int open_one(struct opened *opened, const char *text, char **ret_problem)
 		r = open_everywhere(opened, address.port);
 	else
 		r = open_host(opened, &address, &reason);
-	if (r < 0 && asprintf(ret_problem, "Cannot listen on %s: %s.", text,
-			     reason ? reason : strerror(-r)) < 0)
+	if (r == -EADDRINUSE && listen_is_among(opened->fds, opened->n, text))
+		reason = "http.listen has it, or all addresses of its port, twice";
+	if (r < 0 && !reason)
+		reason = listen_words(address.path, address.port, r);
+	if (r < 0 && asprintf(ret_problem, "Cannot listen on %s: %s.", text, reason) < 0)
 		*ret_problem = NULL;
 	return r;
 }

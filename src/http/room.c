@@ -2,11 +2,9 @@
 /* Room for new connections: how many there may be, and who goes first where places run out.  Those
  * go that make no progress; whole requests are always served. */
 #include <errno.h>
-#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "clock.h"
@@ -114,14 +112,6 @@ static enum waiting queue_of(enum progress progress)
 	}
 }
 
-/* A request may be there that has not been read yet. */
-static bool has_input(const struct connection *connection)
-{
-	int n;
-
-	return ioctl(connection_fd(connection), SIOCINQ, &n) == 0 && n > 0;
-}
-
 static bool has_progress(const struct connection *connection, enum progress progress)
 {
 	switch (progress) {
@@ -133,7 +123,7 @@ static bool has_progress(const struct connection *connection, enum progress prog
 		return true;
 	default:
 		return connection->has_published == (progress == IDLE_PUBLISHER) &&
-		       !has_input(connection);
+		       !connection_has_input(connection);
 	}
 }
 

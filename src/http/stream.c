@@ -21,6 +21,7 @@
 
 static const char head_identity[] = HEAD "\r\n";
 static const char head_chunked[] = HEAD "Transfer-Encoding: chunked\r\n\r\n";
+static const char chunked_end[] = HEAD "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"; /* no body */
 
 static struct span head_for(enum encoding encoding)
 {
@@ -50,18 +51,28 @@ static enum MHD_Result refuse(struct connection *connection, int error)
 		"the stream could not be begun; the service's log has the reason", NULL);
 }
 
-/* The head alone, and the end.  Not by libmicrohttpd, whose answer to HEAD of unknown length has
- * the last chunk of a body that it must not have. */
-static enum MHD_Result answer_head(struct connection *connection, struct span head)
+/* This alone, and the end.  Not by libmicrohttpd, whose answer to HEAD of unknown length has the
+ * last chunk of a body that it must not have. */
+static enum MHD_Result answer_bytes(struct connection *connection, struct span bytes)
 {
-	int r = farewell_give(
-		&connection->http->farewells, connection_fd(connection), head.data, head.length, 0);
+	int r = farewell_give(&connection->http->farewells, connection_fd(connection), bytes.data,
+		bytes.length, 0);
 
 	if (r < 0)
 		return refuse(connection, r);
 	connection_wait(connection, WAITING_GONE);
 	connection->http->counters.responses[2]++;
 	return MHD_NO;
+}
+
+/* As if the stream had ended at once: some clients never come back after anything else.  By the
+ * time they do, nobody listens here. */
+static enum MHD_Result answer_ended(struct connection *connection, enum encoding encoding)
+{
+	return encoding == ENCODING_CHUNKED
+		       ? answer_bytes(
+				 connection, (struct span){chunked_end, sizeof(chunked_end) - 1})
+		       : answer_bytes(connection, head_for(encoding));
 }
 
 static int hand_over(struct connection *connection, enum encoding encoding)
@@ -99,8 +110,10 @@ enum MHD_Result stream_answer(struct connection *connection)
 		return reply_error(connection, MHD_HTTP_BAD_REQUEST,
 			key_problem(request->match.key_error), NULL);
 	if (request->method == METHOD_HEAD)
-		return answer_head(connection, head_for(encoding));
+		return answer_bytes(connection, head_for(encoding));
 	r = hand_over(connection, encoding);
+	if (r == -ESHUTDOWN)
+		return answer_ended(connection, encoding);
 	if (r < 0)
 		return refuse(connection, r);
 	request_log(connection, "Stream");

@@ -360,7 +360,7 @@ static bool is_key(const struct key_record *record)
 
 static bool is_time(int64_t us)
 {
-	return us >= TIMESTAMP_MIN_US && us <= TIMESTAMP_MAX_US;
+	return us >= TIMESTAMP_MIN_US && us <= TIMESTAMP_LIMIT_US;
 }
 
 static bool are_updates_valid(const struct handover *handover)

@@ -10,6 +10,7 @@ struct entry {
 	struct table_node node; /* by the update's key */
 	struct update update;
 	struct frame *frame;
+	int64_t known_us;    /* when the bus had stored what this has replaced; 0: nobody knows */
 	unsigned generation; /* of the last sync in which the bus told it */
 };
 
@@ -107,6 +108,8 @@ static int entry_set(struct entry *entry, const struct update *update)
 		return -ENOMEM;
 	frame_unref(entry->frame);
 	entry->frame = frame;
+	if (entry->update.sequence > 0)
+		entry->known_us = entry->update.stored_us;
 	entry->update = *update;
 	return REGISTRY_NEWER;
 }
@@ -126,16 +129,30 @@ static int registry_offer_first(
 	return REGISTRY_NEWER;
 }
 
-/* Read again, or written back by somebody, or told by the outbox before: then it lives longer now,
- * and comes later where its order is when it was stored. */
+/* Read again, or written back by somebody, or told by the outbox before: then it lives longer now.
+ */
 static int entry_confirm(
 	struct entry *entry, const struct update *settled, const struct update *update)
 {
-	if (update->sequence > 0)
+	if (update->sequence > 0) {
 		entry->update.sequence = update->sequence;
+		entry->update.is_raised = false;
+	}
 	if (update->stored_us > settled->stored_us)
 		entry->update.stored_us = update->stored_us;
 	return REGISTRY_SAME;
+}
+
+/* What was accepted until then is older than the latest.  What the outbox holds was accepted
+ * by this node's idea of the bus's clock: taken for older, an update that was stored just after
+ * that would never reach this node's streams.  But what was known by then is older. */
+static int64_t older_until(const struct entry *entry, const struct update *latest)
+{
+	int64_t surely_us = latest->stored_us - UPDATE_DOUBT_US;
+
+	if (latest->sequence > 0)
+		return latest->stored_us;
+	return surely_us > entry->known_us ? surely_us : entry->known_us;
 }
 
 static int registry_offer_next(struct entry *entry, const struct update *update, int64_t now_us)
@@ -147,7 +164,11 @@ static int registry_offer_next(struct entry *entry, const struct update *update,
 		return entry_set(entry, &steady);
 	if (steady.time_us == latest.time_us)
 		return entry_confirm(entry, &latest, &steady);
-	return update_is_newer(&steady, &latest) ? entry_set(entry, &steady) : REGISTRY_OLDER;
+	if (steady.time_us > latest.time_us)
+		return steady.stored_us > latest.stored_us ? entry_set(entry, &steady)
+							   : REGISTRY_OLDER;
+	return update_accepted(&steady) > older_until(entry, &latest) ? REGISTRY_OVERTAKEN
+								      : REGISTRY_OLDER;
 }
 
 int registry_offer(struct registry *registry, const struct update *update, int64_t now_us,

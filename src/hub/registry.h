@@ -20,7 +20,10 @@ DEFINE_CLEANUP(struct registry *, registry_free)
 enum registry_verdict {
 	REGISTRY_NEWER, /* it is the latest now; send it on */
 	REGISTRY_SAME,  /* it is the one we have */
-	REGISTRY_OLDER, /* we have a newer one, which the bus does not: write that back */
+	REGISTRY_OLDER, /* it was stored before ours, which the bus does not have: write that back
+			 */
+	REGISTRY_OVERTAKEN, /* it was stored after ours, but its time is not above that: publish it
+			       again, above ours, as the times of a stream only ever grow */
 };
 
 /* `now_us` is always the time by the clock of the bus, as the times of storing are.  What the

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The order of updates, and their JSON form. */
 #include <errno.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,14 +22,50 @@
 /* More than the longest time has, as text with its quotes. */
 #define PLAIN_VALUE_SIZE 48
 
-int64_t update_order(const struct update *update)
+int64_t update_accepted(const struct update *update)
 {
-	return update->time_us < update->stored_us ? update->time_us : update->stored_us;
+	return update->accepted_us > 0 && update->accepted_us < update->stored_us
+		       ? update->accepted_us
+		       : update->stored_us;
 }
 
-bool update_is_newer(const struct update *update, const struct update *latest)
+bool update_raise(struct update *update, int64_t time_us)
 {
-	return update_order(update) > update_order(latest);
+	if (time_us == update->time_us && !update->is_raised)
+		return false;
+	if (time_us >= update->time_us) {
+		update->time_us = time_us + 1;
+		update->is_raised = true;
+	}
+	return true;
+}
+
+static bool follow_what_waited(
+	const struct update *update, const struct update_latest *latest, int64_t *ret_time_us)
+{
+	int64_t before_us = update->stored_us + UPDATE_DOUBT_US;
+
+	if (latest->time_us > update->time_us) {
+		*ret_time_us = latest->time_us + 1;
+		return latest->told_us <= before_us;
+	}
+	*ret_time_us = update->time_us;
+	if (latest->time_us == update->time_us || latest->accepted_us > before_us)
+		(*ret_time_us)++;
+	return true;
+}
+
+bool update_follow(const struct update *update, bool has_waited, const struct update_latest *latest,
+	int64_t *ret_time_us)
+{
+	struct update raised = *update;
+
+	if (!update_raise(&raised, latest->time_us))
+		return false;
+	if (has_waited)
+		return follow_what_waited(update, latest, ret_time_us);
+	*ret_time_us = raised.time_us;
+	return true;
 }
 
 bool update_settle(struct update *update, int64_t now_us)
@@ -63,8 +100,10 @@ size_t update_format_payload(int64_t time_us, char ret_payload[static UPDATE_PAY
 
 static int read_number_of_message(long double number, int64_t *ret_us)
 {
-	if (number > TIMESTAMP_SECONDS_MAX && number * US_PER_S <= TIMESTAMP_MAX_US)
-		number *= MS_PER_S;
+	if (number > TIMESTAMP_SECONDS_MAX && number * US_PER_S < TIMESTAMP_LIMIT_US) {
+		*ret_us = (int64_t)roundl(number * US_PER_S);
+		return 0;
+	}
 	return timestamp_from_number(number, ret_us);
 }
 

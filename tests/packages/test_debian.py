@@ -21,11 +21,29 @@ def fixture_root(package, tmp_path_factory):
     return root
 
 
-def test_lintian(packages, package):
-    """No error, no warning; each override has its reason beside it."""
-    for file in (only(packages.glob("flagsse_*.dsc")), package):
-        result = execute("lintian", "--allow-root", "--fail-on", "error,warning", file, check=False)
-        assert (result.returncode, result.stdout) == (0, ""), result.stdout + result.stderr
+def lintian(file, *options):
+    """Its findings, but for an override that only releases need."""
+    result = execute("lintian", "--allow-root", *options, file, check=False)
+    return [line for line in result.stdout.splitlines()
+            if not line.startswith(("I: flagsse: unused-override initial-upload-closes-no-bugs ", "N: "))] + [result.stderr]
+
+
+def test_lintian(packages):
+    """Nothing, however small, of the source and the binaries as they are uploaded: by the .changes, which names all;
+    nothing either where somebody looks at one by itself.  Each override has its reason beside it."""
+    assert lintian(only(packages.glob("*.changes")), "--display-info", "--pedantic") == [""]
+    files = [only(packages.glob("*.dsc")), *packages.glob("*.deb")]
+    assert len(files) == 3
+    for file in files:
+        assert lintian(file) == [""]
+
+
+def test_overrides_have_reasons():
+    for file in (TOP / "debian/flagsse.lintian-overrides", TOP / "debian/source/lintian-overrides"):
+        before = ""
+        for line in file.read_text().splitlines():
+            assert line.startswith("#") or before.startswith("#"), line
+            before = line
 
 
 def test_hardening(packages, root):
@@ -45,7 +63,8 @@ def test_program_without_hardening_is_noticed(tmp_path):
 def test_contents(root):
     files = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
     for name in ("usr/bin/flagsse", "usr/libexec/flagsse/units-to-restart", "etc/flagsse/flagsse.conf",
-                 "usr/lib/sysusers.d/flagsse.conf",
+                 "usr/lib/sysusers.d/flagsse.conf", "usr/share/bash-completion/completions/flagsse",
+                 "usr/share/zsh/vendor-completions/_flagsse",
                  "usr/lib/systemd/catalog/flagsse.catalog", "usr/share/man/man8/flagsse.8.gz",
                  "usr/share/man/man5/flagsse.conf.5.gz", "usr/share/doc/flagsse/README.md",
                  "usr/share/doc/flagsse/changelog.gz", "usr/share/doc/flagsse/examples/ansible/playbook.yml"):
@@ -86,6 +105,9 @@ def test_reproducible(packages, tmp_path):
     assert len(first) == 4 and first == second
 
 
-def test_version(package):
+def test_version(package, root):
+    """That of the tree, which the installed program says, too."""
     version = execute("dpkg-deb", "-f", package, "Version").stdout.strip()
-    assert f"AC_INIT([flagsse], [{version.rpartition('-')[0]}])" in (TOP / "configure.ac").read_text()
+    assert version.rpartition("-")[0] == execute(TOP / "tools/version").stdout.strip()
+    said = execute(root / "usr/bin/flagsse", "--version").stdout.splitlines()[0]
+    assert said == f"flagsse {version.rpartition('-')[0]}"

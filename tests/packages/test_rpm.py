@@ -19,6 +19,7 @@ FILES = {
     "/usr/libexec/flagsse", "/usr/libexec/flagsse/units-to-restart",
     "/usr/lib/systemd/system/flagsse.socket", "/usr/lib/systemd/system/flagsse@.service",
     "/usr/lib/systemd/system/flagsse@.socket", "/usr/lib/sysusers.d/flagsse.conf",
+    "/usr/share/bash-completion/completions/flagsse", "/usr/share/zsh/site-functions/_flagsse",
     "/usr/share/man/man5/flagsse.conf.5", "/usr/share/man/man8/flagsse.8",
 }
 
@@ -160,7 +161,8 @@ def test_installation(root, package):
 def test_daemon_of_the_package_runs(root, tmp_path, monkeypatch):
     publish_and_receive(root / "usr/bin/flagsse", tmp_path, monkeypatch)
     text = subprocess.run([root / "usr/bin/flagsse", "--version"], capture_output=True, text=True, check=True).stdout
-    assert text.startswith("flagsse ")
+    version = execute("rpm", "--query", "--root", root, "--queryformat", "%{version}", "flagsse").stdout
+    assert text.startswith(f"flagsse {version}\n") and version == execute(TOP / "tools/version").stdout.strip()
 
 
 @pytest.fixture(name="keyring")

@@ -8,7 +8,7 @@ import pytest
 sys.dont_write_bytecode = True
 
 pytest.register_assert_rewrite(
-    "wire", "sse", "nats", "notify", "daemon", "handover", "network", "relay", "shim", "systemd", "attacks",
+    "wire", "sse", "nats", "notify", "daemon", "handover", "namespaces", "network", "relay", "shim", "systemd", "attacks",
     "skew")
 
 import daemon as daemon_module  # noqa: E402
@@ -31,6 +31,15 @@ def pytest_sessionstart(session):
                 "test_parser" in name for name in session.config.getoption("file_or_dir")):
             return
         pytest.exit(str(error).split("\nassert")[0], returncode=1)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """No test is left out in silence."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section("not run")
+    for report in skipped:
+        terminalreporter.line(f"{report.nodeid}: {report.longrepr[2].removeprefix('Skipped: ')}")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -38,7 +38,7 @@ def test_clock_ahead_is_set_right(start, shim, key, ahead_s, restart):
     the same process, by one that was started before they were set right, and by one that was started after."""
     shim.clock_offset_s = ahead_s
     daemon = start.daemon(bus="local", env=shim.env)
-    daemon.publish(key, fresh_time_us() + ahead_s * 10**6)
+    ahead = daemon.publish(key, fresh_time_us() + ahead_s * 10**6)
     if restart == "ahead":
         daemon.stop()
         daemon.start()
@@ -47,15 +47,15 @@ def test_clock_ahead_is_set_right(start, shim, key, ahead_s, restart):
         daemon.stop()
         daemon.start()
     with daemon.stream(key) as stream:
-        for _ in range(3):
-            time_us = daemon.publish(key)
-            stream.events_until(time_us)  # after what it begins with
-            daemon.check_snapshot(key, time_us)
+        for i in range(1, 4):
+            daemon.publish(key)
+            stream.events_until(ahead + i)  # after what it begins with
+            daemon.check_snapshot(key, ahead + i)
     daemon.stop()
     daemon.start()
-    daemon.check_snapshot(key, time_us)
-    last = daemon.publish(key)
-    daemon.check_snapshot(key, last)
+    daemon.check_snapshot(key, ahead + 3)
+    daemon.publish(key)
+    daemon.check_snapshot(key, ahead + 4)
 
 
 def test_clock_ahead_is_told(start, shim, key):
@@ -98,17 +98,17 @@ def test_clock_ahead_with_nats_away(start, shim, key):
     shim.clock_offset_s = HOUR_S
     daemon = start.daemon(wait="/livez", bus="nats", nats_url=server.url, env=shim.env)
     wait_away(daemon)
-    daemon.queue(key, fresh_time_us() + HOUR_S * 10**6)
+    ahead = daemon.queue(key, fresh_time_us() + HOUR_S * 10**6)
     shim.clock_offset_s = 0
     with daemon.stream(key) as stream:
-        for _ in range(2):
-            time_us = daemon.queue(key)
-            stream.events_until(time_us)
+        for i in range(1, 3):
+            daemon.queue(key)
+            stream.events_until(ahead + i)
     server.start()
     wait_ready(daemon)
     wait_empty(daemon)
     with server.client() as client:
-        assert client.last_message(key).payload == payload(time_us)
+        assert client.last_message(key).payload == payload(ahead + 2)
 
 
 @pytest.mark.parametrize("offset", [-YEAR_S, -2 * HOUR_S, 2 * HOUR_S, YEAR_S])
@@ -126,7 +126,7 @@ def test_snapshots_by_the_clock_of_nats(start, shim, key, offset):
 
 
 def test_long_poll_by_the_clock_of_nats(start, shim, key):
-    """Whether an update is fresh enough for a client that sends no id."""
+    """How old an update is, for a client that sends no id: its stream ends after a quarter of that, 1 s at least."""
     server = start.nats()
     shim.clock_offset_s = HOUR_S // 2
     daemon = start.daemon(bus="nats", nats_url=server.url, env=shim.env)
@@ -134,12 +134,16 @@ def test_long_poll_by_the_clock_of_nats(start, shim, key):
     daemon.check_snapshot(key, time_us)
     with daemon.stream(key, headers=FARADAY) as stream:
         assert stream.event(3) == time_us
+        assert stream.end(20) == [], "by its own clock it would stay for minutes"
     shim.clock_offset_s = -HOUR_S // 2
     wait_until(lambda: daemon.log_lines("has jumped"), "it does not notice", 15)
     wait_ready(daemon)
     time.sleep(6)
+    begun = time.monotonic()
     with daemon.stream(key, headers=FARADAY) as stream:
-        stream.quiet(1)
+        assert stream.event(3) == time_us
+        assert stream.end(20) == []
+    assert time.monotonic() - begun > 1.4, "by its own clock it would end after 1 s"
 
 
 def test_expiry_is_no_purge(start, skewed, key):

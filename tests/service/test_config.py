@@ -440,7 +440,7 @@ def test_version():
     result = run("--version")
     assert (result.returncode, result.stderr) == (0, "")
     first, *others = result.stdout.splitlines()
-    assert re.fullmatch(r"flagsse \d+\.\d+\.\d+\S*", first)
+    assert re.fullmatch(r"flagsse \d+\.\d+\.\d+(\+git[.\w]+)?", first)
     libraries = {line.split()[0].lower(): line.split()[1] for line in others}
     assert {"libmicrohttpd", "nats.c", "sqlite", "json-c"} <= set(libraries)
     assert all(re.match(r"\d+\.\d+", version) for version in libraries.values()), libraries

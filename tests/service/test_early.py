@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Subscribers that come before the bus has told its last values: right after a start, or with NATS away."""
+import signal
 import time
 
 import pytest
 
-from daemon import free_port
+from daemon import free_port, fresh_time_us
+from handover import HandedOver, make_state
+from sse import format_chunk, format_event
+from test_takeup import STREAMS, start_after
 from wire import wait_until
 
 
@@ -73,3 +77,74 @@ def test_an_end_meanwhile(start, key):
     daemon.stop()
     for stream in streams:
         assert stream.end() == []
+
+
+# A hand-over meanwhile: NATS was away when the former process ended, and has not been back.
+
+
+@pytest.fixture
+def away(start, notify):
+    """Starts the next process, which takes streams up, with NATS away."""
+    def begin(handed, url=None):
+        daemon = start_after(start, notify, handed, bus="nats", nats_url=url or f"nats://127.0.0.1:{free_port()}")
+        daemon.wait_log(f"Took up {STREAMS} streams of 1 environments")
+        return daemon
+    return begin
+
+
+def check_outlives(daemon, handed, key):
+    """The streams live, and have what is accepted at once; so has who comes anew."""
+    handed.check_silent()
+    begun = time.monotonic()
+    newer = daemon.queue(key)
+    handed.check_receive(format_chunk(format_event(newer)))
+    assert daemon.snapshot(key) == newer
+    assert time.monotonic() - begun < PROMPT_S
+    handed.check_silent()
+    return newer
+
+
+def test_hand_over_with_nats_away(away, key):
+    with HandedOver(make_state(key, STREAMS), STREAMS) as handed:
+        daemon = away(handed)
+        check_outlives(daemon, handed, key)
+        daemon.signal(signal.SIGTERM)
+        handed.check_ended()
+        daemon.wait_exit()
+
+
+def test_hand_over_of_what_was_accepted_with_nats_away(away, key):
+    """By the former process, which did not get to send it."""
+    latest_us, time_us = fresh_time_us(), fresh_time_us()
+    with HandedOver(make_state(key, STREAMS, latest_us=latest_us, update_us=time_us), STREAMS) as handed:
+        daemon = away(handed)
+        handed.check_receive(format_chunk(format_event(time_us)))
+        assert daemon.snapshot(key) == time_us
+        check_outlives(daemon, handed, key)
+
+
+def test_what_the_bus_tells_after_a_hand_over(returning, away, key):
+    """Streams that were begun with NATS away get what it tells then; none gets what it has again."""
+    former, server, time_us = returning
+    former.stop()
+    with HandedOver(make_state(key, STREAMS), STREAMS) as handed:
+        daemon = away(handed, server.url)
+        handed.check_silent()
+        server.start()
+        handed.check_receive(format_chunk(format_event(time_us)))
+        newer = daemon.publish_soon(key)
+        handed.check_receive(format_chunk(format_event(newer)))
+        handed.check_silent()
+
+
+def test_what_was_accepted_meanwhile_is_not_told_twice(returning, away, key):
+    former, server, time_us = returning
+    former.stop()
+    with HandedOver(make_state(key, STREAMS), STREAMS) as handed:
+        daemon = away(handed, server.url)
+        newer = check_outlives(daemon, handed, key)
+        assert newer > time_us
+        server.start()
+        wait_until(lambda: daemon.metrics()["flagsse_outbox_updates"] == 0, "the update does not reach the bus")
+        newest = daemon.publish_soon(key)
+        handed.check_receive(format_chunk(format_event(newest)))

@@ -13,11 +13,12 @@ import pytest
 
 from daemon import fresh_key, fresh_time_us, isoformat, under_sanitizer
 from nats import Cluster
+from namespaces import private
 from network import ADDRESSES
 from relay import Relay
 from sse import Refused
 from test_jetstream import payload
-from test_outbox import PRIVATE, fill, inside, on_tmpfs, queued, refused, wait_away, wait_empty, wait_ready
+from test_outbox import DOUBT_S, fill, inside, on_tmpfs, queued, refused, wait_away, wait_empty, wait_ready
 from wire import wait_until
 
 
@@ -120,6 +121,7 @@ def test_nats_loses_its_disk_while_updates_wait(start):
     streams = {key: [node.stream(key) for node in nodes] for key in times}
     for i, key in enumerate(times):
         times[key] = nodes[i % 2].publish(key)
+    time.sleep(DOUBT_S)
     server.kill()
     server.forget()
     for i, key in enumerate(times):
@@ -244,6 +246,7 @@ def test_cluster_loses_its_quorum(start, cluster, key):
     wait_away(nodes[0])
     for k in [fresh_key() for _ in range(20)]:
         times[k] = nodes[1].queue(k)
+    time.sleep(DOUBT_S)
     times[key] = nodes[1].queue(key)
     leader.start(wait=False)
     others[0].start(wait=False)
@@ -304,7 +307,7 @@ def test_name_of_nats_changes(start, tmp_path, key):
     hosts.write_text("127.0.0.2 nats.test\n")
     server = start.nats(host="127.0.0.2")
     daemon = start.daemon(bus="nats", nats_url=f"nats://nats.test:{server.port}", wrapper=[
-        *PRIVATE, "sh", "-euc", 'mount --bind "$1" /etc; shift; exec "$@"', "sh", str(etc)])
+        *private(), "sh", "-euc", 'mount --bind "$1" /etc; shift; exec "$@"', "sh", str(etc)])
     with daemon.stream(key) as stream:
         time_us = daemon.publish(key)
         assert stream.event() == time_us

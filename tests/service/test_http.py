@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from daemon import TOKEN, authorization, fresh_key
+from daemon import TOKEN, authorization, fresh_key, run
 from nats import SUBJECT
 from sse import Refused
 from wire import format_request, host_field
@@ -384,6 +384,13 @@ def test_metrics(service, path):
             if types.get(match[1]) == "counter":
                 assert match[1].endswith("_total"), line
     assert len(types) >= 5
+
+
+def test_metrics_name_the_version(service):
+    """As --version does."""
+    (name,) = (name for name in service.metrics() if name.startswith("flagsse_build_info"))
+    version = run("--version").stdout.splitlines()[0].split()[1]
+    assert (name, service.metrics()[name]) == (f'flagsse_build_info{{version="{version}"}}', 1)
 
 
 def test_metrics_move(start, key):

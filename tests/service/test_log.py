@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from daemon import TOKEN, authorization, clean_environment, free_port, fresh_key, isoformat, program
+from namespaces import private
 from systemd import Systemd
-from test_outbox import PRIVATE
 from wire import TIMEOUT, wait_until
 
 ACTIVATE = [sys.executable, str(Path(__file__).with_name("activate.py"))]
@@ -215,7 +215,7 @@ class Journal:
         self.stderr = open(directory / "stderr", "wb")
         status = os.fstat(self.stderr.fileno())
         self.env = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
-        self.wrapper = [*PRIVATE, "sh", "-euc", "mount -t tmpfs none /run; mkdir -p /run/systemd/journal; "
+        self.wrapper = [*private(), "sh", "-euc", "mount -t tmpfs none /run; mkdir -p /run/systemd/journal; "
                         'mount --bind "$1" /run/systemd/journal; shift; exec "$@"', "sh", str(directory)]
 
     def become_stderr(self):

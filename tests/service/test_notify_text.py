@@ -125,6 +125,6 @@ def test_nobody_reads_what_systemd_is_told(start, notify, key):
             time_us = daemon.publish(key)
             assert stream.event() == time_us
             time.sleep(0.1)
-        for text in ("STATUS=1 streams", "READY=1", "WATCHDOG=1"):
+        for text in ("STATUS=1 stream,", "READY=1", "WATCHDOG=1"):
             notify.wait(text)
     daemon.stop()

@@ -9,11 +9,13 @@ import time
 import pytest
 
 from daemon import authorization, fresh_key, fresh_time_us, isoformat
+from namespaces import private
 from nats import SUBJECT
 from test_jetstream import payload
 from wire import format_request, wait_until
 
 FAR = 4102444800_000000  # a publisher's clock decades ahead
+DOUBT_S = 1.2  # of what was accepted within 1 s nobody knows what was first
 
 
 def wait_away(daemon):
@@ -50,8 +52,7 @@ def test_streams_get_it_at_once(away, key):
         daemon.check_snapshot(key, first)
         second = daemon.queue(key)
         assert stream.event() == second
-        for older in (second, first, second - 1):
-            assert daemon.offer(key, older)[0].json() == {"status": "stale"}
+        assert daemon.offer(key, second)[0].json() == {"status": "stale"}
         assert queued(daemon) == 1, "one row an environment"
         server.start()
         wait_ready(daemon)
@@ -116,6 +117,7 @@ def test_newer_one_of_another_wins(away, key):
         assert stream.event() == mine
         daemon.kill()
         server.start()
+        time.sleep(DOUBT_S)
         newer = fresh_time_us()
         with server.client() as client:
             client.store(key, payload(newer))
@@ -127,8 +129,9 @@ def test_newer_one_of_another_wins(away, key):
     assert daemon.metrics()["flagsse_outbox_published_total"] == 0
 
 
-def test_clock_ahead_does_not_overwrite(start, key):
-    """A queued update from a clock decades ahead counts as of when it was accepted."""
+def test_clock_ahead_does_not_silence(start, key):
+    """A queued update from a clock decades ahead meets one that was published meanwhile: its node's streams lack that,
+    and all go on above it."""
     server = start.nats()
     a, b = (start.daemon(bus="nats", nats_url=server.url) for _ in range(2))
     server.kill()
@@ -137,17 +140,20 @@ def test_clock_ahead_does_not_overwrite(start, key):
     a.kill()
     server.start()
     wait_ready(b)
-    newer = b.publish(key)
+    time.sleep(DOUBT_S)
+    b.publish(key)
     a.start()
     wait_empty(a)
     for node in (a, b):
-        node.check_snapshot(key, newer)
+        node.check_snapshot(key, FAR + 1)
     with server.client() as client:
-        assert client.last_message(key).payload == payload(newer)
+        assert client.last_message(key).payload == payload(FAR + 1)
+    b.publish(key)
+    a.check_snapshot(key, FAR + 2)
 
 
 def test_clock_ahead_is_told_once(away, key):
-    """Its order changes when the bus stores it; that is no news."""
+    """That the bus has stored it is no news."""
     daemon, server = away
     with daemon.stream(key) as stream:
         daemon.queue(key, FAR)
@@ -156,8 +162,8 @@ def test_clock_ahead_is_told_once(away, key):
         wait_empty(daemon)
         wait_ready(daemon)
         stream.quiet(1)
-        last = daemon.publish(key)
-        assert stream.event() == last
+        daemon.publish(key)
+        assert stream.event() == FAR + 1
 
 
 def test_newer_one_published_directly(start, key):
@@ -262,13 +268,10 @@ def refused(daemon, key, *words):
     return response
 
 
-PRIVATE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
-
-
 def on_tmpfs(directory, size):
     """A wrapper that gives the command a small file system of its own there; /proc/PID/root shows it."""
     directory.mkdir(parents=True, exist_ok=True)
-    return [*PRIVATE, "sh", "-euc", f'mount -t tmpfs -o size={size} none "$1"; shift; exec "$@"', "sh", str(directory)]
+    return [*private(), "sh", "-euc", f'mount -t tmpfs -o size={size} none "$1"; shift; exec "$@"', "sh", str(directory)]
 
 
 def inside(process, directory):
@@ -354,14 +357,17 @@ def test_local_disk_full(start, tmp_path):
     assert daemon.get("/readyz").status == 200
 
 
-READ_ONLY = [*PRIVATE, "sh", "-euc", 'mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; shift; exec "$@"', "sh"]
+def read_only(directory):
+    """A wrapper that lets the command not write there."""
+    return [*private(), "sh", "-euc", 'mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; shift; exec "$@"', "sh",
+            str(directory)]
 
 
 def test_read_only(start, tmp_path, key):
     """The service starts and serves, and says that there is no outbox."""
     server = start.nats()
     (tmp_path / "state").mkdir()
-    daemon = start.daemon(wrapper=[*READ_ONLY, str(tmp_path / "state")], bus="nats", nats_url=server.url,
+    daemon = start.daemon(wrapper=read_only(tmp_path / "state"), bus="nats", nats_url=server.url,
                           options=[f"service.state_dir={tmp_path}/state"])
     assert str(tmp_path / "state") in daemon.get("/readyz").json()["warning"]
     assert len(daemon.wait_log("error: There is no outbox")) == 1
@@ -385,7 +391,7 @@ def test_state_directory_cannot_be_made(start, tmp_path, key):
     daemon.publish(key)
     server.kill()
     wait_away(daemon)
-    refused(daemon, key, "cannot be opened")
+    refused(daemon, key, "the directory does not exist")
     (tmp_path / "a").mkdir()
     wait_until(lambda: daemon.offer(key)[0].status == 202, "the outbox is never opened", 10, 0.2)
     server.start()

@@ -127,6 +127,37 @@ def test_sockets_from_systemd(start, tmp_path, key):
         check_address(daemon, path, fresh_key())
         daemon.stop()
         assert os.path.exists(path), "the socket file is systemd's"
+        assert daemon.wait_log("notice: environment LISTEN_ADDR: http.listen is not used")
+
+
+def activated(start, tcp, **options):
+    return start.daemon(address=tcp.getsockname(), pass_fds=[tcp.fileno()],
+                        wrapper=[*ACTIVATE, str(tcp.fileno()), "--"], **options)
+
+
+def test_addresses_that_are_not_used(start):
+    """Beside systemd's sockets: said at the start, after a change, and where the settings are printed."""
+    with socket.create_server(("127.0.0.1", 0)) as tcp:
+        daemon = activated(start, tcp, listen="", config="[http]\nlisten = 127.0.0.1:1\n")
+        file = daemon.directory / "flagsse.conf"
+        assert len(daemon.wait_log(f"{file}:2: http.listen is not used, as systemd passes the sockets")) == 1
+        printed = run("--print-config", "--process", daemon.pid).stdout
+        assert f"# {file}:2; not used, as systemd passes the sockets\nlisten = 127.0.0.1:1\n" in printed
+        file.write_text("\n[http]\nlisten = 127.0.0.1:2\n")
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_log("Changed: nothing")
+        assert daemon.wait_log(f"{file}:3: http.listen is not used")
+        assert not daemon.log_lines("need a restart")
+        assert daemon.metrics()["flagsse_settings_pending"] == 0
+
+
+def test_default_address_is_not_spoken_of(start):
+    with socket.create_server(("127.0.0.1", 0)) as tcp:
+        daemon = activated(start, tcp, listen="")
+        printed = run("--print-config", "--process", daemon.pid).stdout
+        daemon.stop()
+        assert "# default; not used, as systemd passes the sockets\nlisten = :8088\n" in printed
+        assert not daemon.log_lines("http.listen")
 
 
 def test_readiness(start, bus, notify):

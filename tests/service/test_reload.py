@@ -133,6 +133,67 @@ def test_what_needs_a_restart_is_said(reloading, key):
 def test_nothing_has_changed(reloading):
     assert reloading.reload(BASE).endswith("Changed: nothing.")
     assert not reloading.daemon.log_lines("need a restart")
+    assert reloading.daemon.get("/readyz").json() == {"status": "ready"}
+    assert reloading.daemon.metrics()["flagsse_settings_pending"] == 0
+
+
+PENDING = BASE + "shards = 7\n[nats]\nreplicas = 3\n"
+NAMES = "streams.shards, nats.replicas."
+
+
+def test_what_needs_a_restart_is_told_until_then(start, notify):
+    """Each reload compares with what runs, not with what was read last; and what pends is told wherever one looks."""
+    daemon = start.daemon(config=BASE, env={"NOTIFY_SOCKET": notify.path, "FLAGSSE_LOG_LEVEL": ""})
+    reloading = Reloading(daemon)
+    for n, spread in enumerate((1, 2, 2), 1):
+        line = reloading.reload(PENDING.replace("[nats]", f"spread = {spread} ms\n[nats]"))
+        assert line.endswith("Changed: streams.spread." if n < 3 else "Changed: nothing.")
+        lines = daemon.wait_log("need a restart", n)
+        assert len(lines) == n and lines[-1].endswith(f": {NAMES}"), lines
+    assert notify.wait("STATUS=0 streams, 0 environments with an update, 0 queued; bus connected. "
+                       f"Changed settings that need a restart: {NAMES}")
+    warning = daemon.get("/readyz").json()["warning"]
+    assert daemon.get("/readyz").status == 200 and warning.endswith(f": {NAMES}"), warning
+    assert daemon.metrics()["flagsse_settings_pending"] == 2
+
+    # A file that cannot be used changes nothing about it.
+    reloading.reload(PENDING + "[nonsense]\n", "cannot be used")
+    assert daemon.metrics()["flagsse_settings_pending"] == 2
+    assert daemon.get("/readyz").json()["warning"] == warning
+
+
+def test_what_needs_a_restart_is_taken_back(start, notify):
+    """Then file and process agree, and that is told once."""
+    daemon = start.daemon(config=BASE, env={"NOTIFY_SOCKET": notify.path, "FLAGSSE_LOG_LEVEL": ""})
+    reloading = Reloading(daemon)
+    reloading.reload(PENDING)
+    notify.wait("Changed settings that need a restart: ")
+    for _ in range(2):
+        assert reloading.reload(BASE).endswith("Changed: nothing.")
+    assert notify.wait("STATUS=").endswith("bus connected.")
+    assert len(daemon.wait_log("No setting waits for a restart any more")) == 1
+    assert len(daemon.log_lines("need a restart")) == 1
+    assert daemon.get("/readyz").json() == {"status": "ready"}
+    assert daemon.metrics()["flagsse_settings_pending"] == 0
+
+
+def test_after_a_restart_nothing_pends(reloading):
+    reloading.reload(PENDING)
+    reloading.daemon.stop()
+    reloading.daemon.config = PENDING
+    reloading.daemon.start()
+    assert reloading.daemon.get("/readyz").json() == {"status": "ready"}
+    assert reloading.reload(PENDING).endswith("Changed: nothing.")
+    assert len(reloading.daemon.log_lines("need a restart")) == 1
+
+
+def test_what_pends_is_told_while_the_bus_is_away(start, notify):
+    daemon = start.daemon(bus="nats", nats_url=f"nats://127.0.0.1:{free_port()}", wait="/livez", config=BASE,
+                          env={"NOTIFY_SOCKET": notify.path})
+    daemon.wait_log("The bus is away")
+    Reloading(daemon).reload(BASE + "shards = 7\n")
+    line = notify.wait("Changed settings that need a restart: streams.shards.")
+    assert line.startswith("STATUS=0 streams, 0 environments with an update, 0 queued; cannot connect")
 
 
 def test_bad_file_changes_nothing(reloading, key):
@@ -240,6 +301,69 @@ def test_check_with_any_byte_in_what_a_process_was_given(start, tmp_path, where)
     assert "\nspread = 7 ms\n" in run("--print-config", "--process", daemon.pid, errors="replace").stdout
     (tmp_path / "credentials" / "token").unlink()
     assert check(daemon).returncode == 78
+
+
+def print_running(daemon):
+    result = run("--print-config", "--process", daemon.pid)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_print_what_runs(reloading):
+    """Not what the files have by now."""
+    daemon = reloading.daemon
+    first = print_running(daemon)
+    assert "\nspread = 0 ms\n" in first
+    file = daemon.directory / "flagsse.conf"
+    file.write_text(BASE + "spread = 7 ms\nshards = 7\n")
+    assert print_running(daemon) == first
+    file.write_text("[nonsense]\n")
+    assert print_running(daemon) == first
+
+    reloading.reload(BASE + "spread = 7 ms\nshards = 7\n")
+    wait_until(lambda: print_running(daemon) != first, "the reload does not show")
+    second = print_running(daemon)
+    assert f"# {file}:4\nspread = 7 ms\n" in second, "taken by the reload"
+    assert "# default\nshards = 0\n" in second, "waits for a restart"
+    reloading.reload("[nonsense]\n", "cannot be used")
+    assert print_running(daemon) == second
+
+
+def test_what_runs_is_read_whole(reloading):
+    """Whatever reloads there are meanwhile."""
+    daemon = reloading.daemon
+    texts = set()
+    for i in range(20):
+        (daemon.directory / "flagsse.conf").write_text(BASE + f"spread = {i % 2} ms\n")
+        daemon.signal(signal.SIGHUP)
+        texts.add(print_running(daemon).replace("# default\nspread = 0", f"# {daemon.directory}/flagsse.conf:4\nspread = 0")
+                  .replace("spread = 1 ms", "spread = 0 ms"))
+    assert len(texts) == 1
+
+
+def test_what_runs_has_no_secrets(reloading):
+    assert TOKEN not in print_running(reloading.daemon)
+    for path in os.listdir(f"/proc/{reloading.daemon.pid}/fd"):
+        try:
+            link = os.readlink(f"/proc/{reloading.daemon.pid}/fd/{path}")
+        except FileNotFoundError:
+            continue
+        if "memfd" in link:
+            with open(f"/proc/{reloading.daemon.pid}/fd/{path}", "rb") as file:
+                text = file.read()
+            assert b"token = ***" in text and TOKEN.encode() not in text
+            with pytest.raises(PermissionError), open(f"/proc/{reloading.daemon.pid}/fd/{path}", "r+b") as file:
+                file.write(b"forged")
+            break
+    else:
+        raise AssertionError("there is none")
+
+
+def test_print_of_a_process_that_shows_nothing(tmp_path):
+    result = run("--print-config", "--process", 2**22 + 1)
+    assert result.returncode == 1 and "No such process" in result.stderr
+    result = run("--print-config", "--process", os.getpid())
+    assert result.returncode == 1 and "no flagsse" in result.stderr and not result.stdout
 
 
 def test_print_what_a_process_reads(start, tmp_path):

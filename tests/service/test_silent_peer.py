@@ -323,15 +323,19 @@ def test_disk_hangs_is_told(start, shim, notify, told, key, bus):
 
 
 def test_nats_library_hangs(start, shim, notify, told, key):
-    """A call of nats.c that never returns: another thread takes the place of the one that hangs."""
+    """A call of nats.c that never returns: another thread takes the place of the one that hangs, with the server that
+    runs, not with that of a file which waits for a restart."""
     server = start.nats()
-    daemon = start.daemon(bus="nats", nats_url=server.url,
+    daemon = start.daemon(bus="nats", config=f"[nats]\nurl = {server.url}\n",
                           env={**shim.env, "NOTIFY_SOCKET": notify.path, "WATCHDOG_USEC": "2000000"},
                           wrapper=["/usr/bin/python3", str(Path(__file__).with_name("activate.py")), "--"])
     other = fresh_key()
     with daemon.stream(key) as stream, daemon.stream(other) as waits:
         assert stream.events_until(daemon.publish(key))
         assert daemon.metrics()['flagsse_thread_alive{thread="nats"}'] == 1
+        (daemon.directory / "flagsse.conf").write_text("[nats]\nurl = nats://127.0.0.1:1\n")
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_log("need a restart: nats.url")
         shim.nats_hang = 1
         wait_until(lambda: shim.nats_hang == 2, "the bus never looks at its stream", 20)
         queued = daemon.queue(other)

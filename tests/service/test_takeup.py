@@ -16,8 +16,9 @@ import pytest
 
 from daemon import fresh_time_us, free_port, run, under_sanitizer
 from handover import HandedOver, make_state
+from namespaces import private
 from sse import format_chunk, format_event
-from test_outbox import PRIVATE, wait_ready
+from test_outbox import wait_ready
 
 ACTIVATE = [sys.executable, str(Path(__file__).with_name("activate.py"))]
 STREAMS = 3
@@ -99,7 +100,7 @@ def test_streams_outlive_a_start_that_fails(start, notify, key, what):
         trouble.mend()
         daemon.start(None)
         wait_forgotten(notify)
-        daemon.wait_log(f"Took up {STREAMS} streams of 1 environments")
+        daemon.wait_log(f"Took up {STREAMS} streams of 1 environment ")
         wait_ready(daemon)
         event = format_chunk(format_event(daemon.publish(key)))
         handed.check_receive(event)
@@ -367,7 +368,7 @@ def test_check_of_the_disk(tmp_path, how):
     if how == "ro":
         script = script.replace("-o ", "-o ro,")
     check = Check(state)
-    command = [*PRIVATE, "sh", "-euc", script, "sh", str(state)]
+    command = [*private(), "sh", "-euc", script, "sh", str(state)]
     result = subprocess.run(
         [*command, sys.executable, "-c", "import sys; from daemon import run; r = run('--check-config', env=eval("
          "sys.argv[1])); print(r.stderr); sys.exit(r.returncode)", repr(check.env)], capture_output=True, text=True,

@@ -10,7 +10,7 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "service"))
 
-pytest.register_assert_rewrite("wire", "sse", "machine", "service", "proxies", "browser")
+pytest.register_assert_rewrite("wire", "sse", "documents", "proxied", "machine", "service", "proxies", "browser")
 
 from browser import Browser  # noqa: E402
 from machine import Machine  # noqa: E402

@@ -3,17 +3,15 @@
 
 What README.md tells an administrator to write is read from there, and only what a test must change is changed.
 """
-import re
 import ssl
 from pathlib import Path
 
+from documents import NAME, example, replace
 from machine import ADDRESS4, Watch
+from proxied import ProxiedStream
 from service import Client, path_of
-from sse import Stream
-from wire import TIMEOUT, connect, parse_head, request
+from wire import connect, request
 
-TOP = Path(__file__).resolve().parents[2]
-NAME = "realtime.example.org"  # as in README.md
 CERTIFICATE, KEY, BOTH = (f"/etc/ssl/private/{NAME}.{suffix}" for suffix in ("crt", "key", "pem"))
 UNITS = ("nginx.service", "haproxy.service", "varnish.service")
 
@@ -25,22 +23,6 @@ FRONTS = {
     "haproxy": (8443, True),
     "varnish": (6081, False),  # Debian's unit has that
 }
-
-
-def example(language, mark, document="README.md"):
-    """The block of a document in this language that has the mark in it."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", (TOP / document).read_text(), re.S)
-    marked = [block for block in blocks if mark in block]
-    assert len(marked) == 1, f"{document} has {len(marked)} blocks of {language} with {mark}"
-    return marked[0]
-
-
-def replace(text, *pairs):
-    """Each of them must be there, once."""
-    for old, new in pairs:
-        assert text.count(old) == 1, f"not once {old!r} in:\n{text}"
-        text = text.replace(old, new)
-    return text
 
 
 def nginx_configuration():
@@ -60,31 +42,6 @@ def haproxy_configuration():
     return "\n" + replace(
         example("haproxy", "listen flagsse"), ("bind :443 ", f"bind :{FRONTS['haproxy'][0]} "),
         ("/etc/haproxy/realtime.example.org.pem", BOTH))
-
-
-class ProxiedStream(Stream):
-    """What a proxy may change is its own: fields of the head, and where chunks begin, but not within an event."""
-
-    def check_head(self, head):
-        response = parse_head(head)
-        assert response.version == "HTTP/1.1", response
-        for name, value in (
-                ("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache, no-transform"),
-                ("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", "Retry-After"),
-                ("Transfer-Encoding", "chunked"), ("Content-Encoding", None), ("Content-Length", None),
-                ("Set-Cookie", None)):
-            assert response.header(name) == value, response
-
-    def split_chunk(self, chunk):
-        """The iOS SDK parses each piece alone."""
-        *blocks, rest = chunk.split(b"\n\n")
-        assert not rest, f"a block was cut: {chunk!r}"
-        return [block + b"\n\n" for block in blocks]
-
-    def receive(self, timeout=TIMEOUT):
-        """The connection may go on after the last chunk."""
-        self.ended = self.ended or self.parser.finished
-        return super().receive(timeout)
 
 
 class Front(Client):

@@ -59,6 +59,13 @@ class Service(Client):
     def set_bus(self, bus, rest=""):
         self.configure(f"[bus]\ntype = {bus}\n{rest}")
 
+    def start_nats(self):
+        """Beside it, with JetStream."""
+        self.machine.shell("grep -q jetstream /etc/nats-server.conf || "
+                           "echo 'jetstream { store_dir: \"/var/lib/nats\" }' >>/etc/nats-server.conf; "
+                           "install -d -o nats -g nats -m 750 /var/lib/nats")
+        self.machine.systemctl("start", "nats-server.service")
+
     def is_ready(self):
         return self.request("GET", "/readyz").status == 200
 

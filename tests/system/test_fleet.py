@@ -3,14 +3,15 @@
 administrators would by ssh."""
 import json
 import os
+import re
 import shlex
 import shutil
 
 import pytest
 
 from daemon import fresh_key
+from documents import TOP, example, replace
 from machine import PORT, execute
-from proxies import TOP, example, replace
 from service import TOKEN, Service
 from wire import wait_until
 
@@ -29,10 +30,10 @@ class Fleet:
         # ssh [OPTION...] HOST COMMAND: the command is the last one.
         ssh.write_text("#!/bin/bash\nexec " + shlex.join(machine.command()) + ' sh -c "${!#}"\n')
         ssh.chmod(0o755)
-        (directory / "inventory").write_text("flagsse ansible_python_interpreter=/usr/bin/python3\n")
+        (directory / "inventory").write_text("flagsse ansible_python_interpreter=/usr/bin/python3 ansible_become=false\n")
 
-    def play(self, check=True):
-        """The number of changed tasks."""
+    def play(self, check=True, options=(), book=None):
+        """The number of changed tasks; or, without `check`, whatever came of it.  `book`: instead of the role alone."""
         (self.directory / "variables.json").write_text(json.dumps(self.variables))
         environment = {
             **os.environ, "LC_ALL": "C.UTF-8", "HOME": str(self.directory), "ANSIBLE_ROLES_PATH": str(ANSIBLE / "roles"),
@@ -40,9 +41,9 @@ class Fleet:
             "ANSIBLE_SSH_ARGS": "", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_BECOME": "false", "ANSIBLE_LOCALHOST_WARNING": "no"}
         (self.directory / "play.yml").write_text("- hosts: all\n  roles: [flagsse]\n")
         result = execute("ansible-playbook", "-i", self.directory / "inventory", "-e",
-                         f"@{self.directory}/variables.json", self.directory / "play.yml", check=False, timeout=300,
-                         env=environment)
-        assert TOKEN not in result.stdout
+                         f"@{self.directory}/variables.json", *options, book or self.directory / "play.yml", check=False,
+                         timeout=300, env=environment)
+        assert TOKEN not in result.stdout and "s3cret" not in result.stdout
         if not check:
             return result
         assert result.returncode == 0, result.stdout + result.stderr
@@ -87,6 +88,40 @@ def test_role(fleet):
     assert mode.splitlines() == ["600 root:root", "640 root:flagsse"]
 
 
+def test_settings_that_need_a_restart(fleet):
+    """They are in use when the role has ended, and no stream has; or, if the host is to be left alone, it says so, each
+    time.  And with --diff and all that -vvv tells, no password shows."""
+    machine = fleet.machine
+    service = Service(machine)
+    fleet.play()
+    service.wait_ready()
+    key = fresh_key()
+    with service.stream(key) as stream:
+        settings = {**SETTINGS, "nats": {"url": "nats://user:s3cret@nats-1.example.org:4222", "replicas": "3"}}
+        fleet.variables.update({"flagsse_settings": settings, "flagsse_restart": False})
+        pid = machine.property("MainPID")
+        for _ in range(2):
+            result = fleet.play(check=False, options=["--diff", "-vvv"])
+            assert result.returncode == 0, result.stdout
+            told = re.search(r'wait for a restart of flagsse: ([^"]*)\."', result.stdout)
+            assert told and set(told[1].split(", ")) == {"nats.url", "nats.replicas"}, result.stdout
+            assert machine.property("MainPID") == pid
+        fleet.variables["flagsse_restart"] = True
+        assert fleet.play(options=["--diff"]) == 1
+        assert machine.property("MainPID") != pid
+        time_us = service.publish(key)
+        assert stream.event() == time_us
+        assert fleet.play() == 0
+
+
+def test_playbook_elsewhere(fleet):
+    """The example playbook finds out where to ask whether the node is ready: an address, and a unix socket."""
+    for listen in (["127.0.0.1:8099"], ["/run/elsewhere.sock"]):
+        fleet.variables["flagsse_listen"] = listen
+        assert fleet.play(book=ANSIBLE / "playbook.yml") > 0
+        assert fleet.machine.active() == "active"
+
+
 def test_other_addresses(fleet):
     machine = fleet.machine
     fleet.variables["flagsse_listen"] = [str(PORT), "127.0.0.1:8099"]
@@ -120,16 +155,17 @@ class Keyring:
 def make_repository(directory, package, keyring):
     """By the commands of doc/fleets.md.  Where it is."""
     packages = directory / "build/packages"
-    packages.mkdir(parents=True)
+    packages.mkdir(parents=True, exist_ok=True)
     shutil.copy(package, packages)
     execute("sh", "-euc", example("sh", "apt-ftparchive", "doc/fleets.md"), cwd=directory, env=keyring.environment)
     return directory / "repository"
 
 
 def test_signed_repository(machine, tmp_path):
-    """apt takes the package from it, if it is the node's key that has signed it."""
+    """apt takes the package from it, if it is the node's key that has signed it; from a second publication, too."""
     machine.remove("purge")
     with Keyring(tmp_path / "ours") as ours, Keyring(tmp_path / "theirs") as theirs:
+        make_repository(tmp_path, machine.package, ours)
         shutil.copytree(make_repository(tmp_path, machine.package, ours), machine.root / "srv/repository")
         keys = {theirs.public: False, ours.public: True}
     machine.write("/etc/apt/sources.list.d/flagsse.list", replace(

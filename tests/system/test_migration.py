@@ -3,8 +3,8 @@
 import pytest
 
 from daemon import fresh_key
+from documents import example, replace
 from machine import ADDRESS4
-from proxies import example, replace
 from service import Client
 from test_instances import make_user, remove_users
 from wire import wait_until

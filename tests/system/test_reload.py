@@ -2,7 +2,7 @@
 """`systemctl reload`, and what the journal says: fields, ids, explanations."""
 import re
 
-from daemon import fresh_key
+from daemon import fresh_key, fresh_time_us
 from machine import MESSAGES, message_id
 from service import ADDRESS
 from sse import Keepalive
@@ -90,3 +90,64 @@ def test_refused_start_has_an_id(service):
     assert machine.systemctl("start", "flagsse.service", check=False).returncode != 0
     wait_until(lambda: machine.journal(MESSAGE_ID=message_id("CONFIG_REFUSED")), "no message with the id")
     machine.wait_status("configuration cannot be used")
+
+
+def test_new_token(service):
+    """As flagsse(8) has it, on any version of systemd: into the file, and a restart, which no stream notices."""
+    machine = service.machine
+    service.set_bus("local", PATIENT)
+    key = fresh_key()
+    with service.stream(key) as stream:
+        assert service.publish(key) == stream.event()
+        service.set_token("another-token-of-the-same-service")
+        try:
+            machine.systemctl("restart", "flagsse.service")
+            service.wait_ready()
+            assert service.offer(key, fresh_time_us()).status == 401
+            time_us = fresh_time_us()
+            assert service.offer(key, time_us, "another-token-of-the-same-service").status == 200
+            assert stream.event() == time_us
+        finally:
+            service.set_token()
+
+
+def test_what_waits_for_a_restart(service):
+    """Told by `systemctl status`, and over with the restart; what runs is printed by root and by nobody else."""
+    machine = service.machine
+    service.set_bus("local", PATIENT)
+    service.wait_ready()
+    service.set_bus("local", PATIENT + "shards = 3\n")
+    for _ in range(2):
+        machine.systemctl("reload", "flagsse.service")
+        machine.wait_status("need a restart: streams.shards.")
+    process = ("--process", machine.property("MainPID"))
+    printed = machine.run("flagsse", "--print-config", *process).stdout
+    assert "\nshards = 0\n" in printed and "not used, as systemd passes the sockets\nlisten = :8088\n" in printed
+    assert "\nshards = 0\n" in machine.run("setpriv", "--reuid=flagsse", "--clear-groups", "--regid=flagsse", "flagsse",
+                                           "--print-config", *process).stdout
+    other = machine.run("setpriv", "--reuid=nobody", "--clear-groups", "flagsse", "--print-config", *process, check=False)
+    assert other.returncode == 1 and "Permission denied" in other.stderr and not other.stdout
+
+    machine.systemctl("restart", "flagsse.service")
+    service.wait_ready()
+    machine.wait_status("bus connected.")
+    assert "need a restart" not in machine.systemctl("status", "flagsse.service").stdout.split("\n\n")[0]
+    printed = machine.run("flagsse", "--print-config", "--process", machine.property("MainPID")).stdout
+    assert "\nshards = 3\n" in printed
+
+
+def test_planned_restart_is_no_alarm(service):
+    """Nothing at warning and above, of two processes: NATS's connection ends with the first."""
+    machine = service.machine
+    service.start_nats()
+    service.set_bus("nats", PATIENT)
+    key = fresh_key()
+    with service.stream(key) as stream:
+        service.wait_ready()
+        assert service.publish(key) == stream.event()
+        machine.systemctl("restart", "flagsse.service")
+        service.wait_ready()
+        assert service.publish(key) == stream.event()
+    machine.wait_message("Took up 1 stream of 1 environment ")
+    alarms = [entry["MESSAGE"] for entry in machine.journal() if int(entry["PRIORITY"]) <= 4]
+    assert not alarms

@@ -100,7 +100,7 @@ def mixed_streams(keys):
 def handovers(machine):
     """The figures of each hand-over in the journal: streams, environments, bytes."""
     entries = machine.journal(MESSAGE_ID=HANDED_OVER)
-    return [tuple(map(int, re.search(r"(\d+) streams of (\d+) environments \((\d+) bytes\)", entry["MESSAGE"])
+    return [tuple(map(int, re.search(r"(\d+) streams? of (\d+) environments? \((\d+) bytes\)", entry["MESSAGE"])
                       .groups())) for entry in entries]
 
 
@@ -233,10 +233,7 @@ def test_changed_settings_are_honoured(service):
     service.wait_ready()
     time_us = service.publish(other)
     streams = [service.stream(key) for _ in range(20)]
-    machine.shell("grep -q jetstream /etc/nats-server.conf || "
-                  "echo 'jetstream { store_dir: \"/var/lib/nats\" }' >>/etc/nats-server.conf; "
-                  "install -d -o nats -g nats -m 750 /var/lib/nats")
-    machine.systemctl("start", "nats-server.service")
+    service.start_nats()
     service.set_bus("nats", "[streams]\nmax_streams = 15\nshards = 5\n")
     machine.systemctl("restart", "flagsse.service")
     service.wait_ready()

@@ -15,7 +15,6 @@ retry_max = 300 ms
 [profile flutter]
 max_age = 2s
 """
-KNOW_WHAT_THEY_HAVE = ("JavaScript", "ReactNative")
 
 
 @pytest.fixture
@@ -55,8 +54,6 @@ def test_all_at_once(service, sdks):
     published = [publish(service, sdks) for _ in range(4)]
     wait_reopened(sdks)  # max_age has ended the streams, cleanly
     published.append(publish(service, sdks))
-    for name in KNOW_WHAT_THEY_HAVE:
-        assert sdks[name].updates == published, f"{name} got one again that it said it had"
     assert sdks["Android"].ended, sdks["Android"].error
 
     service.machine.systemctl("restart", "flagsse.service")

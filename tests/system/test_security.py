@@ -74,7 +74,7 @@ def test_runs_no_other_program(service, probed):
     with service.stream(key) as stream:
         machine.systemctl("reload", "flagsse.service")
         machine.systemctl("restart", "flagsse.service")
-        machine.wait_message("Took up 1 streams")
+        machine.wait_message("Took up 1 stream ")
         time_us = service.publish(key)
         assert stream.event() == time_us
 

@@ -297,6 +297,6 @@ def test_shard_hangs(service, by):
         assert outage_s(machine) < LIMIT_S
     text = "\n".join(machine.messages())
     assert len(machine.journal(MESSAGE_ID=HANDED_OVER)) == len(machine.journal(MESSAGE_ID=TAKEN_UP)) == 1
-    assert ("Stopping, before the watchdog" in text) == (by == "watchdog")
+    assert ("before the watchdog kills this process" in text) == (by == "watchdog")
     assert "Watchdog timeout" not in text
     assert machine.property("NRestarts") == ("1" if by == "watchdog" else "0")

@@ -22,6 +22,9 @@
 #define LONG_LINE                                                                                  \
 	"the line is too long; allowed: 199 characters (the environment and options have no such " \
 	"limit)\n"
+#define LONG_LIST_LINE                                                                             \
+	"the line is too long; allowed: 199 characters (several lines of this key add up; the "    \
+	"environment and options have no such limit)\n"
 #define RUN_AT(name) "main.conf:2: profile " name ".user_agent: "
 #define FLAG_HELP    "allowed: yes, no (or true, false, on, off, 1, 0)\n"
 
@@ -89,7 +92,7 @@ static const struct {
 		"main.conf:4: " NOT_UNDERSTOOD "main.conf:5: " NOT_UNDERSTOOD},
 	{"[nats]\nurl = nats://h\n  , nats://u:hidden@h\n", "main.conf:3: " NOT_UNDERSTOOD},
 	{"[nats]\nurl = " X200 "\nurl = nats://h\n[http]\n\nlisten = bad\n",
-		"main.conf:2: nats.url: " LONG_LINE
+		"main.conf:2: nats.url: " LONG_LIST_LINE
 		"main.conf:6: http.listen: \"bad\" (address 1)" LISTEN},
 	{"\001", CONTROL},
 	{"# a\rb\n", CONTROL},

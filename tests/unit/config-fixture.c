@@ -82,7 +82,12 @@ static int any_but_bad(const char *address)
 int load_from(
 	const char *path, const char *const *options, char *const *environment, struct config **ret)
 {
-	const struct config_sources sources = {path, options, environment, any_but_bad};
+	const struct config_sources sources = {
+		.file = path,
+		.overrides = options,
+		.environment = environment,
+		.check_listen = any_but_bad,
+	};
 
 	complaints[0] = '\0';
 	return config_load(&sources, complain, NULL, ret);

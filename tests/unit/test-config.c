@@ -369,6 +369,26 @@ START_TEST(test_state_directory)
 	ck_assert_str_eq(config->state_dir, "/s/a");
 	text = printed(config);
 	ck_assert_ptr_nonnull(strstr(text, "# environment STATE_DIRECTORY\nstate_dir = /s/a\n"));
+	ck_assert_str_eq(complaints,
+		"warning: option service.state_dir: not used, as $STATE_DIRECTORY is /s/a (StateDirectory= "
+		"of the unit)\n");
+	config = config_free(config);
+	ck_assert_int_eq(load(no_options, environment, &config), 0);
+	ck_assert_str_eq(complaints, "");
+}
+END_TEST
+
+START_TEST(test_token_file_beside_a_token)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	static const char *const options[] = {"http.token_file=/nowhere", NULL};
+
+	write_file("main.conf", "");
+	ck_assert_int_eq(load(options, token_only, &config), 0);
+	ck_assert_str_eq(config->token, "from-environment");
+	ck_assert_str_eq(complaints,
+		"warning: option http.token_file: not used, as http.token is set (environment "
+		"SSE_AUTHENTICATION_TOKEN)\n");
 }
 END_TEST
 
@@ -437,6 +457,52 @@ START_TEST(test_compare_tokens)
 }
 END_TEST
 
+/* What needs a restart stays as it runs, with where it came from; all else is what was read. */
+START_TEST(test_keep_restart)
+{
+	_cleanup_(config_freep) struct config *running =
+		load_text("[streams]\nshards = 1\nspread = 1 s\n[nats]\nurl = nats://a:1\n"
+			  "[service]\nstate_dir = /a\n");
+	_cleanup_(config_freep) struct config *read = load_text(
+		"\n\n[streams]\nshards = 2\nspread = 2 s\n[nats]\nurl = nats://b:2\nreplicas = 3\n"
+		"[service]\nstate_dir = /b\n");
+	_cleanup_(freep) char *text = NULL;
+	char differences[256] = "";
+
+	config_keep_restart(read, running);
+	text = printed(read);
+	ck_assert_ptr_nonnull(strstr(text, "main.conf:2\nshards = 1\n"));
+	ck_assert_ptr_nonnull(strstr(text, "main.conf:5\nspread = 2000 ms\n"));
+	ck_assert_ptr_nonnull(strstr(text, "main.conf:5\nurl = nats://a:1\n"));
+	ck_assert_ptr_nonnull(strstr(text, "# default\nreplicas = 1\n"));
+	ck_assert_str_eq(read->state_dir, "/a");
+	ck_assert_str_eq(running->state_dir, "/b");
+	/* What it has given away is in the other one. */
+	config_compare(read, running, note, differences);
+	ck_assert_str_eq(differences, "!streams.shards streams.spread !nats.url !nats.replicas "
+				      "!service.state_dir ");
+}
+END_TEST
+
+START_TEST(test_listen_unused)
+{
+	_cleanup_(config_freep) struct config *set = load_text("[http]\nlisten = :1\n");
+	_cleanup_(config_freep) struct config *unset = load_text("");
+	_cleanup_(freep) char *text = NULL, *text_unset = NULL;
+
+	ck_assert_ptr_nonnull(strstr(config_listen_origin(set), "main.conf:2"));
+	ck_assert_ptr_null(config_listen_origin(unset));
+	ck_assert_int_eq(config_note_listen_unused(set), 0);
+	ck_assert_int_eq(config_note_listen_unused(unset), 0);
+	text = printed(set);
+	text_unset = printed(unset);
+	ck_assert_ptr_nonnull(strstr(
+		text, "main.conf:2; not used, as systemd passes the sockets\nlisten = :1\n"));
+	ck_assert_ptr_nonnull(strstr(text_unset,
+		"# default; not used, as systemd passes the sockets\nlisten = :8088\n"));
+}
+END_TEST
+
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
 static Suite *suite(void)
@@ -459,9 +525,12 @@ static Suite *suite(void)
 	tcase_add_test(cases, test_token_sources);
 	tcase_add_test(cases, test_secrets_for_everyone);
 	tcase_add_test(cases, test_state_directory);
+	tcase_add_test(cases, test_token_file_beside_a_token);
 	tcase_add_test(cases, test_control_characters_are_not_shown);
 	tcase_add_test(cases, test_compare);
 	tcase_add_test(cases, test_compare_tokens);
+	tcase_add_test(cases, test_keep_restart);
+	tcase_add_test(cases, test_listen_unused);
 	suite_add_tcase(all, cases);
 	return all;
 }

@@ -368,6 +368,56 @@ START_TEST(stops)
 }
 END_TEST
 
+/* Into the kernel; the loop does not go on. */
+static void say_unseen(int fd, const char *text)
+{
+	ck_assert_int_eq(send(fd, text, strlen(text), 0), (ssize_t)strlen(text));
+}
+
+START_TEST(accepts_the_rest_before_it_stops)
+{
+	int fds[MAX_CONNECTIONS];
+
+	for (int i = 0; i < MAX_CONNECTIONS; i++) {
+		fds[i] = call();
+		say_unseen(fds[i], POST);
+	}
+	http_accept_rest(fixture.http);
+	http_stop_accepting(fixture.http);
+	for (int i = 0; i < MAX_CONNECTIONS; i++) {
+		hear_end(fds[i]);
+		assert_status(200);
+		close(fds[i]);
+	}
+	ck_assert_int_eq(fixture.n_publishes, MAX_CONNECTIONS);
+}
+END_TEST
+
+/* Over a connection that seems idle: the request is in the kernel. */
+START_TEST(a_request_is_not_lost_by_a_stop)
+{
+	int asking = call(), idle = call();
+
+	say(asking, POST);
+	hear(asking, 1);
+	say(idle, POST);
+	hear(idle, 1);
+	turn_ms(50);
+	fixture.answer_at_once = false;
+	say_unseen(asking, POST);
+	http_stop_accepting(fixture.http);
+	turn_ms(50);
+	ck_assert_int_eq(fixture.n_publishes, 3);
+	http_answer(fixture.publishes[2], HTTP_STALE, 0, NULL);
+	hear_end(asking);
+	assert_status(200);
+	ck_assert(heard_has("Connection: close\r\n"));
+	ck_assert_str_eq(hear_end(idle), "");
+	close(asking);
+	close(idle);
+}
+END_TEST
+
 START_TEST(an_answer_is_not_lost_by_a_stop)
 {
 	int fd = call();
@@ -429,6 +479,8 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, waits_for_who_reads_slowly);
 	tcase_add_test(tests, notices_an_end_that_comes_with_the_last_bytes);
 	tcase_add_test(tests, stops);
+	tcase_add_test(tests, accepts_the_rest_before_it_stops);
+	tcase_add_test(tests, a_request_is_not_lost_by_a_stop);
 	tcase_add_test(tests, an_answer_is_not_lost_by_a_stop);
 	tcase_add_test(tests, can_be_freed_with_an_answer_on_its_way);
 	tcase_add_test(tests, survives_a_client_that_leaves_before_the_answer);

@@ -317,6 +317,23 @@ START_TEST(turns_streams_away)
 }
 END_TEST
 
+/* Clean, with nothing in it: no status but 200 brings each client back. */
+START_TEST(ends_streams_that_do_not_begin)
+{
+	static const char request_1_0[] = "GET /sse/environments/abc/stream HTTP/1.0\r\n\r\n";
+
+	fixture.subscribe_result = -ESHUTDOWN;
+	ask(_i == 0 ? GET_STREAM : request_1_0);
+	assert_status(200);
+	ck_assert(heard_has("Content-Type: text/event-stream\r\n"));
+	ck_assert_str_eq(
+		strstr(fixture.heard, "\r\n\r\n"), _i == 0 ? "\r\n\r\n0\r\n\r\n" : "\r\n\r\n");
+	turn_ms(50);
+	ck_assert_uint_eq(http_connections(fixture.http), 0);
+	ck_assert_uint_eq(http_held(fixture.http), 0);
+}
+END_TEST
+
 START_TEST(answers_when_the_bus_has)
 {
 	int fd = call();
@@ -519,6 +536,7 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, knows_what_http_1_0_needs);
 	tcase_add_loop_test(tests, reads_the_last_id, 0, N_OF(ids));
 	tcase_add_test(tests, turns_streams_away);
+	tcase_add_loop_test(tests, ends_streams_that_do_not_begin, 0, 2);
 	tcase_add_loop_test(tests, answers_when_the_bus_has, 0, N_OF(outcomes));
 	tcase_add_test(tests, answers_pipelined_requests_in_order);
 	tcase_add_test(tests, answers_pipelined_requests_that_wait);

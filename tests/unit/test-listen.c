@@ -231,7 +231,7 @@ END_TEST
 START_TEST(opens_what_the_machine_has_of_a_name)
 {
 	unsigned port = free_port();
-	char text[128], expected[128], *problem = NULL;
+	char text[128], expected[192], *problem = NULL;
 	int *fds = NULL;
 	size_t n = 0;
 
@@ -272,7 +272,7 @@ END_TEST
 START_TEST(says_what_it_cannot_open_and_leaves_nothing_open)
 {
 	unsigned taken = free_port(), other = free_port();
-	char text[128], expected[128], *problem = NULL;
+	char text[128], expected[192], *problem = NULL;
 	int *fds = NULL, *more = NULL;
 	size_t n = 0, m = 0;
 
@@ -281,7 +281,9 @@ START_TEST(says_what_it_cannot_open_and_leaves_nothing_open)
 	snprintf(text, sizeof(text), "127.0.0.1:%u,127.0.0.1:%u", other, taken);
 	ck_assert_int_eq(listen_open(text, &more, &m, &problem), -EADDRINUSE);
 	snprintf(expected, sizeof(expected),
-		"Cannot listen on 127.0.0.1:%u: Address already in use.", taken);
+		"Cannot listen on 127.0.0.1:%u: another program listens there (`ss -ltnp` shows "
+		"it); end it, or take another port.",
+		taken);
 	ck_assert_str_eq(problem, expected);
 	free(problem);
 	ck_assert_int_ne(connect_ipv4(other), 0);

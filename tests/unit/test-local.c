@@ -143,8 +143,9 @@ static void expect_answer(struct publication *publication, enum publish_outcome 
 	ck_assert_int_eq(publication->update.stored_us, 1);
 }
 
-/* Publishes one that will be stored, and gives when it was. */
-static int64_t publish_stored(const char *key, int64_t time_us, uint64_t sequence)
+/* Publishes one that will be stored, under another time, and gives when it was. */
+static int64_t publish_raised(
+	const char *key, int64_t time_us, int64_t raised_us, uint64_t sequence)
 {
 	int64_t before_us = clock_wall_us();
 	struct publication publication;
@@ -154,12 +155,17 @@ static int64_t publish_stored(const char *key, int64_t time_us, uint64_t sequenc
 	bus_publish(bus, &publication);
 	event = next(BUS_UPDATE);
 	ck_assert_str_eq(event.update.key.text, key);
-	ck_assert_int_eq(event.update.time_us, time_us);
+	ck_assert_int_eq(event.update.time_us, raised_us);
 	ck_assert_uint_eq(event.update.sequence, sequence);
 	ck_assert_int_ge(event.update.stored_us, before_us);
 	expect_answer(&publication, PUBLISH_STORED);
 	ck_assert_uint_eq(publication.sequence, sequence);
 	return event.update.stored_us;
+}
+
+static int64_t publish_stored(const char *key, int64_t time_us, uint64_t sequence)
+{
+	return publish_raised(key, time_us, time_us, sequence);
 }
 
 static void publish_stale(const char *key, int64_t time_us)
@@ -190,7 +196,6 @@ START_TEST(test_stale)
 	expect_start();
 	publish_stored("a", now_us - 10, 1);
 	publish_stale("a", now_us - 10);
-	publish_stale("a", now_us - 11);
 	publish_stored("b", now_us - 11, 2);
 	publish_stored("a", now_us - 9, 3);
 	restart();
@@ -205,6 +210,52 @@ START_TEST(test_stale)
 }
 END_TEST
 
+/* Whoever fetched for the latest may lack it: so it is news, and above that. */
+START_TEST(test_older)
+{
+	int64_t now_us = clock_wall_us();
+
+	expect_start();
+	publish_stored("a", now_us - 10, 1);
+	publish_raised("a", now_us - 500, now_us - 9, 2);
+	publish_raised("a", now_us - 10, now_us - 8, 3);
+	publish_stale("a", now_us - 8);
+	restart();
+	next(BUS_SYNC_BEGIN);
+	expect_update("a", now_us - 8, 3);
+	next(BUS_UP);
+	next(BUS_SYNC_END);
+	next(BUS_UP);
+	publish_raised("a", now_us - 700, now_us - 7, 4);
+}
+END_TEST
+
+/* What has waited is compared with when the latest was stored. */
+START_TEST(test_waited)
+{
+	int64_t now_us = clock_wall_us(), stored_us;
+	struct publication publication;
+
+	expect_start();
+	stored_us = publish_stored("a", now_us - 10, 1);
+	prepare(&publication, "a", now_us - 500);
+	publication.has_waited = true; /* since 1970 */
+	bus_publish(bus, &publication);
+	expect_answer(&publication, PUBLISH_STALE);
+	prepare(&publication, "a", now_us);
+	publication.has_waited = true;
+	bus_publish(bus, &publication);
+	expect_update("a", now_us + 1, 2);
+	expect_answer(&publication, PUBLISH_STORED);
+	prepare(&publication, "a", now_us - 500);
+	publication.has_waited = true;
+	publication.update.stored_us = stored_us + US_PER_S;
+	bus_publish(bus, &publication);
+	expect_update("a", now_us + 2, 3);
+	ck_assert_int_eq(next(BUS_ANSWER).publication->outcome, PUBLISH_STORED);
+}
+END_TEST
+
 /* One publisher's clock is a year ahead: the others are heard all the same, and it too. */
 START_TEST(test_clock_ahead)
 {
@@ -213,10 +264,10 @@ START_TEST(test_clock_ahead)
 
 	expect_start();
 	stored_us = publish_stored("a", ahead_us, 1);
-	publish_stale("a", stored_us);
-	publish_stored("a", stored_us + 1, 2);
-	publish_stored("a", ahead_us, 3);
-	publish_stored("a", ahead_us - 1, 4);
+	publish_raised("a", stored_us, ahead_us + 1, 2);
+	publish_raised("a", stored_us + 1, ahead_us + 2, 3);
+	publish_raised("a", ahead_us - 1, ahead_us + 3, 4);
+	publish_stored("a", ahead_us + 9, 5);
 }
 END_TEST
 
@@ -250,32 +301,30 @@ static const int64_t aheads[] = {2 * US_PER_S, 3600 * US_PER_S, 365 * 86400 * US
 
 START_TEST(test_clock_set_back)
 {
-	int64_t now_us, stored_us;
+	int64_t now_us, stored_us, ahead_us;
 
 	start_with_a_store_of_the_future(aheads[_i]);
 	next(BUS_UPDATE);
-	next(BUS_UPDATE);
+	ahead_us = next(BUS_UPDATE).update.time_us;
 	next(BUS_UP);
 	next(BUS_SYNC_END);
 	next(BUS_UP);
 
 	/* What comes now was made a moment before. */
 	now_us = clock_wall_us() - 1;
-	stored_us = publish_stored("b", now_us, 3);
+	stored_us = publish_raised("b", now_us, ahead_us + 1, 3);
 	ck_assert_int_le(stored_us, clock_wall_us());
-	publish_stale("b", now_us);
-	publish_stored("b", now_us + 1, 4);
-	/* One that is possible keeps its place. */
+	publish_raised("b", now_us + 1, ahead_us + 2, 4);
+	/* One that is possible keeps its time. */
 	publish_stored("a", now_us, 5);
-	publish_stale("a", now_us - 1);
 	restart();
 	next(BUS_SYNC_BEGIN);
-	expect_update("b", now_us + 1, 4);
+	expect_update("b", ahead_us + 2, 4);
 	expect_update("a", now_us, 5);
 	next(BUS_UP);
 	next(BUS_SYNC_END);
 	next(BUS_UP);
-	publish_stored("b", now_us + 2, 6);
+	publish_raised("b", now_us + 2, ahead_us + 3, 6);
 }
 END_TEST
 
@@ -594,6 +643,8 @@ int main(void)
 	tcase_add_checked_fixture(cases, set_up, tear_down);
 	tcase_add_test(cases, test_publish);
 	tcase_add_test(cases, test_stale);
+	tcase_add_test(cases, test_older);
+	tcase_add_test(cases, test_waited);
 	tcase_add_test(cases, test_clock_ahead);
 	tcase_add_loop_test(cases, test_clock_set_back, 0, sizeof(aheads) / sizeof(aheads[0]));
 	tcase_add_test(cases, test_expired);

@@ -75,6 +75,7 @@ static void connect_to_journal(unsigned long inode_error)
 		(unsigned long)status.st_ino + inode_error);
 	setenv("JOURNAL_STREAM", value, 1);
 	log_open();
+	log_stay();
 }
 
 START_TEST(test_levels)
@@ -159,6 +160,22 @@ START_TEST(test_journal)
 	log_with(LOG_ERR, (&(struct log_fields){.message_id = "0123"}), "x");
 	ck_assert_ptr_nonnull(strstr(journal, "\nMESSAGE_ID=0123\n"));
 	ck_assert_ptr_null(strstr(journal, "FLAGSSE_"));
+}
+END_TEST
+
+/* What may have ended before journald asks whose message it is. */
+START_TEST(test_journal_of_a_short_process)
+{
+	static const struct log_fields fields = {.message_id = "0123"};
+
+	connect_to_journal(0);
+	log_open();
+	log_error("a");
+	ck_assert_str_eq(journal, "");
+	ck_assert_str_eq(captured(), "<3>a\n");
+	log_with(LOG_ERR, &fields, "b");
+	ck_assert_ptr_nonnull(strstr(journal, "MESSAGE=b\n"));
+	ck_assert_str_eq(captured(), "<3>a\n");
 }
 END_TEST
 
@@ -494,6 +511,7 @@ int main(void)
 	tcase_add_test(cases, test_nothing_is_forged);
 	tcase_add_test(cases, test_long_message);
 	tcase_add_test(cases, test_journal);
+	tcase_add_test(cases, test_journal_of_a_short_process);
 	tcase_add_test(cases, test_journal_fails);
 	tcase_add_test(cases, test_other_stream);
 	tcase_add_test(cases, test_threads);

@@ -51,6 +51,7 @@ static void read_mail(struct nats_bus *unused)
 	struct mail *mail;
 	natsConnection *connection;
 	natsStatus status;
+	struct nats_problem problem;
 	unsigned session;
 
 	mailbox_take(&unused->mail.mailbox, &list);
@@ -60,7 +61,7 @@ static void read_mail(struct nats_bus *unused)
 		STAILQ_REMOVE_HEAD(&list, link);
 		if (letter->type == NATS_MAIL_CONNECT_END)
 			ck_assert(!nats_connect_on_end(
-				unused, letter, &status, &connection, &session));
+				unused, letter, &status, &problem, &connection, &session));
 		else
 			free(letter);
 	}
@@ -152,6 +153,7 @@ static void connect_session(void)
 {
 	struct mail_list list;
 	char text[512], request[1024] = "";
+	struct nats_problem problem;
 	natsStatus status;
 
 	snprintf(text, sizeof(text), INFO, "");
@@ -166,7 +168,7 @@ static void connect_session(void)
 	mailbox_take(&bus->mail.mailbox, &list);
 	ck_assert(
 		nats_connect_on_end(bus, container_of(STAILQ_FIRST(&list), struct nats_mail, mail),
-			&status, &bus->connection, &bus->session));
+			&status, &problem, &bus->connection, &bus->session));
 	ck_assert_int_eq(status, NATS_OK);
 	ck_assert_uint_eq(bus->session, 1);
 }

@@ -2,6 +2,7 @@
 /* JetStream's answers to what the last message of a subject is, and their reply subjects. */
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +46,81 @@ START_TEST(message)
 	ck_assert_int_eq(mail.update.time_us, 1673546928028060);
 	ck_assert_int_eq(mail.update.stored_us, messages[_i].stored_us);
 	ck_assert_ptr_null(mail.problem);
+}
+END_TEST
+
+/* When the node that wrote it had accepted it. */
+static const struct {
+	const char *headers;
+	int64_t first_us, last_us;
+} accepted[] = {
+	{"NATS/1.0\r\nFlagsse-Accepted: 1673546928028060\r\n\r\n", 1673546928028060,
+		1673546928028060},
+	{"NATS/1.0\r\nA: b\r\nFlagsse-Accepted:7\r\nC: d\r\n\r\n", 7, 7},
+	{"NATS/1.0\r\nFlagsse-Accepted:   7", 7, 7},
+	{"NATS/1.0\r\n\r\n", 0, 0},
+	{"NATS/1.0\r\nA: Flagsse-Accepted: 7\r\n\r\n", 0, 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: \r\n\r\n", 0, 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: -7\r\n\r\n", 0, 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: 7 8\r\n\r\n", 7, 8},
+	{"NATS/1.0\r\nFlagsse-Accepted: 7 6\r\n\r\n", 0, 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: 7 x\r\n\r\n", 0, 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: 7 8 9\r\n\r\n", 0, 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: soon\r\n\r\n", 0, 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: 9223372036854775808\r\n\r\n", 0, 0},
+	{"NATS/1.0\r\nFlagsse-Accepted: 111111111111111111111111111111111111\r\n\r\n", 0, 0},
+	{"", 0, 0},
+};
+
+START_TEST(headers)
+{
+	const char *text = accepted[_i].headers;
+	size_t length = strlen(text);
+	struct nats_mail mail = {.told_us = 1, .update = {.accepted_us = 2}};
+	char *copy = malloc(length + 1);
+
+	ck_assert_ptr_nonnull(copy);
+	memcpy(copy, text, length); /* no NUL */
+	nats_accepted_parse(copy, length, &mail);
+	ck_assert_int_eq(mail.told_us, accepted[_i].first_us);
+	ck_assert_int_eq(mail.update.accepted_us, accepted[_i].last_us);
+	free(copy);
+}
+END_TEST
+
+#define WITH_HEADERS(headers)                                                                      \
+	"{" TYPE "\"message\":{\"subject\":\"flagsmith.environment.k\",\"seq\":7,\"hdrs\":"        \
+	"\"" headers "\",\"data\":\"" DATA "\",\"time\":\"2023-01-12T18:08:48Z\"}}"
+
+START_TEST(writes_what_it_reads)
+{
+	struct nats_mail mail;
+	char value[NATS_ACCEPTED_SIZE], text[128];
+
+	for (int64_t last_us = INT64_MAX - 1; last_us > 0; last_us++) {
+		nats_accepted_format(INT64_MAX - 1, last_us, value);
+		snprintf(text, sizeof(text), "NATS/1.0\r\nFlagsse-Accepted: %s\r\n\r\n", value);
+		nats_accepted_parse(text, strlen(text), &mail);
+		ck_assert_int_eq(mail.told_us, INT64_MAX - 1);
+		ck_assert_int_eq(mail.update.accepted_us, last_us);
+		if (last_us == INT64_MAX)
+			break;
+	}
+}
+END_TEST
+
+START_TEST(message_with_headers)
+{
+	struct nats_mail mail = parse(
+		WITH_HEADERS("TkFUUy8xLjANCk5hdHMtRXhwZWN0ZWQtTGFzdC1TdWJqZWN0LVNlcXVlbmNlOiAz"
+			     "DQpGbGFnc3NlLUFjY2VwdGVkOiAxNjczNTQ2OTI4MDI4MDYwDQoNCg=="));
+
+	ck_assert_int_eq(mail.ack.outcome, NATS_ACK_STORED);
+	ck_assert_int_eq(mail.told_us, 1673546928028060);
+	ck_assert_int_eq(mail.update.accepted_us, 1673546928028060);
+	mail = parse(WITH_HEADERS("!"));
+	ck_assert_int_eq(mail.ack.outcome, NATS_ACK_STORED);
+	ck_assert_int_eq(mail.told_us, 0);
 }
 END_TEST
 
@@ -159,6 +235,9 @@ int main(void)
 
 	tcase_add_loop_test(tests, message, 0, N_OF(messages));
 	tcase_add_test(tests, message_that_is_no_update);
+	tcase_add_loop_test(tests, headers, 0, sizeof(accepted) / sizeof(accepted[0]));
+	tcase_add_test(tests, writes_what_it_reads);
+	tcase_add_test(tests, message_with_headers);
 	tcase_add_test(tests, none);
 	tcase_add_loop_test(tests, no_message, 0, N_OF(unusable));
 	tcase_add_loop_test(tests, base64, 0, N_OF(encoded));

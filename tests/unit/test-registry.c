@@ -70,14 +70,18 @@ static const struct offer order[] = {
 	{"the first", 0, 1, 1, REGISTRY_NEWER, 0},
 	{"the same again", 0, 1, 1, REGISTRY_SAME, 0},
 	{"a newer one", 10, 11, 2, REGISTRY_NEWER, 10},
-	{"an older one, stored later", 5, 12, 3, REGISTRY_OLDER, 10},
+	{"an older one, stored later", 5, 12, 3, REGISTRY_OVERTAKEN, 10},
+	{"one that was stored before", 5, 8, 2, REGISTRY_OLDER, 10},
+	{"a newer one that was stored before", 15, 8, 2, REGISTRY_OLDER, 10},
 	{"the latest, written back", 10, 13, 4, REGISTRY_SAME, 10},
 	{"a publisher whose clock is far ahead", 900000, 20, 5, REGISTRY_NEWER, 900000},
-	{"does not silence the others", 21, 22, 6, REGISTRY_NEWER, 21},
-	{"far ahead, read again after that", 900000, 20, 5, REGISTRY_OLDER, 21},
-	{"the bus's clock has jumped back", 30, 15, 7, REGISTRY_NEWER, 30},
-	{"the stream was made anew: small numbers, older value", 22, 40, 1, REGISTRY_OLDER, 30},
-	{"the stream was made anew: newer value", 41, 42, 2, REGISTRY_NEWER, 41},
+	{"another node's that did not know that", 21, 22, 6, REGISTRY_OVERTAKEN, 900000},
+	{"written above it", 900001, 23, 7, REGISTRY_NEWER, 900001},
+	{"far ahead, read again after that", 900000, 20, 5, REGISTRY_OLDER, 900001},
+	{"the bus's clock has jumped back", 900030, 15, 8, REGISTRY_NEWER, 900030},
+	{"the stream was made anew: small numbers, older value", 22, 40, 1, REGISTRY_OVERTAKEN,
+		900030},
+	{"the stream was made anew: newer value", 900041, 42, 2, REGISTRY_NEWER, 900041},
 	{"older than one that had expired by then", 35, 42 + 3600, 3, REGISTRY_NEWER, 35},
 };
 
@@ -108,16 +112,21 @@ END_TEST
 /* What the outbox holds has no number, and the time at which this node accepted it. */
 static const struct offer queued[] = {
 	{"in the outbox", 10, 11, 0, REGISTRY_NEWER, 10},
-	{"an older one on the bus, however its clock goes", 9, 30, 7, REGISTRY_OLDER, 10},
+	{"an older one on the bus, stored after that", 9, 30, 7, REGISTRY_OVERTAKEN, 10},
+	{"an older one on the bus, stored before", 9, 9, 7, REGISTRY_OLDER, 10},
+	{"an older one on the bus, stored at about that time", 9, 11, 7, REGISTRY_OVERTAKEN, 10},
 	{"far ahead on the bus, but stored before", 900000, 9, 8, REGISTRY_OLDER, 10},
 	{"arrives on the bus", 10, 40, 9, REGISTRY_SAME, 10},
 	{"another, far ahead", 900000, 50, 0, REGISTRY_NEWER, 900000},
-	{"arrives: no news, though it comes later now", 900000, 60, 10, REGISTRY_SAME, 900000},
-	{"older than when that arrived", 55, 70, 11, REGISTRY_OLDER, 900000},
-	{"a newer one", 61, 71, 12, REGISTRY_NEWER, 61},
-	{"from the outbox again: the bus has it", 61, 61, 0, REGISTRY_SAME, 61},
-	{"an older one in the outbox", 60, 80, 0, REGISTRY_OLDER, 61},
-	{"the bus's clock has jumped back", 90, 65, 13, REGISTRY_NEWER, 90},
+	{"arrives: no news, though it lives longer now", 900000, 60, 10, REGISTRY_SAME, 900000},
+	{"older, stored before that arrived", 55, 59, 10, REGISTRY_OLDER, 900000},
+	{"a newer one", 900001, 71, 12, REGISTRY_NEWER, 900001},
+	{"from the outbox again: the bus has it", 900001, 61, 0, REGISTRY_SAME, 900001},
+	{"an older one in the outbox", 60, 70, 0, REGISTRY_OLDER, 900001},
+	{"the bus's clock has jumped back", 900090, 65, 13, REGISTRY_NEWER, 900090},
+	{"in the outbox, just after that", 900091, 72, 0, REGISTRY_NEWER, 900091},
+	{"the one before, read again", 900090, 71, 13, REGISTRY_OLDER, 900091},
+	{"an older one that was stored then", 900089, 72, 14, REGISTRY_OVERTAKEN, 900091},
 };
 
 START_TEST(orders_what_is_queued)
@@ -239,6 +248,7 @@ static void count_missing(const struct update *update, void *userdata)
 
 START_TEST(goes_on_from_another_process)
 {
+	const int64_t before = T0 - 2 * US_PER_S;
 	struct update known = make("a", T0, T0 + 50, 77), lost = make("lost", T0, T0 + 50, 78);
 	struct registry *registry = NULL;
 	size_t n = 0;
@@ -253,7 +263,7 @@ START_TEST(goes_on_from_another_process)
 	registry_sync_end(registry, T0 + 100, count_missing, &n);
 	ck_assert_uint_eq(n, 1);
 	/* An older one of a bus that counts higher is older all the same. */
-	ck_assert_int_eq(offer(registry, make("lost", T0 - 10, T0 - 5, 900)), REGISTRY_OLDER);
+	ck_assert_int_eq(offer(registry, make("lost", before, before + 5, 900)), REGISTRY_OLDER);
 	ck_assert_int_eq(offer(registry, make("lost", T0 + 60, T0 + 70, 901)), REGISTRY_NEWER);
 	/* And from then on the bus's own word counts. */
 	ck_assert_int_eq(offer(registry, make("lost", T0 + 80, T0 + 20, 902)), REGISTRY_NEWER);
@@ -277,32 +287,30 @@ static struct registry *with_one_from_the_future(int64_t time_us)
 	return registry;
 }
 
-/* The clock has been set right: what comes is newer, though it was published a moment before. */
+/* The clock has been set right: what comes is news, though it was published a moment before. */
 START_TEST(the_future_is_overtaken)
 {
 	struct registry *registry = with_one_from_the_future(T0 + HOUR_US - 1);
 	int64_t now = T0 + US_PER_S;
 
-	ck_assert_int_eq(offer_at(registry, make("env", now - 5, now, 6), now), REGISTRY_NEWER);
-	ck_assert_int_eq(latest_time(registry, "env", now), now - 5);
-	/* And that has left nothing of the future behind. */
-	now += US_PER_S;
+	ck_assert_int_eq(offer_at(registry, make("env", now - 5, now, 6), now), REGISTRY_OVERTAKEN);
 	ck_assert_int_eq(
-		offer_at(registry, make("env", T0 + 99 * HOUR_US, now, 7), now), REGISTRY_NEWER);
-	now += US_PER_S;
-	ck_assert_int_eq(offer_at(registry, make("env", now - 5, now, 8), now), REGISTRY_NEWER);
-	ck_assert_int_eq(latest_time(registry, "env", now), now - 5);
+		offer_at(registry, make("env", T0 + HOUR_US, now, 7), now), REGISTRY_NEWER);
+	ck_assert_int_eq(latest_time(registry, "env", now), T0 + HOUR_US);
 	registry_free(registry);
 }
 END_TEST
 
-/* An `updated_at` that is possible keeps its place. */
+/* An `updated_at` that is possible is that of the storing. */
 START_TEST(the_future_keeps_the_order)
 {
 	struct registry *registry = with_one_from_the_future(T0 - 100);
 	int64_t now = T0 + US_PER_S;
 
-	ck_assert_int_eq(offer_at(registry, make("env", T0 - 101, now, 6), now), REGISTRY_OLDER);
+	ck_assert_int_eq(
+		offer_at(registry, make("env", T0 - 101, T0 - 101, 4), now), REGISTRY_OLDER);
+	ck_assert_int_eq(
+		offer_at(registry, make("env", T0 - 101, now, 6), now), REGISTRY_OVERTAKEN);
 	ck_assert_int_eq(offer_at(registry, make("env", T0 - 99, now, 7), now), REGISTRY_NEWER);
 	registry_free(registry);
 }
@@ -318,7 +326,7 @@ START_TEST(the_future_may_come)
 	ck_assert_int_eq(latest_time(registry, "env", T0 + HOUR_US), T0 + HOUR_US - 1);
 	ck_assert_int_eq(offer_at(registry, make("env", T0 + HOUR_US - 2, T0 + HOUR_US + 9, 6),
 				 T0 + HOUR_US + 9),
-		REGISTRY_OLDER);
+		REGISTRY_OVERTAKEN);
 	ck_assert_int_eq(latest_time(registry, "env", T0 + 2 * HOUR_US), -1);
 	registry_free(registry);
 }
@@ -332,7 +340,7 @@ START_TEST(the_future_is_confirmed)
 	ck_assert_int_eq(
 		offer_at(registry, make("env", T0 + HOUR_US - 1, T0, 6), T0), REGISTRY_SAME);
 	ck_assert_int_eq(
-		offer_at(registry, make("env", T0 - 1, T0 + 10, 7), T0 + 10), REGISTRY_OLDER);
+		offer_at(registry, make("env", T0 - 1, T0 + 10, 7), T0 + 10), REGISTRY_OVERTAKEN);
 	ck_assert_int_eq(latest_time(registry, "env", T0 + HOUR_US), -1);
 	registry_free(registry);
 }

@@ -345,7 +345,7 @@ START_TEST(test_settings)
 {
 	store = store_free(store);
 	execute("CREATE TEMP TABLE t (n CHECK (n = 1));"
-		"INSERT INTO t SELECT user_version = 2 FROM pragma_user_version;"
+		"INSERT INTO t SELECT user_version = 3 FROM pragma_user_version;"
 		"INSERT INTO t SELECT application_id = 1179416389 FROM pragma_application_id;"
 		"INSERT INTO t SELECT journal_mode = 'wal' FROM pragma_journal_mode");
 	ck_assert_int_eq(reopen(), 0);
@@ -463,7 +463,7 @@ START_TEST(test_newer)
 {
 	commit_one("old", 10, 20);
 	store = store_free(store);
-	execute("PRAGMA user_version = 3");
+	execute("PRAGMA user_version = 4");
 	assert_set_aside("newer");
 }
 END_TEST
@@ -497,6 +497,39 @@ START_TEST(test_older)
 }
 END_TEST
 
+/* As 0.1.0's last builds made it before times could be raised. */
+static const char format_2[] =
+	"CREATE TABLE updates (sequence INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE"
+	" CHECK (length(key) BETWEEN 1 AND 100 AND key NOT GLOB '*[^A-Za-z0-9_-]*'),"
+	" time_us INTEGER NOT NULL, stored_us INTEGER NOT NULL);"
+	"CREATE TABLE outbox (sequence INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE"
+	" CHECK (length(key) BETWEEN 1 AND 100 AND key NOT GLOB '*[^A-Za-z0-9_-]*'),"
+	" time_us INTEGER NOT NULL, stored_us INTEGER NOT NULL);"
+	"INSERT INTO outbox VALUES (41, 'old', 10, 20);"
+	"PRAGMA application_id = 1179416389; PRAGMA user_version = 2";
+
+START_TEST(test_raised)
+{
+	struct update raised = {.time_us = 11, .stored_us = 21, .is_raised = true}, found;
+
+	store = store_free(store);
+	ck_assert_int_eq(unlink(path), 0);
+	execute(format_2);
+	ck_assert_int_eq(reopen(), 0);
+	raised.key = make_key("old");
+	ck_assert_int_eq(store_get(store, STORE_OUTBOX, &raised.key, &found), 1);
+	ck_assert_int_eq(found.time_us, 10);
+	ck_assert(!found.is_raised);
+	ck_assert_int_eq(store_begin(store), 0);
+	ck_assert_int_eq(store_put(store, STORE_OUTBOX, &raised), 0);
+	ck_assert_int_eq(store_commit(store), 0);
+	ck_assert_int_eq(reopen(), 0);
+	ck_assert_int_eq(store_get(store, STORE_OUTBOX, &raised.key, &found), 1);
+	ck_assert_int_eq(found.time_us, 11);
+	ck_assert(found.is_raised);
+}
+END_TEST
+
 /* One set aside never takes the name of another, and its journals go with it. */
 START_TEST(test_names)
 {
@@ -504,7 +537,7 @@ START_TEST(test_names)
 
 	for (int i = 1; i <= 3; i++) {
 		store = store_free(store);
-		execute("PRAGMA user_version = 3");
+		execute("PRAGMA user_version = 4");
 		ck_assert_int_eq(reopen(), 0);
 		ck_assert_int_eq(count_files("flagsse.db.newer-"), i);
 	}
@@ -618,15 +651,15 @@ END_TEST
 /* What no flagsse has written is damage: to reckon with it could overflow. */
 static const char *const impossible[] = {
 	"UPDATE updates SET time_us = -1",
-	"UPDATE updates SET time_us = 32503680000000001",
+	"UPDATE updates SET time_us = 32503683600000000",
 	"UPDATE updates SET time_us = 'soon'",
 	"UPDATE updates SET stored_us = -1",
 	"UPDATE updates SET stored_us = 9223372036854775807",
 	"UPDATE updates SET stored_us = 1e300",
 	"UPDATE updates SET sequence = 0",
 	"UPDATE updates SET sequence = -5",
-	"INSERT INTO outbox VALUES (1, 'a', 1, 9223372036854775000)",
-	"INSERT INTO outbox VALUES (1, 'a', -9223372036854775808, 1)",
+	"INSERT INTO outbox VALUES (1, 'a', 1, 9223372036854775000, 0)",
+	"INSERT INTO outbox VALUES (1, 'a', -9223372036854775808, 1, 0)",
 };
 
 START_TEST(test_impossible_numbers)
@@ -642,7 +675,7 @@ END_TEST
 static const char *const last_numbers[] = {
 	"UPDATE updates SET sequence = 9223372036854775807",
 	"UPDATE sqlite_sequence SET seq = 9223372036854775807",
-	"INSERT INTO outbox VALUES (9223372036854775807, 'a', 1, 2)",
+	"INSERT INTO outbox VALUES (9223372036854775807, 'a', 1, 2, 0)",
 };
 
 START_TEST(test_last_number)
@@ -876,6 +909,7 @@ int main(void)
 	tcase_add_test(cases, test_foreign);
 	tcase_add_test(cases, test_newer);
 	tcase_add_test(cases, test_older);
+	tcase_add_test(cases, test_raised);
 	tcase_add_test(cases, test_names);
 	tcase_add_test(cases, test_empty_file);
 	tcase_add_test(cases, test_no_directory);

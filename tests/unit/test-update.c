@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Updates: their order, their life, and their JSON form. */
+/* Updates: what is news, their life, and their JSON form. */
 #include <check.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -14,23 +14,47 @@
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 #define UNTOUCHED   INT64_C(-7)
 
+#define S UPDATE_DOUBT_US
+
 /* clang-format off */
-static const struct {
-	struct update update, latest;
-	bool is_newer;
-} orders[] = {
-	{{.time_us = 101, .stored_us = 200}, {.time_us = 100, .stored_us = 150}, true},
-	{{.time_us = 100, .stored_us = 200}, {.time_us = 100, .stored_us = 150}, false},
-	{{.time_us = 99, .stored_us = 200}, {.time_us = 100, .stored_us = 150}, false},
-	/* The latest came from a clock far ahead: what counts is when it was stored. */
-	{{.time_us = 151, .stored_us = 200}, {.time_us = 999, .stored_us = 150}, true},
-	{{.time_us = 150, .stored_us = 200}, {.time_us = 999, .stored_us = 150}, false},
-	/* Both did. */
-	{{.time_us = 998, .stored_us = 200}, {.time_us = 999, .stored_us = 150}, true},
-	{{.time_us = 999, .stored_us = 150}, {.time_us = 998, .stored_us = 150}, false},
-	/* The new one does. */
-	{{.time_us = 999, .stored_us = 200}, {.time_us = 100, .stored_us = 150}, true},
-	{{.time_us = 999, .stored_us = 90}, {.time_us = 100, .stored_us = 150}, false},
+static const struct follow {
+	const char *what;
+	struct update update; /* its time is 100 unless it is said */
+	bool has_waited;
+	struct update_latest latest; /* its time, told, accepted */
+	int64_t time_us; /* STALE: none */
+} follows[] = {
+#define STALE INT64_C(-1)
+	{"fresh, the latest is below it", {.time_us = 100}, false, {99, 9 * S, 9 * S}, 100},
+	{"fresh, the latest is above it", {.time_us = 100}, false, {200, 9 * S, 9 * S}, 201},
+	{"fresh, just below the latest", {.time_us = 100}, false, {101, 0, 0}, 102},
+	{"fresh, it is the latest", {.time_us = 100}, false, {100, 0, 0}, STALE},
+	{"fresh, the latest is a clock's that is years ahead", {.time_us = 100}, false,
+		{TIMESTAMP_MAX_US, 0, 0}, TIMESTAMP_MAX_US + 1},
+
+	{"waited, above, from before", {.time_us = 100, .stored_us = 5 * S}, true, {200, 4 * S, 4 * S}, 201},
+	{"waited, above, from after", {.time_us = 100, .stored_us = 5 * S}, true, {200, 7 * S, 7 * S}, STALE},
+	{"waited, above, in doubt", {.time_us = 100, .stored_us = 5 * S}, true, {200, 6 * S, 6 * S}, 201},
+	{"waited, above, just out of doubt", {.time_us = 100, .stored_us = 5 * S}, true,
+		{200, 6 * S + 1, 6 * S + 1}, STALE},
+	{"waited, above, from after, but some had it before",
+		{.time_us = 100, .stored_us = 5 * S}, true, {200, 4 * S, 9 * S}, 201},
+	{"waited, below, from before", {.time_us = 100, .stored_us = 5 * S}, true, {99, 4 * S, 4 * S}, 100},
+	{"waited, below, from after", {.time_us = 100, .stored_us = 5 * S}, true, {99, 7 * S, 7 * S}, 101},
+	{"waited, below, in doubt", {.time_us = 100, .stored_us = 5 * S}, true, {99, 6 * S, 6 * S}, 100},
+	{"waited, below, from after, though some had it before",
+		{.time_us = 100, .stored_us = 5 * S}, true, {99, 4 * S, 9 * S}, 101},
+	{"waited, it is the latest", {.time_us = 100, .stored_us = 5 * S}, true, {100, 4 * S, 4 * S}, STALE},
+	{"waited, it is the latest, from after", {.time_us = 100, .stored_us = 5 * S}, true,
+		{100, 9 * S, 9 * S}, STALE},
+
+	{"raised, and so is the latest, perhaps", {.time_us = 100, .stored_us = 5 * S, .is_raised = true}, true,
+		{100, 9 * S, 9 * S}, 101},
+	{"raised, and so is the latest, from before",
+		{.time_us = 100, .stored_us = 5 * S, .is_raised = true}, true, {100, 4 * S, 4 * S}, 101},
+	{"raised, below", {.time_us = 100, .stored_us = 5 * S, .is_raised = true}, true, {99, 4 * S, 4 * S}, 100},
+	{"raised, above, from after", {.time_us = 100, .stored_us = 5 * S, .is_raised = true}, true,
+		{200, 9 * S, 9 * S}, STALE},
 };
 
 struct good {
@@ -190,10 +214,49 @@ static int parse(const char *body, size_t length, int64_t *ret_us, const char **
 	return r;
 }
 
-START_TEST(test_order)
+START_TEST(test_follow)
 {
-	ck_assert(update_is_newer(&orders[_i].update, &orders[_i].latest) == orders[_i].is_newer);
-	ck_assert(!update_is_newer(&orders[_i].update, &orders[_i].update));
+	const struct follow *follow = &follows[_i];
+	int64_t time_us = STALE;
+	bool is_news =
+		update_follow(&follow->update, follow->has_waited, &follow->latest, &time_us);
+
+	ck_assert_msg(is_news == (follow->time_us != STALE), "%s", follow->what);
+	if (is_news)
+		ck_assert_msg(
+			time_us == follow->time_us, "%s: %lld", follow->what, (long long)time_us);
+}
+END_TEST
+
+START_TEST(test_raise)
+{
+	struct update update = {.time_us = 100};
+
+	ck_assert(update_raise(&update, 99));
+	ck_assert_int_eq(update.time_us, 100);
+	ck_assert(!update.is_raised);
+	ck_assert(!update_raise(&update, 100));
+	ck_assert(update_raise(&update, 150));
+	ck_assert_int_eq(update.time_us, 151);
+	ck_assert(update.is_raised);
+	ck_assert_msg(update_raise(&update, 151), "another one may have been raised to that, too");
+	ck_assert_int_eq(update.time_us, 152);
+}
+END_TEST
+
+/* What a node writes over the last time that is accepted is read by all. */
+START_TEST(test_above_the_last_time)
+{
+	char body[UPDATE_PAYLOAD_SIZE];
+	size_t length = update_format_payload(TIMESTAMP_MAX_US + 1, body);
+	const char *problem;
+	int64_t us;
+
+	ck_assert_int_eq(update_parse_message(body, length, &us, &problem), 0);
+	ck_assert_int_eq(us, TIMESTAMP_MAX_US + 1);
+	ck_assert_int_eq(update_parse_payload(body, length, &us, &problem), -EBADMSG);
+	length = update_format_payload(TIMESTAMP_LIMIT_US + 1, body);
+	ck_assert_int_eq(update_parse_message(body, length, &us, &problem), -EBADMSG);
 }
 END_TEST
 
@@ -489,7 +552,6 @@ START_TEST(test_settle_waiting)
 	ck_assert_int_eq(update.stored_us, 4000);
 	update_settle_waiting(&update, 3999);
 	ck_assert_int_eq(update.stored_us, 3999);
-	ck_assert_int_eq(update_order(&update), 3999);
 }
 END_TEST
 
@@ -500,7 +562,8 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_add_loop_test(cases, test_order, 0, N_OF(orders));
+	tcase_add_loop_test(cases, test_follow, 0, N_OF(follows));
+	tcase_add_test(cases, test_raise);
 	tcase_add_test(cases, test_expired);
 	tcase_add_loop_test(cases, test_settle, 0, N_OF(futures));
 	tcase_add_test(cases, test_settle_waiting);
@@ -518,6 +581,7 @@ int main(void)
 	tcase_set_tags(cases, "not-in-valgrind");
 	tcase_add_loop_test(cases, test_precise, 0, N_OF(precise));
 	tcase_add_loop_test(cases, test_huge, 0, N_OF(huge));
+	tcase_add_test(cases, test_above_the_last_time);
 	tcase_add_test(cases, test_round_trip);
 	tcase_add_test(cases, test_plain_is_json);
 	suite_add_tcase(all, cases);

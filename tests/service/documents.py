@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the documents tell an administrator to write, for tests that do so; only what a test must change is changed."""
+import re
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+NAME = "realtime.example.org"  # the public name, in all of them
+
+
+def example(language, mark, document="README.md"):
+    """The block of a document in this language that has the mark in it."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", (TOP / document).read_text(), re.S)
+    marked = [block for block in blocks if mark in block]
+    assert len(marked) == 1, f"{document} has {len(marked)} blocks of {language} with {mark}"
+    return marked[0]
+
+
+def replace(text, *pairs):
+    """Each of them must be there, once."""
+    for old, new in pairs:
+        assert text.count(old) == 1, f"not once {old!r} in:\n{text}"
+        text = text.replace(old, new)
+    return text
