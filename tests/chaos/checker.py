@@ -13,7 +13,8 @@ ANSWERS.
  - A node that lives answers: 200 or 202.  503 is allowed while its disk is full, or once it was told to stop;
    silence, once it was killed or told to stop.
  - "stale" is allowed only if another update can have been written with just this time (the same one, published
-   again, is one), and NATS had not had a higher one before this one was sent.
+   again, is one), and NATS had not had a higher one before this one was sent; or if a fault may have taken the
+   answer away, so that it met itself, and has been received.
 
 STREAMS.
  - The bytes are exactly those of the contract (sse.py).
@@ -103,16 +104,22 @@ class Checker:
     def _answer(self, publication):
         if publication.outcome == WRONG:
             return "no answer that a publisher may get"
-        if publication.outcome == STALE and not self.environment(publication.key).has_twin(publication):
-            return "no other one can have had this time"
-        if publication.outcome == STALE and self.environment(publication.key).was_overtaken(publication):
-            return "NATS had a higher time before, so it is not the latest itself"
+        if publication.outcome == STALE:
+            return self._stale(publication)
         end = self._ended(publication.node, publication.answered)
         ending = end is not None and (end.ended >= publication.sent or self._is_down(publication))
         if publication.outcome == UNKNOWN and not ending:
             return "the node lived and did not answer"
         if publication.outcome == REFUSED and not ending and not self._disk_was_full(publication):
             return "the node lived, its disk had room, and it took nothing"
+        return None
+
+    def _stale(self, publication):
+        environment = self.environment(publication.key)
+        if environment.was_overtaken(publication):
+            return "NATS had a higher time before, so it is not the latest itself"
+        if not environment.has_twin(publication) and not environment.may_be_stale_by_itself(publication):
+            return "no other one can have had this time"
         return None
 
     def _is_down(self, publication):

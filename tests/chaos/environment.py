@@ -70,9 +70,18 @@ class Environment:
             is_done = p.outcome in (PUBLISHED, STALE)
             if p.us <= us and not (is_done and p.answered < first.sent):
                 count += (1 if is_done else 2) - (p is first)
-        faults = sum(fault.begun <= at and (not fault.ended or fault.ended + AFTERMATH >= first.sent)
-                     for fault in self.faults)
+        faults = self._faults_between(first.sent, at)
         return (count + N_NODES) * (1 + faults) if faults else count
+
+    def _faults_between(self, since, until):
+        """How many may have been felt then."""
+        return sum(fault.begun <= until and (not fault.ended or fault.ended + AFTERMATH >= since)
+                   for fault in self.faults)
+
+    def may_be_stale_by_itself(self, publication):
+        """NATS stored it, and its answer was lost; when it was sent again it was there."""
+        return self._faults_between(publication.sent, publication.answered) > 0 and any(
+            us == publication.us and at >= publication.sent for s in self.subscriptions for at, us in s.receipts)
 
     # What has to be reached
 

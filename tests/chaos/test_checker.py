@@ -354,6 +354,18 @@ def test_stale_without_a_reason(story):
     assert story.rules() == {"answer stale"}
 
 
+@pytest.mark.parametrize("fault, received, rules", [(True, True, set()), (True, False, {"answer stale"}),
+                                                    (False, True, {"answer stale"})])
+def test_stale_by_itself(story, fault, received, rules):
+    """NATS had it, and its answer was lost."""
+    first = story.publish(1, STALE)
+    if fault:
+        story.trouble(1.05, 2)
+    if received:
+        story.stream((1.01, first))
+    assert story.rules() == rules
+
+
 def test_stale_though_there_was_a_higher_one(story):
     """So it is not the latest itself: it is news again."""
     first, _ = story.publish(1), story.publish(2)
