@@ -116,7 +116,7 @@ class Checker:
 
     def _stale(self, publication):
         environment = self.environment(publication.key)
-        if environment.was_overtaken(publication):
+        if environment.demand(publication).was_overtaken:
             return "NATS had a higher time before, so it is not the latest itself"
         if not environment.has_twin(publication) and not environment.may_be_stale_by_itself(publication):
             return "no other one can have had this time"
@@ -197,7 +197,7 @@ class Checker:
     def without_news(self, quiet, key):
         """Streams that were open before an update was sent, and have received nothing since."""
         environment = self.environment(key, quiet.at)
-        news = [p for p in environment.sent if p.answered <= quiet.at and environment.is_news(p) and
+        news = [p for p in environment.sent if p.answered <= quiet.at and environment.demand(p).is_news and
                 not any(loss.begun <= quiet.at for loss in self._losses_of(p))]
         last = max(news, key=lambda p: p.sent, default=None)
         for subscription, _ in self._open_at(quiet, key) if last else ():
@@ -226,7 +226,7 @@ class Checker:
         """The accepted update that has to reach the highest time, of those that are not excused, and that time; or
         (None, 0)."""
         environment = self.environment(key, quiet.at)
-        accepted = [(environment.least_time(p), p) for p in environment.sent
+        accepted = [(environment.demand(p).least, p) for p in environment.sent
                     if p.outcome in ACCEPTED and p.answered <= quiet.at]
         accepted.sort(key=lambda demand: demand[0], reverse=True)
         demand = next((d for d in accepted if not self._is_excused(d[1], d[0], quiet.at)), None)

@@ -7,6 +7,7 @@ one for it.
 """
 import bisect
 import math
+from dataclasses import dataclass
 
 from history import PUBLISHED, QUEUED, STALE, UNSENT
 
@@ -14,10 +15,24 @@ N_NODES = 2
 AFTERMATH = 5  # seconds that a fault is felt after its end, at most
 
 
+# What happened; of what happened at the same moment this comes first.
+SENT, ANSWERED, RECEIVED, SEEN = range(4)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What is demanded of an update, by what was known before it was sent."""
+    is_news: bool  # it was accepted, and cannot be the latest itself, as another of the same time may be
+    was_overtaken: bool  # NATS had a higher time
+    least: int  # the time that has to be reached for it in the end
+    written: int  # NATS's, at least, as soon as it has it; what was received may still be on its way there
+
+
 class Environment:
-    """`until`: judged is what there was by then; a loss of NATS later than that excuses nothing yet."""
+    """What there was by `until`; a loss of NATS that came later excuses nothing yet."""
 
     def __init__(self, history, key, until=math.inf):
+        self.key = key
         self.until = until
         self.sent = sorted((p for p in history.publications
                             if p.key == key and p.outcome != UNSENT and p.sent <= until), key=lambda p: p.sent)
@@ -28,9 +43,9 @@ class Environment:
         self.losses = sorted((loss for loss in history.losses if loss.begun <= until), key=lambda loss: loss.last)
         self.quiets = [quiet for quiet in history.quiets if quiet.complete and quiet.at <= until]
         self.most_steps = (2 * len(self.sent) + N_NODES) * (1 + len(self.faults))
-        self.reached = {}  # us -> the earliest moment at which it is known to be possible
-        self.births = {}
-        self.least = None  # see demands()
+        self.reached = {}  # us -> a moment at which it was possible
+        self.births = {}  # us -> the moment before which it was not
+        self.demands = None  # see demand()
 
     # What may be received
 
@@ -85,50 +100,35 @@ class Environment:
 
     # What has to be reached
 
-    def is_news(self, publication):
-        """Whether it was accepted and cannot be the latest itself, as another of the same time may be."""
-        return publication.outcome in (PUBLISHED, QUEUED) and self._demand(publication)[0]
+    def demand(self, publication):
+        if self.demands is None:
+            self.demands = self._walk()
+        return self.demands[id(publication)]
 
-    def least_time(self, publication):
-        """Having been accepted, it makes the time at least this, in the end."""
-        return self._demand(publication)[1]
-
-    def was_overtaken(self, publication):
-        """Whether NATS had a higher time before it was sent."""
-        return self._demand(publication)[2]
-
-    def _demand(self, publication):
-        if self.least is None:
-            self.least = self._demands()
-        return self.least[id(publication)]
-
-    def _demands(self):
-        """One walk through time.  It carries the highest times that were known so far: on NATS, and to anybody."""
-        steps = [(p.sent, 0, p) for p in self.sent]
-        steps += [(p.answered, 1, p) for p in self.sent if p.outcome == PUBLISHED]
-        steps += [(at, 2, us) for s in self.subscriptions for at, us in s.receipts if at <= self.until]
-        key = self.sent[0].key if self.sent else ""
-        steps += [(quiet.at, 3, quiet.on_nats.get(key, 0)) for quiet in self.quiets]
+    def _walk(self):
+        """Through all that happened.  Carries on the highest times so far: on NATS, and that anybody had received."""
+        steps = [(p.sent, SENT, p) for p in self.sent]
+        steps += [(p.answered, ANSWERED, p) for p in self.sent if p.outcome == PUBLISHED]
+        steps += [(at, RECEIVED, us) for s in self.subscriptions for at, us in s.receipts if at <= self.until]
+        steps += [(quiet.at, SEEN, quiet.on_nats.get(self.key, 0)) for quiet in self.quiets]
         on_nats, received = Highest(self.losses), Highest(self.losses)
         demands = {}
         for at, kind, what in sorted(steps, key=lambda step: step[:2]):
-            if kind == 0:
+            if kind == SENT:
                 demands[id(what)] = self._demand_after(what, on_nats.get(what), received.get(what))
-            elif kind == 1:
-                on_nats.add(demands[id(what)][3], what.sent)
-            elif kind == 2:
+            elif kind == ANSWERED:
+                on_nats.add(demands[id(what)].written, what.sent)
+            elif kind == RECEIVED:
                 received.add(what, self.born(what))
-            else:
+            elif kind == SEEN:
                 on_nats.add(what, at)
         return demands
 
     def _demand_after(self, publication, on_nats, received):
-        """What is_news(), least_time() and was_overtaken() tell; and what NATS has at least, once it has this one.  That
-        may be less: what somebody has received may still be on its way there."""
         overtaken = on_nats > publication.us
         news = publication.outcome in (PUBLISHED, QUEUED) and (overtaken or not self.has_twin(publication))
         written = max(publication.us, on_nats + 1 if news else 0)
-        return news, max(written, received + 1 if news else 0), overtaken, written
+        return Demand(news, overtaken, max(written, received + 1 if news else 0), written)
 
     def has_twin(self, publication):
         """Whether another one can have been written with just its time, while it was on its way."""

@@ -253,8 +253,8 @@ def late_run(run):
 
 
 def late_outbox_run(run):
-    """What is accepted while NATS is away is news when NATS is back, though it is older than what NATS has, of which the
-    nodes have forgotten."""
+    """What is accepted while NATS is away is news when NATS is back, though it is older than what NATS has, and the
+    nodes have forgotten that."""
     assert publish_everywhere(run) <= {PUBLISHED, QUEUED}
     if not run.settle("faults"):
         return
