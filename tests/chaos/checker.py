@@ -13,8 +13,8 @@ ANSWERS.
  - A node that lives answers: 200 or 202.  503 is allowed while its disk is full, or once it was told to stop;
    silence, once it was killed or told to stop.
  - "stale" is allowed only if another update can have been written with just this time (the same one, published
-   again, is one), and NATS had not had a higher one before this one was sent; or if a fault may have taken the
-   answer away, so that it met itself, and has been received.
+   again, is one), and NATS had not had a higher one before this one was sent, unless the same one may wait in
+   the node's outbox; or if a fault may have taken the answer away, so that it met itself, and has been received.
 
 STREAMS.
  - The bytes are exactly those of the contract (sse.py).

@@ -9,7 +9,7 @@ import bisect
 import math
 from dataclasses import dataclass
 
-from history import PUBLISHED, QUEUED, STALE, UNSENT
+from history import PUBLISHED, QUEUED, STALE, UNKNOWN, UNSENT
 
 N_NODES = 2
 AFTERMATH = 5  # seconds that a fault is felt after its end, at most
@@ -23,7 +23,7 @@ SENT, ANSWERED, RECEIVED, SEEN = range(4)
 class Demand:
     """What is demanded of an update, by what was known before it was sent."""
     is_news: bool  # it was accepted, and cannot be the latest itself, as another of the same time may be
-    was_overtaken: bool  # NATS had a higher time
+    was_overtaken: bool  # NATS had a higher time, and it does not repeat what waits in the outbox
     least: int  # the time that has to be reached for it in the end
     written: int  # NATS's, at least, as soon as it has it; what was received may still be on its way there
 
@@ -125,10 +125,15 @@ class Environment:
         return demands
 
     def _demand_after(self, publication, on_nats, received):
-        overtaken = on_nats > publication.us
+        overtaken = on_nats > publication.us and not self._repeats_what_waits(publication)
         news = publication.outcome in (PUBLISHED, QUEUED) and (overtaken or not self.has_twin(publication))
         written = max(publication.us, on_nats + 1 if news else 0)
         return Demand(news, overtaken, max(written, received + 1 if news else 0), written)
+
+    def _repeats_what_waits(self, publication):
+        """Whether it may be the row of this node's outbox, once more."""
+        return any(p.us == publication.us and p.node == publication.node and p is not publication and
+                   p.sent <= publication.answered and p.outcome in (QUEUED, UNKNOWN) for p in self.sent)
 
     def has_twin(self, publication):
         """Whether another one can have been written with just its time, while it was on its way."""

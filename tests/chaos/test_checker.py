@@ -380,6 +380,14 @@ def test_stale_though_there_was_one_above_that_may_be_lost(story):
     assert story.rules() == set()
 
 
+@pytest.mark.parametrize("node, rules", [(0, set()), (1, {"answer stale"})])
+def test_stale_for_what_waits_in_the_outbox(story, node, rules):
+    first = story.publish(1, QUEUED)
+    story.publish(2, node=1)
+    story.publish(3, STALE, us=first, node=node)
+    assert story.rules() == rules
+
+
 def test_stale_with_a_higher_one_under_way(story):
     first = story.publish(1)
     story.publish(2, takes=1)
