@@ -253,6 +253,37 @@ static bool subject_takes(struct subject *subject, const struct publication *pub
 	return true;
 }
 
+/* Whether something in `flying` was accepted after what `waited`, and is about something else. */
+static bool subject_has_after(const struct subject *subject, const struct update *waited)
+{
+	struct mail *mail;
+
+	STAILQ_FOREACH (mail, &subject->flying, link) {
+		const struct publication *other = container_of(mail, struct publication, mail);
+
+		if (other->update.stored_us > waited->stored_us &&
+			(other->update.time_us != waited->time_us || waited->is_raised))
+			return true;
+	}
+	return false;
+}
+
+/* Streams of this node have had what waited, under its own time.  If that is to be the message's,
+ * too, they would not hear of what was accepted after it. */
+static bool subject_hides(const struct subject *subject)
+{
+	struct mail *mail;
+
+	STAILQ_FOREACH (mail, &subject->flying, link) {
+		const struct publication *waited = container_of(mail, struct publication, mail);
+
+		if (waited->has_waited && waited->update.time_us == subject->flown.time_us &&
+			subject_has_after(subject, &waited->update))
+			return true;
+	}
+	return false;
+}
+
 /* Makes one message of all that are in `flying`, which are compared with the latest that is known
  * by now, each by itself; those that are stale are answered.  False: all are. */
 static bool subject_gather(struct nats_bus *bus, struct subject *subject)
@@ -272,6 +303,8 @@ static bool subject_gather(struct nats_bus *bus, struct subject *subject)
 		else
 			answer(bus, publication, PUBLISH_STALE, 0, "");
 	}
+	if (subject_hides(subject))
+		subject->flown.time_us++;
 	return !STAILQ_EMPTY(&subject->flying);
 }
 

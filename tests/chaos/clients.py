@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Publishers and readers, a thread each.  They write down what they see, and judge nothing."""
+import concurrent.futures
 import random
 import socket
 import struct
@@ -11,6 +12,8 @@ from history import (PUBLISHED, QUEUED, REFUSED, STALE, UNKNOWN, UNSENT, WRONG, 
 from sse import Event, Malformed, Refused, Stream
 
 HOUR_US = 3600 * 10**6
+SLOWEST_US = 5 * 10**6  # of the transactions
+N_AT_ONCE = 3
 
 
 class Client(threading.Thread):
@@ -43,7 +46,10 @@ class Client(threading.Thread):
 
 
 class Publisher(Client):
-    """As Flagsmith publishes: a connection each time.  Some are late, and some clocks are ahead."""
+    """As Flagsmith publishes: a connection each time, from several processes.  Some are late, as their transactions
+    were slow, some come again, some clocks are ahead, and now and then several publish at once."""
+
+    LATE, AGAIN, AT_ONCE = 0.25, 0.1, 0.1  # how often, of 1
 
     def __init__(self, number, seed, world, keys, ahead_keys, pause):
         super().__init__(f"publisher-{number}", seed)
@@ -52,20 +58,66 @@ class Publisher(Client):
         self.keys = keys
         self.ahead_keys = ahead_keys
         self.pause = pause  # the longest, seconds
+        self.last = {}  # key -> us
 
     def turn(self):
         key = self.random.choice(self.keys)
-        us = fresh_time_us()
-        dice = self.random.random()
-        if key in self.ahead_keys and dice < 0.5:
-            us += HOUR_US
-        elif dice < 0.1:
-            us -= self.random.randrange(3 * 10**6)
-        number = self.random.randrange(len(self.world.nodes))
-        if publish(self.world, number, key, us).outcome == UNSENT:
+        count = N_AT_ONCE if self.random.random() < self.AT_ONCE else 1
+        updates = [(self._some_node(), key, self._some_time(key)) for _ in range(count)]
+        outcomes = publish_at_once(self.world, updates)
+        self.last[key] = updates[-1][2]
+        if UNSENT in outcomes:
             self.stopping.wait(0.02)  # as a load balancer: the next one soon
             return
         self.stopping.wait(self.random.uniform(0, self.pause))
+
+    def _some_node(self):
+        return self.random.randrange(len(self.world.nodes))
+
+    def _some_time(self, key):
+        us = fresh_time_us()
+        dice = self.random.random()
+        if key in self.ahead_keys and dice < 0.5:
+            return us + HOUR_US
+        dice = self.random.random()
+        if dice < self.LATE:
+            return us - self.random.randrange(SLOWEST_US)
+        if dice < self.LATE + self.AGAIN:
+            return self.last.get(key, us)
+        return us
+
+
+class LatePublisher(Client):
+    """Publishes an update of each of its environments, and then an older one, which is the last for long."""
+
+    def __init__(self, seed, world, keys, longest):
+        super().__init__("publisher-late", seed)
+        self.world = world
+        self.keys = list(keys)
+        self.longest = longest  # seconds between the two
+
+    def turn(self):
+        if not self.keys:
+            self.stopping.wait()
+            return
+        key = self.keys.pop()
+        younger = fresh_time_us()
+        self._publish(key, younger)
+        self.stopping.wait(self.random.uniform(0, self.longest))
+        self._publish(key, younger - self.random.randrange(1, SLOWEST_US))
+
+    def _publish(self, key, us):
+        """Tries both nodes; a third time is for what has come back."""
+        first = self.random.randrange(len(self.world.nodes))
+        for i in range(3):
+            if publish(self.world, (first + i) % len(self.world.nodes), key, us).outcome in (PUBLISHED, QUEUED, STALE):
+                return
+
+
+def publish_at_once(world, updates):
+    """`updates`: (node, key, us).  How it went."""
+    with concurrent.futures.ThreadPoolExecutor(len(updates)) as pool:
+        return [publication.outcome for publication in pool.map(lambda update: publish(world, *update), updates)]
 
 
 def publish(world, number, key, us):
@@ -145,6 +197,7 @@ class Reader(Client):
             return
         if self.last_id:
             options["headers"] = (("Last-Event-ID", str(self.last_id)),)
+        asked = self.history.now()
         try:
             stream = WatchedStream(node.daemon.address, self.key, **options)
         except (OSError, EOFError, Refused) as error:
@@ -156,7 +209,8 @@ class Reader(Client):
                                           ended=self.history.now(), how=f"malformed: {error}"))
             self.stopping.wait(0.1)
             return
-        self.subscription = Subscription(self.key, number, life.number, self.history.now(), self.last_id)
+        self.subscription = Subscription(self.key, number, life.number, self.history.now(), self.last_id,
+                                         asked=asked)
         self.stream = stream
         self.take()
         self.history.add(self.subscription)

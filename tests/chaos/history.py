@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What happened in a run: the facts that checker.py judges.  No conclusions here.
 
-Times are seconds since the run began, of one monotonic clock for all threads; `us` is an update's updated_at in
-microseconds, which is also the id of its event, and unique within a run.
+Times are seconds since the run began, of one monotonic clock for all threads; `us` is an updated_at in microseconds:
+of a publication as it was published, of a receipt as it was received, where it is the event's id, too.
 """
 import dataclasses
 import json
@@ -16,6 +16,9 @@ REFUSED = "refused"  # 503
 UNKNOWN = "unknown"  # the connection ended without an answer
 UNSENT = "unsent"  # there was no connection
 WRONG = "wrong"  # any other answer
+
+# How the nodes are set up, as far as the rules depend on it; seconds.
+MAX_AGE, RETRY_MAX = 20, 5
 
 
 @dataclass
@@ -42,6 +45,7 @@ class Subscription:
     receipts: list = field(default_factory=list)  # (at, us)
     ended: float = 0  # 0: open
     how: str = ""  # "clean", "cut" (no last chunk, or a reset), "left" (by the reader), or what was malformed
+    asked: float = 0  # when its reader began to connect
 
     @property
     def last(self):
@@ -70,9 +74,10 @@ class Life:
 
 @dataclass
 class Loss:
-    """NATS has lost all that it held.  `last`: the last moment at which what it took was lost."""
+    """NATS has lost all that it held, not before `begun`.  `last`: the last moment at which what it took was lost."""
     what: str
     last: float
+    begun: float = 0
 
 
 @dataclass

@@ -7,16 +7,17 @@ import threading
 import time
 
 import checker
-from clients import Client, Publisher, Reader, Wanderer, publish
+from clients import SLOWEST_US, Client, LatePublisher, Publisher, Reader, Wanderer, publish
 from daemon import fresh_time_us
 from history import PUBLISHED, QUEUED, Probe, Quiet
-from world import BEHIND_S
+from world import AHEAD_S
 
 BUSY_KEYS = [f"busy-{i}" for i in range(6)]  # many updates a second
 SLOW_KEYS = [f"slow-{i}" for i in range(6)]  # some in a round
-STILL_KEYS = [f"still-{i}" for i in range(4)]  # one in a round, at its begin: all trouble comes after it
+STILL_KEYS = [f"still-{i}" for i in range(4)]  # some at once, at a round's begin: all trouble comes after them
+LATE_KEYS = [f"late-{i}" for i in range(8)]  # one in a round, and then an older one
 AHEAD_KEYS = [f"ahead-{i}" for i in range(2)]  # with publishers whose clocks are ahead
-KEYS = BUSY_KEYS + SLOW_KEYS + STILL_KEYS + AHEAD_KEYS
+KEYS = BUSY_KEYS + SLOW_KEYS + STILL_KEYS + LATE_KEYS + AHEAD_KEYS
 N_PUBLISHERS = 4
 N_WANDERERS = 16
 
@@ -117,16 +118,24 @@ class Run:
         self.say(f"round {number}: trouble for {mode}")
         seed = f"{self.seed} round {number}"
         for key in STILL_KEYS:
-            publish(self.world, self.random.randrange(len(self.world.nodes)), key, fresh_time_us())
+            self._publish_some(key)
         self.world.calm.clear()
         self._for_a_while(self._publishers(seed) + self._gremlins(seed, mode))
         self.world.calm.set()
+
+    def _publish_some(self, key):
+        """One, or several that are ever older."""
+        us = fresh_time_us()
+        for _ in range(self.random.choice((1, 2, 3))):
+            publish(self.world, self.random.randrange(len(self.world.nodes)), key, us)
+            us -= self.random.randrange(1, SLOWEST_US)
 
     def _publishers(self, seed):
         keys = BUSY_KEYS + AHEAD_KEYS
         busy = [Publisher(i, f"{seed} publisher {i}", self.world, keys, AHEAD_KEYS, 0.1)
                 for i in range(N_PUBLISHERS)]
-        return [*busy, Publisher("slow", f"{seed} slow", self.world, SLOW_KEYS, (), 1.5)]
+        return [*busy, Publisher("slow", f"{seed} slow", self.world, SLOW_KEYS, (), 1.5),
+                LatePublisher(f"{seed} late", self.world, LATE_KEYS, 2 * ROUND / len(LATE_KEYS))]
 
     def _gremlins(self, seed, mode):
         nats = self.world.nats
@@ -221,11 +230,42 @@ def troubled_run(run, seconds):
 
 # For the self-test: short and always the same.
 
-def publish_everywhere(run, node=None):
+LATE_US = 10 * 10**6
+DOUBT = 2  # seconds, after which a node has no doubt which of two moments was first
+
+def publish_everywhere(run, node=None, late_us=0):
     """An update of each environment, to this node or to all in turn.  How they were answered."""
     n_nodes = len(run.world.nodes)
-    return {publish(run.world, i % n_nodes if node is None else node, key, fresh_time_us()).outcome
+    return {publish(run.world, i % n_nodes if node is None else node, key, fresh_time_us() - late_us).outcome
             for i, key in enumerate(KEYS)}
+
+
+def late_run(run):
+    """What is older than the latest reaches everybody nevertheless, and outlives the nodes."""
+    assert publish_everywhere(run) <= {PUBLISHED, QUEUED}
+    if not run.settle("faults"):
+        return
+    run.say(f"answers to older ones: {publish_everywhere(run, late_us=LATE_US)}")
+    if not run.settle("faults"):
+        return
+    run.restart_nodes()
+    run.settle("restart")
+
+
+def late_outbox_run(run):
+    """What is accepted while NATS is away is news when NATS is back, though it is older than what NATS has, and the
+    nodes have forgotten that."""
+    assert publish_everywhere(run) <= {PUBLISHED, QUEUED}
+    if not run.settle("faults"):
+        return
+    time.sleep(DOUBT)
+    server = run.world.nats.servers[0]
+    server.kill()
+    for node in run.world.nodes:
+        run.world.node_killed(node, 0)
+    run.say(f"answers to older ones while NATS is away: {publish_everywhere(run, late_us=LATE_US)}")
+    server.start()
+    run.settle("faults")
 
 
 def outbox_run(run):
@@ -277,20 +317,17 @@ def refused_run(run):
 
 
 def clocks_run(run):
-    """The later one of two updates is the newer, though the node that takes it has a clock that is behind.  NATS is
-    away meanwhile, whose clock both have heard of."""
+    """A node whose clock jumps ahead by as long as an update lives goes by the clock of NATS, of which it has heard."""
     assert publish_everywhere(run) <= {PUBLISHED, QUEUED}
     if not run.settle("faults"):
         return
-    right, behind = range(len(run.world.nodes))
-    run.world.nodes[behind].set_clock(BEHIND_S)
-    server = run.world.nats.servers[0]
-    server.kill()
-    run.say(f"answers while NATS is away: {publish_everywhere(run, right) | publish_everywhere(run, behind)}")
-    server.start()
-    run.settle("faults")
-    run.world.nodes[behind].set_clock(0)
+    ahead = run.world.nodes[-1]
+    ahead.set_clock(AHEAD_S)
+    if run.settle("faults"):
+        run.say(f"answers of the node whose clock is ahead: {publish_everywhere(run, ahead.number)}")
+        run.settle("faults")
+    ahead.set_clock(0)
 
 
-COURSES = {"outbox": outbox_run, "purge": purge_run, "silent": silent_run, "refused": refused_run,
-           "clocks": clocks_run}
+COURSES = {"late": late_run, "late-outbox": late_outbox_run, "outbox": outbox_run, "purge": purge_run,
+           "silent": silent_run, "refused": refused_run, "clocks": clocks_run}

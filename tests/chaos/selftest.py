@@ -33,6 +33,10 @@ class Sabotage:
 
 
 SABOTAGES = (
+    Sabotage("late", "what is older than the latest goes out with the latest's time", "src/update/update.c",
+             "\t\tupdate->time_us = time_us + 1;\n", "\t\tupdate->time_us = time_us;\n", "no news"),
+    Sabotage("late-outbox", "what waited is dropped for a younger one that had been stored before",
+             "src/update/update.c", "\t\treturn latest->told_us <= before_us;\n", "\t\treturn false;\n", "lost"),
     Sabotage("outbox", "there is no outbox: what NATS does not take is refused", "src/publish.c",
              "\tif (!server->outbox) {\n\t\trefuse(server, pending, why);",
              "\tif (true) {\n\t\trefuse(server, pending, \"NATS is away. Try again.\");", "answer refused"),
@@ -46,7 +50,7 @@ SABOTAGES = (
              "\t\tif (publication_is_refused(publication))\n\t\t\trow_rest(server, row);\n",
              "\t\tif (publication_is_refused(publication))\n"
              "\t\t\trow_arrived(server, row, publication->outcome);\n", "lost"),
-    Sabotage("clocks", "it orders what waits in the outbox by the node's own clock", "src/updates.c",
+    Sabotage("clocks", "it forgets updates by the node's own clock", "src/updates.c",
              "\treturn bus_clock_us(&server->bus_clock, clock_wall_us(), clock_steady_us());",
              "\t(void)server;\n\treturn clock_wall_us();", "lost"),
 )

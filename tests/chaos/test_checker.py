@@ -3,7 +3,7 @@
 import pytest
 
 from checker import check, delivery_times
-from history import (PUBLISHED, QUEUED, REFUSED, STALE, UNKNOWN, UNSENT, WRONG, Full, History, Life, Loss, Probe,
+from history import (PUBLISHED, QUEUED, REFUSED, STALE, UNKNOWN, UNSENT, WRONG, Fault, Full, History, Life, Loss, Probe,
                      Publication, Quiet, Refusal, Subscription)
 
 T = 1_000_000_000  # the wall clock, microseconds, at second 0 of a history
@@ -11,7 +11,7 @@ KEY = "key"
 
 
 class Story:
-    """A history, told in order.  Two nodes live from the beginning; an update's name is its second."""
+    """A history, told in order.  Two nodes live from the beginning; the wall clock is at T + seconds."""
 
     def __init__(self):
         self.history = History()
@@ -26,7 +26,11 @@ class Story:
     def stream(self, *receipts, node=0, life=1, opened=0.0, ended=0.0, how="", last_id=0):
         """`receipts`: (at, us)."""
         self.streams.append(len(self.history.subscriptions))
-        return self.history.add(Subscription(KEY, node, life, opened, last_id, list(receipts), ended, how))
+        return self.history.add(Subscription(KEY, node, life, opened, last_id, list(receipts), ended, how,
+                                             asked=opened))
+
+    def trouble(self, begun, ended=0.0):
+        self.history.add(Fault("NATS killed", begun, ended))
 
     def end_life(self, node, at, how="killed", again=None):
         self.lives[node].ended, self.lives[node].how = at, how
@@ -34,7 +38,7 @@ class Story:
             self.lives[node] = self.history.add(Life(node, self.lives[node].number + 1, again))
 
     def lose(self, last):
-        self.history.add(Loss("stream purged", last))
+        self.history.add(Loss("stream purged", last, begun=last))
 
     def quiet(self, at, us, *, new=None, nats=None, complete=True, after="faults"):
         """All have `us`; new clients `new`, NATS `nats`, where these are given."""
@@ -52,7 +56,7 @@ def story():
 
 def test_all_is_well(story):
     first, second = story.publish(1), story.publish(2, QUEUED, node=1)
-    story.publish(2.5, STALE, us=T + 1_500_000)
+    story.publish(2.6, STALE, us=second)
     story.stream((1.01, first), (2.01, second))
     story.stream((1.02, first), (2.5, second), node=1)
     story.quiet(10, second)
@@ -87,14 +91,14 @@ def test_lost_everywhere(story):
     story.publish(2)
     story.stream((1.01, first))
     story.quiet(10, first)
-    assert story.rules() == {"lost"}
+    assert story.rules() == {"lost", "no news"}
 
 
 def test_nothing_at_all(story):
     story.publish(1)
     story.stream()
     story.quiet(10, 0)
-    assert story.rules() == {"lost"}
+    assert story.rules() == {"lost", "no news"}
 
 
 def test_lost_after_a_restart(story):
@@ -109,10 +113,9 @@ def test_lost_after_a_restart(story):
 
 
 def test_stale_is_a_promise_too(story):
-    """It said that something not older is there."""
-    first = story.publish(1)
-    story.publish(2.0, UNKNOWN)
-    story.publish(2.5, STALE, us=T + 1_900_000)
+    """It said that one of this time is there."""
+    first, second = story.publish(1), story.publish(2.0, UNKNOWN)
+    story.publish(2.5, STALE, us=second)
     story.end_life(0, 2.05)
     story.stream((1.01, first), node=1)
     story.quiet(10, first)
@@ -270,6 +273,13 @@ def test_order_of_two_streams_is_their_own(story):
     assert story.rules() == set()
 
 
+def test_begins_with_an_older_one_than_its_node_had(story):
+    first, second = story.publish(1), story.publish(2)
+    story.stream((2.01, second), ended=2.2, how="left")
+    story.stream((2.3, first), (2.4, second), opened=2.25)
+    assert story.rules() == {"order"}
+
+
 def test_twice(story):
     first = story.publish(1)
     story.stream((1.01, first), (1.02, first))
@@ -344,22 +354,255 @@ def test_stale_without_a_reason(story):
     assert story.rules() == {"answer stale"}
 
 
+@pytest.mark.parametrize("fault, received, rules", [(True, True, set()), (True, False, {"answer stale"}),
+                                                    (False, True, {"answer stale"})])
+def test_stale_by_itself(story, fault, received, rules):
+    """NATS had it, and its answer was lost."""
+    first = story.publish(1, STALE)
+    if fault:
+        story.trouble(1.05, 2)
+    if received:
+        story.stream((1.01, first))
+    assert story.rules() == rules
+
+
+def test_stale_though_there_was_a_higher_one(story):
+    """So it is not the latest itself: it is news again."""
+    first, _ = story.publish(1), story.publish(2)
+    story.publish(3, STALE, us=first)
+    assert story.rules() == {"answer stale"}
+
+
+def test_stale_though_there_was_one_above_that_may_be_lost(story):
+    first, _ = story.publish(1), story.publish(2)
+    story.publish(3, STALE, us=first)
+    story.lose(2.5)
+    assert story.rules() == set()
+
+
+@pytest.mark.parametrize("node, rules", [(0, set()), (1, {"answer stale"})])
+def test_stale_for_what_waits_in_the_outbox(story, node, rules):
+    first = story.publish(1, QUEUED)
+    story.publish(2, node=1)
+    story.publish(3, STALE, us=first, node=node)
+    assert story.rules() == rules
+
+
+def test_stale_with_a_higher_one_under_way(story):
+    first = story.publish(1)
+    story.publish(2, takes=1)
+    story.publish(2.5, STALE, us=first)
+    assert story.rules() == set()
+
+
+def test_stale_with_the_time_of_one_that_was_raised(story):
+    first = story.publish(1)
+    story.publish(2, us=T)
+    story.publish(3, STALE, us=first + 1)
+    assert story.rules() == set()
+    story.publish(4, STALE, us=first + 100)
+    assert story.rules() == {"answer stale"}
+
+
+# Every accepted update is news
+
+
+@pytest.fixture
+def late(story):
+    """The second update is older than the first one; tells what there was at last, and when."""
+    def tell(last, at=2.01, outcome=PUBLISHED, **options):
+        first = story.publish(1)
+        story.publish(2, outcome, us=first - 500_000, **options)
+        story.stream((1.01, first), *(() if last == 0 else ((at, first + last),)))
+        story.stream((1.02, first), *(() if last == 0 else ((at, first + last),)), node=1)
+        story.quiet(10, first + last)
+    return tell
+
+
+@pytest.mark.parametrize("outcome", [PUBLISHED, QUEUED])
+def test_late_one_is_news(story, late, outcome):
+    late(1, outcome=outcome)
+    assert story.rules() == set()
+
+
+@pytest.mark.parametrize("outcome", [PUBLISHED, QUEUED])
+def test_late_one_is_dropped(story, late, outcome):
+    late(0, outcome=outcome)
+    assert story.rules() == {"lost", "no news"}
+
+
+def test_late_one_is_called_stale(story, late):
+    late(0, outcome=STALE)
+    assert story.rules() == {"answer stale"}
+
+
+def test_late_one_is_raised_too_far(story, late):
+    late(2)
+    assert story.rules() == {"never sent"}
+
+
+def test_late_ones_of_an_outage_may_be_sent_again(story, late):
+    """As answers were lost."""
+    story.trouble(1.5, 2.5)
+    late(3)
+    assert story.rules() == set()
+
+
+def test_trouble_that_is_long_over_explains_nothing(story, late):
+    story.trouble(0.1, 0.2)
+    for second in range(11):
+        story.publish(20 + second)
+    last = story.publish(40)
+    story.stream((40.01, last + 1))
+    assert story.rules() == {"never sent"}
+
+
+def test_one_event_for_two_late_ones(story):
+    first = story.publish(1)
+    story.publish(2, us=first - 500_000)
+    story.publish(2.01, us=first - 600_000)
+    story.stream((1.01, first), (2.05, first + 1))
+    story.quiet(10, first + 1)
+    assert story.rules() == set()
+
+
+def test_one_event_before_the_second_late_one(story):
+    first = story.publish(1)
+    story.publish(2, us=first - 500_000)
+    story.publish(2.2, us=first - 600_000)
+    story.stream((1.01, first), (2.05, first + 1))
+    story.quiet(10, first + 1)
+    assert story.rules() == {"lost", "no news"}
+
+
+def test_late_one_reaches_one_stream_only(story):
+    first = story.publish(1)
+    story.publish(2, us=first - 500_000)
+    story.stream((1.01, first), (2.05, first + 1))
+    story.stream((1.01, first), node=1)
+    story.quiet(10, first + 1)
+    assert story.rules() == {"lost", "no news"}
+
+
+def test_whoever_had_the_younger_one_lacks_the_late_one(story):
+    """The younger one was in an outbox, so NATS had not had it; but somebody had fetched for it."""
+    first = story.publish(1, QUEUED)
+    story.publish(2, QUEUED, node=1, us=first - 500_000)
+    story.stream((1.01, first), ended=1.5, how="left")
+    story.streams.clear()
+    story.quiet(10, first)
+    assert story.rules() == {"lost"}
+
+
+def test_the_same_again_is_no_news(story):
+    first = story.publish(1)
+    story.publish(2, QUEUED, us=first)
+    story.publish(2.5, us=first)
+    story.stream((1.01, first))
+    story.quiet(10, first)
+    assert story.rules() == set()
+
+
+def test_the_same_again_after_another_one_is_news(story):
+    first, second = story.publish(1), story.publish(2)
+    story.publish(3, us=first)
+    story.stream((1.01, first), (2.01, second))
+    story.quiet(10, second)
+    assert story.rules() == {"lost", "no news"}
+    story.stream((1.01, first), (2.01, second), (3.01, second + 1))
+    story.history.quiets.clear()
+    story.streams.pop(0)
+    story.quiet(10, second + 1)
+    assert story.rules() == set()
+
+
+def test_a_loss_between_leaves_only_the_time_itself(story):
+    """Nobody knows what NATS had when the late one came; but there was an event."""
+    first = story.publish(1)
+    story.lose(1.5)
+    late = story.publish(2, us=first - 500_000)
+    story.end_life(0, 1.2, again=1.3)
+    story.end_life(1, 1.2, again=1.3)
+    story.stream((2.01, late), opened=1.4, life=2)
+    story.quiet(10, late)
+    assert story.rules() == set()
+
+
+def test_a_loss_between_is_no_reason_for_silence(story):
+    first = story.publish(1)
+    story.lose(1.5)
+    story.publish(2, us=first - 500_000)
+    story.stream((1.01, first))
+    story.quiet(10, first)
+    assert story.rules() == {"no news"}
+
+
+def test_a_late_one_that_was_lost(story):
+    """NATS lost it, and no node had it yet."""
+    first = story.publish(1)
+    story.publish(2, us=first - 500_000)
+    story.lose(2.5)
+    story.stream((1.01, first))
+    story.quiet(10, first)
+    assert story.rules() == set()
+
+
+def test_quiet_is_known_too(story):
+    """What all had then was on NATS, whatever had been lost before."""
+    first = story.publish(1)
+    story.lose(1.5)
+    story.stream((1.01, first))
+    story.quiet(10, first)
+    story.publish(11, us=first - 500_000)
+    story.streams.clear()
+    story.quiet(20, first)
+    assert story.rules() == {"lost"}
+
+
+# What ids suppress
+
+
+@pytest.mark.parametrize("opened, rules", [(20.0, {"lost"}), (40.0, set())])
+def test_id_suppresses(story, opened, rules):
+    first = story.publish(1)
+    story.stream((1.01, first), ended=1.5, how="left")
+    story.streams.clear()
+    story.stream(opened=opened, last_id=first)
+    story.quiet(50, first)
+    assert story.rules() == rules
+
+
+def test_id_offered_again(story):
+    first = story.publish(1)
+    story.stream((5.01, first), opened=5, last_id=first)
+    story.quiet(10, first)
+    assert story.rules() == set()
+
+
 # Clocks that are ahead
 
 
-def test_ahead_is_ordered_by_when_it_was_stored(story):
+def test_all_goes_on_above_one_that_is_ahead(story):
+    ahead = story.publish(1, us=T + 3600 * 10**6)
+    story.publish(2)
+    story.stream((1.01, ahead), (2.01, ahead + 1))
+    story.quiet(10, ahead + 1)
+    assert story.rules() == set()
+
+
+def test_ahead_silences_nobody(story):
+    ahead = story.publish(1, us=T + 3600 * 10**6)
+    story.publish(2)
+    story.stream((1.01, ahead))
+    story.quiet(10, ahead)
+    assert story.rules() == {"lost", "no news"}
+
+
+def test_times_never_go_back(story):
     ahead = story.publish(1, us=T + 3600 * 10**6)
     second = story.publish(2)
     story.stream((1.01, ahead), (2.01, second))
     story.quiet(10, second)
-    assert story.rules() == set()
-
-
-def test_ahead_does_not_stay(story):
-    ahead = story.publish(1, us=T + 3600 * 10**6)
-    second = story.publish(2)
-    story.stream((2.01, second), (2.02, ahead))
-    story.quiet(10, ahead)
     assert story.rules() == {"order", "lost"}
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 
 from daemon import Daemon, free_port
-from history import Fault, Full, Life, Loss
+from history import MAX_AGE, RETRY_MAX, Fault, Full, Life, Loss
 from nats import STREAM, NatsError, NatsServer
 from shim import Shim, build
 from silent import SilentServer, info
@@ -17,7 +17,8 @@ from wire import TIMEOUT, wait_until
 
 N_NODES = 2
 DISK_SIZE = "32m"  # of a node; SQLite's log of changes needs some MiB
-OPTIONS = ("streams.keepalive=2s", "streams.max_age=20s", "nats.connect_timeout=1s")
+OPTIONS = ("streams.keepalive=2s", f"streams.max_age={MAX_AGE}s", f"streams.retry_max={RETRY_MAX}s",
+           "nats.connect_timeout=1s")
 READY_TIMEOUT = 60
 ASK_TIMEOUT = 5  # of what is asked again: a cluster without a leader does not answer
 GREETINGS = (info(), b"")  # of a server that falls silent: after INFO, or before it
@@ -241,7 +242,7 @@ class World:
             last = self.history.now()
             server.kill()
             if not self.nats.is_cluster:
-                self.history.add(Loss("restarted empty", last))
+                self.history.add(Loss("restarted empty", last, begun=last))
             shutil.rmtree(server.directory / "jetstream")
             time.sleep(pause)
             server.start(wait=not self.nats.is_cluster)
@@ -293,7 +294,7 @@ class World:
         """Through JetStream's API.  The loss is noted before, as it may happen though no answer comes, and for as
         long as it may come."""
         with self.fault(what):
-            loss = Loss(what, last=float("inf"))
+            loss = Loss(what, last=float("inf"), begun=self.history.now())
             try:
                 with self.nats.client(timeout=TIMEOUT if loses else ASK_TIMEOUT) as client:
                     if loses:
