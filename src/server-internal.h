@@ -228,8 +228,8 @@ int publish_init(struct server *server);
 void publish_request(
 	struct http_publish *publish, const struct key *key, int64_t time_us, void *userdata);
 void publish_write_back(struct server *server, const struct update *update);
-/* The bus has it under a time that is not above `time_us`, which streams have had: so that they hear
- * of it, it is written once more.  Each node does so, and the first one is right for all. */
+/* The bus has it under a time that is not above `time_us`, which streams have had: so that they
+ * hear of it, it is written once more.  Each node does so, and the first one is right for all. */
 void publish_again_above(struct server *server, const struct update *update, int64_t time_us);
 int publish_row(struct server *server, const struct update *row);
 int publish_keep_again(struct server *server, const struct update *row);
