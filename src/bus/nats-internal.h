@@ -516,6 +516,40 @@ natsStatus nats_stream_ask(struct nats_bus *bus, jsStreamInfo **ret_info, jsErrC
 /* Notes, and tells main, whether it acknowledges what it stores. */
 void nats_stream_note_acks(struct nats_bus *bus, const jsStreamConfig *config);
 
+/* nats-subject.c: what is known of each subject.  Bus thread. */
+
+/* NULL: it is not known. */
+struct subject *nats_subject_find(const struct nats_bus *bus, const struct key *key);
+
+/* NULL: out of memory. */
+struct subject *nats_subject_get(struct nats_bus *bus, const struct key *key);
+
+/* A message was seen in the stream.  `update` NULL: it is no update.  `told_us`: its node's streams
+ * may have it since then; 0: nobody says. */
+void nats_subject_seen(struct nats_bus *bus, const struct key *key, uint64_t sequence,
+	const struct update *update, int64_t told_us);
+
+/* The consumer has told it, so main knows it, too. */
+void nats_subject_told(struct nats_bus *bus, const struct update *update);
+
+/* JetStream has acknowledged it, under its `sequence`; stored_us is when it was accepted.  The
+ * stream may be deleted before it tells it: then nobody else knows. */
+void nats_subject_await(struct nats_bus *bus, struct subject *subject, const struct update *update);
+
+/* All last values have been read.  What was acknowledged and is not among them has been lost: main
+ * is told. */
+void nats_subjects_find_lost(struct nats_bus *bus);
+
+/* Whether something was acknowledged a while ago and has not been told since. */
+bool nats_subjects_unseen(const struct nats_bus *bus);
+
+/* Forgets what was stored up to then: as it has expired, or (INT64_MAX) as all is read anew. */
+void nats_subjects_forget(struct nats_bus *bus, int64_t stored_until_us);
+void nats_subjects_free(struct nats_bus *bus);
+
+/* How many messages the stream has at least, if it has kept them for an hour. */
+uint64_t nats_subjects_alive(const struct nats_bus *bus);
+
 /* nats-publish.c: compare-and-set.  Bus thread. */
 void nats_publish(struct nats_bus *bus, struct publication *publication);
 void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail);
@@ -535,28 +569,6 @@ void nats_publish_held(struct nats_bus *bus);
 
 /* Gives everything back as PUBLISH_UNAVAILABLE. */
 void nats_publish_fail_all(struct nats_bus *bus, const char *why);
-
-/* A message was seen in the stream.  `update` NULL: it is no update.  `told_us`: its node's streams
- * may have it since then; 0: nobody says. */
-void nats_subject_seen(struct nats_bus *bus, const struct key *key, uint64_t sequence,
-	const struct update *update, int64_t told_us);
-
-/* The consumer has told it, so main knows it, too. */
-void nats_subject_told(struct nats_bus *bus, const struct update *update);
-
-/* All last values have been read.  What was acknowledged and is not among them has been lost: main
- * is told. */
-void nats_subjects_find_lost(struct nats_bus *bus);
-
-/* Whether something was acknowledged a while ago and has not been told since. */
-bool nats_subjects_unseen(const struct nats_bus *bus);
-
-/* Forgets what was stored up to then: as it has expired, or (INT64_MAX) as all is read anew. */
-void nats_subjects_forget(struct nats_bus *bus, int64_t stored_until_us);
-void nats_subjects_free(struct nats_bus *bus);
-
-/* How many messages the stream has at least, if it has kept them for an hour. */
-uint64_t nats_subjects_alive(const struct nats_bus *bus);
 
 /* nats.c: for the callbacks.  What the bus has told must not be lost: where memory is short, it is
  * waited for. */

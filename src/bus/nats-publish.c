@@ -24,154 +24,6 @@
 
 static void subject_send(struct nats_bus *bus, struct subject *subject);
 
-/* ---- Subjects ---- */
-
-static struct subject *subject_find(const struct nats_bus *bus, const struct key *key)
-{
-	return TABLE_ITEM(table_find(&bus->subjects, key->text, key->length), struct subject, node);
-}
-
-/* NULL: out of memory. */
-static struct subject *subject_get(struct nats_bus *bus, const struct key *key)
-{
-	struct subject *subject = subject_find(bus, key);
-
-	if (subject)
-		return subject;
-	subject = calloc(1, sizeof(*subject));
-	if (!subject)
-		return NULL;
-	subject->key = *key;
-	STAILQ_INIT(&subject->flying);
-	STAILQ_INIT(&subject->waiting);
-	if (table_add(&bus->subjects, &subject->node, subject->key.text, subject->key.length) < 0) {
-		free(subject);
-		return NULL;
-	}
-	return subject;
-}
-
-static void subject_forget(struct nats_bus *bus, struct subject *subject)
-{
-	subject->last_sequence = 0;
-	subject->has_latest = false;
-	subject->told_time_us = 0;
-	subject->told_sequence = 0;
-	if (!STAILQ_EMPTY(&subject->flying) || subject->is_unseen)
-		return;
-	table_remove(&bus->subjects, &subject->node);
-	free(subject);
-}
-
-void nats_subjects_forget(struct nats_bus *bus, int64_t stored_until_us)
-{
-	struct subject *subject, *next;
-
-	TABLE_FOREACH (subject, next, &bus->subjects, node)
-		if (!subject->has_latest || subject->stored_us <= stored_until_us)
-			subject_forget(bus, subject);
-}
-
-void nats_subjects_free(struct nats_bus *bus)
-{
-	struct subject *subject, *next;
-
-	TABLE_FOREACH (subject, next, &bus->subjects, node)
-		subject->is_unseen = false;
-	nats_subjects_forget(bus, INT64_MAX);
-}
-
-void nats_subject_seen(struct nats_bus *bus, const struct key *key, uint64_t sequence,
-	const struct update *update, int64_t told_us)
-{
-	struct subject *subject = subject_get(bus, key);
-	struct update settled;
-
-	/* Without memory, the next publish finds out by a conflict. */
-	if (!subject || sequence < subject->last_sequence)
-		return;
-	subject->last_sequence = sequence;
-	subject->has_latest = update;
-	if (!update)
-		return;
-	settled = *update;
-	(void)update_settle(&settled, nats_clock_us(bus));
-	subject->latest = (struct update_latest){
-		.time_us = settled.time_us,
-		.told_us = settled.stored_us,
-		.accepted_us = update_accepted(&settled),
-	};
-	if (told_us > 0 && told_us < settled.stored_us)
-		subject->latest.told_us = told_us;
-	subject->stored_us = settled.stored_us;
-}
-
-/* ---- Acknowledged, and not told yet ---- */
-
-/* Whether what the consumer has told is what is unseen, or comes after it. */
-static bool subject_has_told(const struct subject *subject)
-{
-	return subject->told_sequence >= subject->unseen.sequence &&
-	       subject->told_time_us >= subject->unseen.time_us;
-}
-
-void nats_subject_told(struct nats_bus *bus, const struct update *update)
-{
-	struct subject *subject = subject_find(bus, &update->key);
-
-	if (!subject)
-		return;
-	subject->told_time_us = update->time_us;
-	subject->told_sequence = update->sequence;
-	if (subject->is_unseen && subject_has_told(subject))
-		subject->is_unseen = false;
-}
-
-/* The stream may be deleted before it has told what it has acknowledged; then nobody else knows.
- * What was unseen before has been written over by this. */
-static void subject_await(
-	struct nats_bus *bus, struct subject *subject, const struct update *update)
-{
-	subject->unseen = *update;
-	subject->is_unseen = !subject_has_told(subject);
-	subject->unseen_checks = bus->checks;
-}
-
-void nats_subjects_find_lost(struct nats_bus *bus)
-{
-	struct subject *subject, *next;
-
-	TABLE_FOREACH (subject, next, &bus->subjects, node)
-		if (subject->is_unseen) {
-			subject->is_unseen = false;
-			subject->unseen.sequence = 0;
-			bus_post_lost(bus->inbox, &subject->unseen);
-		}
-}
-
-bool nats_subjects_unseen(const struct nats_bus *bus)
-{
-	struct subject *subject, *next;
-
-	/* From one check to the next, at least. */
-	TABLE_FOREACH (subject, next, &bus->subjects, node)
-		if (subject->is_unseen && bus->checks - subject->unseen_checks > 1)
-			return true;
-	return false;
-}
-
-uint64_t nats_subjects_alive(const struct nats_bus *bus)
-{
-	/* Not those that are about to expire, or may have. */
-	int64_t since_us = nats_clock_us(bus) - UPDATE_LIFETIME_US + UPDATE_MARGIN_US;
-	struct subject *subject, *next;
-	uint64_t n = 0;
-
-	TABLE_FOREACH (subject, next, &bus->subjects, node)
-		n += subject->has_latest && subject->stored_us > since_us;
-	return n;
-}
-
 /* ---- Answers ---- */
 
 static void answer(struct nats_bus *bus, struct publication *publication,
@@ -234,14 +86,21 @@ static void subject_wait(struct nats_bus *bus, struct subject *subject, uint64_t
 	TAILQ_INSERT_TAIL(&bus->flying, subject, link);
 }
 
+/* A stream that is not ours may keep what has expired. */
+static bool subject_has_latest(const struct nats_bus *bus, const struct subject *subject)
+{
+	return subject->has_latest && subject->stored_us + UPDATE_LIFETIME_US > nats_clock_us(bus);
+}
+
 /* Whether the publication is news; then `flown` is so for it, too. */
-static bool subject_takes(struct subject *subject, const struct publication *publication)
+static bool subject_takes(
+	const struct nats_bus *bus, struct subject *subject, const struct publication *publication)
 {
 	const struct update *update = &publication->update;
 	struct update *flown = &subject->flown;
 	int64_t time_us = update->time_us;
 
-	if (subject->has_latest &&
+	if (subject_has_latest(bus, subject) &&
 		!update_follow(update, publication->has_waited, &subject->latest, &time_us))
 		return false;
 	if (time_us > flown->time_us)
@@ -298,7 +157,7 @@ static bool subject_gather(struct nats_bus *bus, struct subject *subject)
 		struct publication *publication = container_of(mail, struct publication, mail);
 
 		STAILQ_REMOVE_HEAD(&all, link);
-		if (subject_takes(subject, publication))
+		if (subject_takes(bus, subject, publication))
 			STAILQ_INSERT_TAIL(&subject->flying, mail, link);
 		else
 			answer(bus, publication, PUBLISH_STALE, 0, "");
@@ -379,7 +238,7 @@ void nats_publish(struct nats_bus *bus, struct publication *publication)
 		answer(bus, publication, PUBLISH_UNAVAILABLE, 0, "NATS is away. Try again.");
 		return;
 	}
-	subject = subject_get(bus, &publication->update.key);
+	subject = nats_subject_get(bus, &publication->update.key);
 	if (!subject) {
 		answer(bus, publication, PUBLISH_UNAVAILABLE, 0, "Out of memory. Try again.");
 		return;
@@ -442,7 +301,7 @@ static void subject_on_stored(struct nats_bus *bus, struct subject *subject, uin
 
 	bus->has_stored = true;
 	stored.sequence = sequence;
-	subject_await(bus, subject, &stored);
+	nats_subject_await(bus, subject, &stored);
 	/* When it was stored the consumer tells, or has told; until then it is about now. */
 	stored.accepted_us = stored.stored_us;
 	stored.stored_us = nats_clock_us(bus);
@@ -458,7 +317,7 @@ static bool subject_awaits(const struct subject *subject, uint64_t flight)
 
 void nats_publish_on_last(struct nats_bus *bus, const struct nats_mail *mail)
 {
-	struct subject *subject = subject_find(bus, &mail->update.key);
+	struct subject *subject = nats_subject_find(bus, &mail->update.key);
 
 	if (!subject_awaits(subject, mail->number))
 		return; /* was given up */
@@ -474,7 +333,7 @@ void nats_publish_on_last(struct nats_bus *bus, const struct nats_mail *mail)
 
 void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail)
 {
-	struct subject *subject = subject_find(bus, &mail->update.key);
+	struct subject *subject = nats_subject_find(bus, &mail->update.key);
 	char text[BUS_TEXT_SIZE];
 
 	if (!subject_awaits(subject, mail->number))
@@ -506,7 +365,7 @@ void nats_publish_on_ack(struct nats_bus *bus, struct nats_mail *mail)
 /* NATS names the subject and not the publish: of each subject one is in flight. */
 void nats_publish_on_denied(struct nats_bus *bus, const struct nats_denial *denial)
 {
-	struct subject *subject = subject_find(bus, &denial->key);
+	struct subject *subject = nats_subject_find(bus, &denial->key);
 
 	if (subject && subject->flight > 0)
 		subject_land(bus, subject, bus->has_stored ? PUBLISH_REFUSED_ONE : PUBLISH_REFUSED,

@@ -138,6 +138,8 @@ static int entry_confirm(
 		entry->update.sequence = update->sequence;
 		entry->update.is_raised = false;
 	}
+	/* What it is about was accepted when it was, whenever it was stored. */
+	entry->update.accepted_us = update_accepted(settled);
 	if (update->stored_us > settled->stored_us)
 		entry->update.stored_us = update->stored_us;
 	return REGISTRY_SAME;

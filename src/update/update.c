@@ -100,7 +100,7 @@ size_t update_format_payload(int64_t time_us, char ret_payload[static UPDATE_PAY
 
 static int read_number_of_message(long double number, int64_t *ret_us)
 {
-	if (number > TIMESTAMP_SECONDS_MAX && number * US_PER_S < TIMESTAMP_LIMIT_US) {
+	if (number > TIMESTAMP_SECONDS_MAX && number * US_PER_S < TIMESTAMP_LIMIT_US + 1) {
 		*ret_us = (int64_t)roundl(number * US_PER_S);
 		return 0;
 	}
