@@ -8,7 +8,7 @@
 
 static void require_update(const struct update *update, const char *token)
 {
-	FUZZ_REQUIRE(update->time_us >= TIMESTAMP_MIN_US && update->time_us <= TIMESTAMP_MAX_US);
+	FUZZ_REQUIRE(update->time_us >= TIMESTAMP_MIN_US && update->time_us <= TIMESTAMP_LIMIT_US);
 	FUZZ_REQUIRE(update->key.length >= 1 && update->key.length <= KEY_MAX_LENGTH);
 	FUZZ_REQUIRE(strcmp(update->key.text, token) == 0);
 	FUZZ_REQUIRE(!strpbrk(update->key.text, ".*> "));
@@ -50,6 +50,15 @@ static void read_as_ack(const char *token, const char *body, size_t length)
 		FUZZ_REQUIRE(flight > 0 && key_parse(key.text, key.length, &key) == 0);
 }
 
+/* What its node may say of when it was accepted. */
+static void read_as_headers(const char *headers, size_t length)
+{
+	struct nats_mail mail = {.told_us = -1, .update = {.accepted_us = -1}};
+
+	nats_accepted_parse(headers, length, &mail);
+	FUZZ_REQUIRE(mail.told_us >= 0 && mail.update.accepted_us >= mail.told_us);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uint8_t *end = memchr(data, '\n', size);
@@ -65,6 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	data += end ? length + 1 : length;
 	size -= end ? length + 1 : length;
 	read_as_ack(token, (const char *)data, size);
+	read_as_headers((const char *)data, size);
 	/* nats.c itself refuses some. */
 	if (natsMsg_Create(&message, subject, NULL, (const char *)data, (int)size) != NATS_OK)
 		return 0;
