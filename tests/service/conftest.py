@@ -115,6 +115,13 @@ def service(request, start_shared):
 
 
 @pytest.fixture(scope="module")
+def nodes(start_shared):
+    """Two daemons on one NATS."""
+    url = start_shared.nats().url
+    return [start_shared.daemon(bus="nats", nats_url=url) for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
 def local_service(start_shared):
     """The same on the local bus alone, where the bus makes no difference."""
     return start_shared.daemon(bus="local")

@@ -130,18 +130,23 @@ def check_news(listeners, sent):
         assert ids == sorted(set(ids)), ids
 
 
-@pytest.mark.parametrize("round_", range(3))
-def test_many_publishers_at_once(service, key, round_):
-    times = apart(80)
-    shares = [times[i::4] for i in range(4)]
-    for share in shares[1:]:
+def race(nodes, key):
+    """Some publishers in order, and others not."""
+    times = apart(120)
+    shares = [times[i::6] for i in range(6)]
+    for share in shares[2:]:
         random.shuffle(share)
-    listeners = [Listener(service, key) for _ in range(3)]
-    sent = publish_at_once([service], key, shares)
+    listeners = [Listener(node, key) for node in nodes for _ in range(2)]
+    sent = publish_at_once(nodes, key, shares)
     assert len(sent) == len(times), "none of them is the latest's own"
     check_news(listeners, sent)
     for listener in listeners:
         listener.close()
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_many_publishers_at_once(service, key, round_):
+    race([service], key)
 
 
 def test_after_a_restart(start, bus, key):
@@ -159,12 +164,6 @@ def test_after_a_restart(start, bus, key):
 
 # ---- Two nodes ----
 
-@pytest.fixture(scope="module")
-def nodes(start_shared):
-    url = start_shared.nats().url
-    return [start_shared.daemon(bus="nats", nats_url=url) for _ in range(2)]
-
-
 def test_older_one_on_the_other_node(nodes, key):
     a, b = nodes
     with a.stream(key) as on_a, b.stream(key) as on_b:
@@ -178,16 +177,7 @@ def test_older_one_on_the_other_node(nodes, key):
 
 @pytest.mark.parametrize("round_", range(3))
 def test_racing_over_two_nodes(nodes, key, round_):
-    times = apart(120)
-    shares = [times[i::6] for i in range(6)]
-    for share in shares[2:]:
-        random.shuffle(share)
-    listeners = [Listener(node, key) for node in nodes for _ in range(2)]
-    sent = publish_at_once(nodes, key, shares)
-    assert len(sent) == len(times)
-    check_news(listeners, sent)
-    for listener in listeners:
-        listener.close()
+    race(nodes, key)
 
 
 def test_another_writer_without_compare_and_set(start, key):

@@ -9,12 +9,6 @@ import pytest
 from daemon import fresh_key, fresh_time_us
 
 
-@pytest.fixture(scope="module")
-def nodes(start_shared):
-    url = start_shared.nats().url
-    return [start_shared.daemon(bus="nats", nats_url=url) for _ in range(2)]
-
-
 def test_published_here_received_there(nodes, key):
     a, b = nodes
     with a.stream(key) as on_a, b.stream(key) as on_b:
