@@ -14,7 +14,9 @@ from tools import TOP, execute
 BASH = TOP / "completion/bash/flagsse"
 ZSH = TOP / "completion/zsh/_flagsse"
 PROGRAM = TOP / "build/src"
-OPTIONS = re.findall(r"^  (?:-\w, )?(--?[a-z-]+)", execute(PROGRAM / "flagsse", "--help").stdout, re.M)
+# As --help has them: "  -c FILE   ...", "  -V, --version   ...".
+OPTIONS = [option for words in re.findall(r"^  (-.*?)(?:  |$)", execute(PROGRAM / "flagsse", "--help").stdout, re.M)
+           for option in re.findall(r"(?<!\S)--?[A-Za-z-]+", words)]
 
 
 class Shell:

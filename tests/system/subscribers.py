@@ -163,9 +163,8 @@ class Subscribers:
     def on_block(self, subscriber, block):
         if isinstance(block, Event):
             self.counts["events"] += 1
-            # On a new connection the same one comes again to those that do not say that they have it.
-            again = (block.id == subscriber.last and subscriber.connections > 1 and not subscriber.events
-                     and subscriber.kind != "browser")
+            # On a new connection the same one comes again, also to those that say that they have it.
+            again = block.id == subscriber.last and subscriber.connections > 1 and not subscriber.events
             if block.id <= subscriber.last and not again:
                 self.problem(subscriber, f"{block.id} after {subscriber.last}")
             subscriber.events += 1

@@ -110,7 +110,7 @@ def check_journal(machine, n):
     taken_up = machine.journal(MESSAGE_ID=TAKEN_UP)
     assert len(handed_over) == len(taken_up) == n, machine.messages()
     for (streams, environments, size), entry in zip(handed_over, taken_up):
-        assert f"{streams} streams of {environments} environments ({size} bytes)" in entry["MESSAGE"]
+        assert re.search(rf"\b{streams} streams? of {environments} environments? \({size} bytes\)", entry["MESSAGE"])
     assert not machine.journal(MESSAGE_ID=STATE_UNREADABLE)
     assert not machine.journal(PRIORITY="3", SYSLOG_IDENTIFIER="flagsse"), machine.messages()
     return handed_over
