@@ -140,7 +140,7 @@ def test_planned_restart_is_no_alarm(service):
     """Nothing at warning and above, of two processes: NATS's connection ends with the first."""
     machine = service.machine
     service.start_nats()
-    service.set_bus("nats", PATIENT)
+    service.set_bus("nats")
     key = fresh_key()
     with service.stream(key) as stream:
         service.wait_ready()

@@ -248,6 +248,7 @@ def test_no_stream_is_lost(service, to_next_version, kind):
     ways = {"restart": lambda: machine.systemctl("restart", "flagsse.service"), "upgrade": to_next_version}
     with kind(service) as trouble, Subscribers() as subscribers:
         assert subscribers.tell("open", streams=streams_of(keys, "plain"))["open"] == STREAMS
+        machine.wait_active("active")  # streams are served before
         for way, replace in ways.items():
             trouble.begin()
             pid = machine.property("MainPID")
