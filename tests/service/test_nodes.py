@@ -88,7 +88,6 @@ def test_racing_each_other(nodes, key, round_):
     for stream in streams:
         got = stream.events_until(last)
         assert got == sorted(set(got)), got
-        assert got[-2] >= times[-1]
         stream.quiet(0.1)
         stream.close()
     for node in nodes:
@@ -106,7 +105,6 @@ def test_racing_with_clocks_ahead(nodes, key):
     for stream in streams:
         got = stream.events_until(last)
         assert got == sorted(set(got)), got
-        assert got[-2] >= max(times)
         stream.quiet(0.1)
         stream.close()
     nodes[0].publish(key)
