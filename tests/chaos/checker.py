@@ -34,8 +34,8 @@ update and lives writes it back.  So an accepted update is excused by a loss onl
    a "stale" in any case, as it speaks of another update, which may be one of those;
  - and no node that is known to have had it, or a newer one, lived from then to the next time when all was found
    well.  "Known": a reader of that node has received it.  (A node that was killed or stopped has lost its registry.)
-Nothing else excuses: neither kill -9 of nats-server (what it has acknowledged it has given to the kernel, and the
-kernel lives; power loss is another matter, see nats-server's sync_interval), nor one server of a cluster that comes
+Nothing else excuses: neither kill -9 of a single nats-server (what it has acknowledged it has given to the kernel, and
+the kernel lives; power loss is another matter, see nats-server's sync_interval), nor one server of a cluster that comes
 back empty, nor a node that is killed at whatever point: its outbox is on the disk.  Nor does a server that falls
 silent, a JetStream that refuses, or the clock of a node, if that node has heard of NATS's since its start.
 """
