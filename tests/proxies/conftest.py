@@ -14,7 +14,7 @@ from daemon import Daemon, program  # noqa: E402
 from fronts import FRONTS, Front, make_certificate  # noqa: E402
 
 # Events must not come with the next keep-alive, and a client that is gone be noticed by one.
-CONFIG = "[streams]\nkeepalive = 2s\n[profile short]\nuser_agent = Short/\nmax_age = 1s\n"
+CONFIG = "[streams]\nkeepalive = 2s\nretry_max = 1s\n[profile short]\nuser_agent = Short/\nmax_age = 1s\n"
 
 
 def pytest_sessionstart(session):
