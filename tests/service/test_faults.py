@@ -554,6 +554,7 @@ def test_memory_runs_out_as_a_session_begins(start, shim):
                     break
     finally:
         relay.close()
-    assert shim.failures > 10, "hardly anything failed"
-    assert shim.failures == n - 1, "not each of them failed"
+    # One that comes later, in what the session does from then on, may fail yet.
+    assert before > 10, "hardly anything failed"
+    assert before == n - 1, "not each of them failed"
     assert daemon.pid == pid
