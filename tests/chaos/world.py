@@ -219,17 +219,9 @@ class World:
 
     # What can be done to NATS.  `pause`: for how long, seconds.
 
-    def _kill_server(self, server):
-        """One of a cluster is stopped: if nats-server 2.9.10 is killed, its replica may lack what the others have, and
-        what it has itself in its Raft log, for ever (found in its files).  Whoever reads there has lost that."""
-        if self.nats.is_cluster:
-            server.stop()
-        else:
-            server.kill()
-
     def nats_killed(self, server, pause):
         with self.fault(f"nats-server killed for {pause:.1f} s"):
-            self._kill_server(server)
+            server.kill()
             time.sleep(pause)
             server.start(wait=not self.nats.is_cluster)
 
@@ -275,7 +267,10 @@ class World:
         """Their addresses lead to peers that accept, say INFO or nothing, and no more.  These keep their connections
         when the servers are back: it is up to the nodes to give them up."""
         for server in servers:
-            self._kill_server(server)
+            if self.nats.is_cluster:
+                server.stop()  # see rounds.py
+            else:
+                server.kill()
         silent = [SilentServer(next(self.greetings), server.port) for server in servers]
         self.silent += silent
         time.sleep(pause)

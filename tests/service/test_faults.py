@@ -552,6 +552,8 @@ def test_memory_runs_out_as_a_session_begins(start, shim):
                 stream.events_until(time_us, 30)
                 if shim.failures == before:
                     break
+            else:
+                raise AssertionError("they never come to an end")
     finally:
         relay.close()
     # One that comes later, in what the session does from then on, may fail yet.
