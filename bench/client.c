@@ -26,8 +26,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "cleanup.h"
-#include "clock.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
 
 #define EVENTS_PER_TURN 512
 #define DIALS_PER_TURN  64

@@ -17,7 +17,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 
 #define EVENTS_PER_TURN 256
 #define REQUEST_SIZE    4096

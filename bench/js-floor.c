@@ -7,8 +7,8 @@
 #include <nats/nats.h>
 #include <stdint.h>
 
-#include "cleanup.h"
-#include "clock.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
 
 #define TIMEOUT_MS   60000
 #define PENDING_MAX  1024 /* as many as may wait for their acknowledgement */

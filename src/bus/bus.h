@@ -10,9 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "bus-clock.h"
-#include "cleanup.h"
-#include "mailbox.h"
+#include "base/cleanup.h"
+#include "base/mailbox.h"
+#include "bus/bus-clock.h"
 #include "update/update.h"
 
 struct bus;

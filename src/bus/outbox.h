@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cleanup.h"
-#include "mailbox.h"
+#include "base/cleanup.h"
+#include "base/mailbox.h"
 #include "update/update.h"
 
 struct outbox;

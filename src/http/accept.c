@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "clock.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/messages.h"
 #include "http/http-internal.h"
-#include "log.h"
-#include "messages.h"
 
 /* Unsent bytes in the kernel above which a socket counts as full (TCP_NOTSENT_LOWAT): some four
  * events of a stream, which a newer update can no longer replace. */

@@ -10,10 +10,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "clock.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/trim.h"
 #include "http/http-internal.h"
-#include "log.h"
-#include "trim.h"
 
 /* Deadlines this close together make one wake-up. */
 #define ACCURACY_US (250 * US_PER_MS)

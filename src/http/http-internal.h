@@ -8,10 +8,10 @@
 #include <sys/queue.h>
 #include <systemd/sd-event.h>
 
+#include "base/siphash.h"
 #include "http/farewell.h"
 #include "http/http.h"
 #include "http/routes.h"
-#include "siphash.h"
 
 #define BODY_MAX 4096 /* of a queue-change */
 

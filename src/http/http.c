@@ -7,9 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "clock.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "http/http-internal.h"
-#include "log.h"
 
 #define LOG_LINE_SIZE 256
 

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <systemd/sd-event.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "update/frame.h"
 #include "update/key.h"
 

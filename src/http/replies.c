@@ -8,10 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/text.h"
 #include "http/http-internal.h"
-#include "log.h"
-#include "text.h"
 
 #define REQUESTED_FIELDS_MAX 1024
 

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "http/http-internal.h"
-#include "http/listen.h"
 #include "http/replies.h"
-#include "log.h"
+#include "net/listen.h"
 
 #define ID_DIGITS_MAX 18 /* 18 digits of microseconds go far beyond TIMESTAMP_MAX_US */
 

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "clock.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/messages.h"
 #include "http/http-internal.h"
-#include "log.h"
-#include "messages.h"
 
 /* This part of the places is cleared at a time.  So there is always room for the next that come,
  * and looking for who has to go costs each of them little. */

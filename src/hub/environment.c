@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "hub/stream.h"
+#include "hub/shard-internal.h"
 
 /* With a spread, a fan-out pauses so long between two sends at the most. */
 #define SPREAD_PAUSE_MS 5

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/table.h"
 #include "hub/handover-layout.h"
-#include "table.h"
 #include "update/timestamp.h"
 
 /* A life may end so far ahead: what streams.max_age allows, and a day. */

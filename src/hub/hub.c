@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "hub/shard.h"
 
 /* Between two turns of the shards' loops, where there are no threads to wait in them. */

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "hub/handover.h"
 #include "update/frame.h"
 #include "update/key.h"

@@ -2,7 +2,7 @@
 /* Keep-alives, at the latest when they are due.  Streams that had an update at the same instant are
  * due at the same instant, too: so that this does not become a spike, some are sent before their
  * time. */
-#include "hub/stream.h"
+#include "hub/shard-internal.h"
 
 /* They are spread over this share of the interval at the most. */
 #define WINDOW_SHARE 5

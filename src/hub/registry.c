@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-#include "table.h"
+#include "base/table.h"
 
 struct entry {
 	struct table_node node; /* by the update's key */

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "update/frame.h"
 #include "update/update.h"
 

@@ -6,11 +6,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#include "clock.h"
-#include "hub/stream.h"
-#include "log.h"
-#include "thread.h"
-#include "trim.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "base/trim.h"
+#include "hub/shard-internal.h"
 
 #define EVENTS_PER_TURN 256
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "hub/handover.h"
 #include "hub/hub.h"
 

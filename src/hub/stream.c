@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "hub/stream.h"
+#include "hub/shard-internal.h"
 
 /* Input is of no interest; so much of it is thrown away at a time. */
 #define DISCARD_SIZE 4096

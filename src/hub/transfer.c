@@ -6,7 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include "hub/stream.h"
+#include "hub/shard-internal.h"
 
 /* ---- Into a state ---- */
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 
 enum encoding {
 	ENCODING_IDENTITY, /* HTTP/1.0: the body ends with the connection */

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "update/timestamp.h"
 
 #define MAX_FRACTION_DIGITS 9

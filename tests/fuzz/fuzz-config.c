@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "config.h"
+#include "config/config.h"
 #include "fuzz.h"
 
 /* The token, and a password; must not be seen again.  The file does not have it. */

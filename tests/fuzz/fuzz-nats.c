@@ -2,7 +2,7 @@
 /* A message on NATS, of which anybody there can be the author: the first line is what follows
  * "flagsmith.environment." in its subject, or the inbox for acknowledgements; all else is its
  * payload. */
-#include "bus/nats-internal.h"
+#include "bus/nats/nats-internal.h"
 #include "fuzz.h"
 #include "update/timestamp.h"
 

@@ -107,10 +107,10 @@ def test_packages_have_its_version(tarballs, tmp_path):
 def test_build_follows_the_commit(tarballs):
     """By make alone, without configure; and nothing is compiled again where the commit is the same."""
     build = tarballs[0].parent
-    program, told = build / "src/version.c", build / "config.status"
+    program, told = build / "src/base/version.c", build / "config.status"
 
     def make():
-        execute("make", "src/version.c", cwd=build)
+        execute("make", "src/base/version.c", cwd=build)
         return program.read_text(), program.stat().st_mtime_ns, told.stat().st_mtime_ns
 
     before = make()

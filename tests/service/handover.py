@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a process leaves in systemd's store, made here: the state, the streams, and their clients.
 
-See src/hub/handover-layout.h and src/stash.c.
+See src/hub/handover-layout.h and src/restart/stash.c.
 """
 import array
 import fcntl

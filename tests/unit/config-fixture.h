@@ -2,7 +2,7 @@
 /* What the tests of the configuration share: a directory, and loading from it. */
 #pragma once
 
-#include "config.h"
+#include "config/config.h"
 
 #define PATH_SIZE      512
 #define TOKEN_VARIABLE "SSE_AUTHENTICATION_TOKEN=from-environment"

@@ -10,8 +10,8 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#include "clock.h"
-#include "log.h"
+#include "base/clock.h"
+#include "base/log.h"
 
 #define PATIENCE_MS 5000
 

@@ -3,8 +3,8 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "bus-clock.h"
-#include "clock.h"
+#include "base/clock.h"
+#include "bus/bus-clock.h"
 
 #define WALL  (INT64_C(1700000000) * US_PER_S)
 #define AHEAD (WALL - 1000 * US_PER_S)

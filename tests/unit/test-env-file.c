@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "unit.h"
+#include "program/unit-surroundings.h"
 
 static const struct {
 	const char *text, *variables; /* with '|' between */

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 
 #define REQUEST "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "http-fixture.h"
 
 /* Until the other side ends the connection. */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "http-cases.h"
 #include "http-fixture.h"
 

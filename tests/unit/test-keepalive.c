@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "hub/stream.h"
+#include "hub/shard-internal.h"
 
 #define STREAMS      300
 #define KEEPALIVE_MS 2000

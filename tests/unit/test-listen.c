@@ -14,8 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "cleanup.h"
-#include "http/listen.h"
+#include "base/cleanup.h"
+#include "net/listen.h"
 
 /* What names stand for, in place of the C library's: this machine's own addresses are as they are.
  * Documentation's are nobody's (EADDRNOTAVAIL), and this kernel may lack any family that is made up

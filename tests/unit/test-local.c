@@ -10,9 +10,9 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "bus/bus.h"
-#include "clock.h"
-#include "log.h"
 
 #define BURST      3000 /* more than one transaction takes */
 #define TIMEOUT_MS 30000

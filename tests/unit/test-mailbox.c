@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "mailbox.h"
+#include "base/mailbox.h"
 
 #define N_THREADS 4
 #define N_LETTERS 5000

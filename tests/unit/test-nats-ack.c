@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bus/nats-internal.h"
+#include "bus/nats/nats-internal.h"
 
 static struct nats_ack parse(const char *body)
 {

@@ -12,8 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "bus/nats-internal.h"
-#include "clock.h"
+#include "base/clock.h"
+#include "bus/nats/nats-internal.h"
 
 #define WAIT_MS 20000 /* only matters where something has failed */
 

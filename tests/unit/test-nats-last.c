@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bus/nats-internal.h"
+#include "bus/nats/nats-internal.h"
 
 #define TYPE "\"type\":\"io.nats.jetstream.api.v1.stream_msg_get_response\","
 

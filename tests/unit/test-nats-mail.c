@@ -3,7 +3,7 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "bus/nats-internal.h"
+#include "bus/nats/nats-internal.h"
 
 #define N_LETTERS (4 * NATS_SLICE + 1)
 

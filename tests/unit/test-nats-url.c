@@ -3,8 +3,8 @@
 #include <check.h>
 #include <string.h>
 
-#include "bus/nats-internal.h"
-#include "bus/nats-url.h"
+#include "bus/nats/nats-internal.h"
+#include "bus/nats/url.h"
 
 static const struct {
 	const char *text, *address, *user, *password;

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "notify-send.h"
+#include "base/notify-send.h"
 
 static int manager; /* its socket */
 

@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "bus/bus.h"
 #include "bus/outbox.h"
-#include "clock.h"
-#include "log.h"
 
 #define BURST      3000 /* more than one transaction takes */
 #define TIMEOUT_MS 30000

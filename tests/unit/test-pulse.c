@@ -8,9 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "pulse.h"
-#include "thread.h"
+#include "base/clock.h"
+#include "base/pulse.h"
+#include "base/thread.h"
 
 /* ---- The pulse ---- */
 

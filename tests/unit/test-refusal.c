@@ -3,7 +3,7 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "refusal.h"
+#include "relay/refusal-state.h"
 
 enum event {
 	REFUSED,

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "hub/registry.h"
 
 #define T0 INT64_C(1700000000000000)

@@ -13,9 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "hub/stream.h"
-#include "thread.h"
+#include "base/clock.h"
+#include "base/thread.h"
+#include "hub/shard-internal.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\n\r\n"
 #define T0   INT64_C(1700000000000000)

@@ -8,7 +8,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "siphash.h"
+#include "base/siphash.h"
 
 /* Instead of the C library's: fails on demand.  A sanitizer may call it, too. */
 static bool no_random;

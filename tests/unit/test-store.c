@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "bus/store.h"
+#include "bus/store/store.h"
 
 #define N_UPDATES   50
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))

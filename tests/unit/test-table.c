@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "../jenkins.h"
-#include "table.h"
+#include "base/table.h"
 
 #define BUCKETS_MIN 16
 

@@ -13,11 +13,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "clock.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "hub/handover-layout.h"
 #include "hub/shard.h"
-#include "log.h"
-#include "takeup.h"
+#include "restart/take-up.h"
 
 #define T0 INT64_C(1700000000000000)
 

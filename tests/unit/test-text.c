@@ -3,8 +3,8 @@
 #include <check.h>
 #include <string.h>
 
-#include "cleanup.h"
-#include "text.h"
+#include "base/cleanup.h"
+#include "base/text.h"
 
 static const struct {
 	const char *text, *clean;

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "update/timestamp.h"
 
 #define UNTOUCHED   INT64_C(-7)

@@ -10,8 +10,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include "clock.h"
-#include "hub/stream.h"
+#include "base/clock.h"
+#include "hub/shard-internal.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\n\r\n"
 #define T0   INT64_C(1700000000000000)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "update/timestamp.h"
 #include "update/update-internal.h"
 #include "update/update.h"

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What is settled from more than one setting: the token, the state directory, the profiles; and the
+ * checks of one setting against another. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "config/config-internal.h"
+
+int config_replace_text(char **slot, char *text)
+{
+	if (!text)
+		return -ENOMEM;
+	free_secret(*slot);
+	*slot = text;
+	return 0;
+}
+
+const char *config_variable(const struct config_sources *sources, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (char *const *entry = sources->environment; entry && *entry; entry++)
+		if (strncmp(*entry, name, length) == 0 && (*entry)[length] == '=')
+			return (*entry)[length + 1] ? *entry + length + 1 : NULL;
+	return NULL;
+}
+
+/* The number of the setting whose value is at `offset` in struct config. */
+static size_t setting_index(size_t offset)
+{
+	size_t i = 0;
+
+	while (config_settings[i].offset != offset)
+		i++;
+	return i;
+}
+
+#define ORIGIN(config, member) ((config)->origins[setting_index(offsetof(struct config, member))])
+
+const char *config_listen_origin(const struct config *config)
+{
+	return ORIGIN(config, http_listen);
+}
+
+int config_note_listen_unused(struct config *config)
+{
+	const char *origin = ORIGIN(config, http_listen);
+	char *text;
+
+	if (asprintf(&text, "%s; not used, as systemd passes the sockets",
+		    origin ? origin : "default") < 0)
+		return -ENOMEM;
+	return config_replace_text(&ORIGIN(config, http_listen), text);
+}
+
+static void take_state_dir(struct loader *loader, const char *directory)
+{
+	const struct config *config = loader->config;
+	const char *origin = ORIGIN(config, service_state_dir);
+
+	if (origin && strcmp(config->service_state_dir, directory) != 0)
+		loader_complain(loader, true, origin, "service", "state_dir",
+			"not used, as $STATE_DIRECTORY is %s (StateDirectory= of the unit)",
+			directory);
+	loader_assign(loader, "environment STATE_DIRECTORY", "service", "state_dir", directory);
+}
+
+/* The service manager's directory wins over the setting. */
+static void settle_state_dir(struct loader *loader)
+{
+	const char *directories = config_variable(loader->sources, "STATE_DIRECTORY");
+	_cleanup_(freep) char *first = NULL;
+
+	if (directories) {
+		first = strndup(directories, strcspn(directories, ":"));
+		if (first)
+			take_state_dir(loader, first);
+		else
+			loader->error = -ENOMEM;
+	}
+	if (config_replace_text(
+		    &loader->config->state_dir, strdup(loader->config->service_state_dir)) < 0)
+		loader->error = -ENOMEM;
+}
+
+static void check_retry(struct loader *loader)
+{
+	const struct config *config = loader->config;
+	const char *origin = ORIGIN(config, streams_retry_max_ms);
+
+	if (config->streams_retry_min_ms <= config->streams_retry_max_ms)
+		return;
+	if (origin)
+		loader_complain(loader, false, origin, "streams", "retry_max",
+			"%" PRId64 " ms is less than streams.retry_min; allowed: %" PRId64
+			" ms or more",
+			config->streams_retry_max_ms, config->streams_retry_min_ms);
+	else
+		loader_complain(loader, false, ORIGIN(config, streams_retry_min_ms), "streams",
+			"retry_min",
+			"%" PRId64 " ms is more than streams.retry_max; allowed: %" PRId64
+			" ms or less",
+			config->streams_retry_min_ms, config->streams_retry_max_ms);
+}
+
+/* Flagsmith's iOS SDK opens a second stream after this time of silence. */
+#define SILENCE_OF_IOS_MS 60000
+
+static void check_keepalive(struct loader *loader)
+{
+	const struct config *config = loader->config;
+
+	if (config->streams_keepalive_ms >= SILENCE_OF_IOS_MS)
+		loader_complain(loader, true, ORIGIN(config, streams_keepalive_ms), "streams",
+			"keepalive",
+			"%" PRId64 " s is longer than Flagsmith's iOS SDK bears: after 60 s of "
+			"silence it opens another stream and keeps the first; set less than 60 s "
+			"if you have such clients",
+			config->streams_keepalive_ms / 1000);
+}
+
+/* The settings by which clients are known: the first rows of profile_settings. */
+enum {
+	BY_USER_AGENT,
+	BY_ACCEPT,
+	N_BY
+};
+
+/* Where a profile was last touched: what a message about the whole of it should name. */
+static const char *profile_origin(const struct config_profile *profile)
+{
+	for (int by = 0; by < N_BY; by++)
+		if (profile->origins[by])
+			return profile->origins[by];
+	return profile->declared;
+}
+
+static const char *prefix_of(const struct config_profile *profile, int by)
+{
+	return *setting_text(&profile_settings[by], profile);
+}
+
+/* Two profiles of one prefix: which of them a client gets would be left to chance. */
+static void check_same(struct loader *loader, size_t index, int by)
+{
+	const struct config_profile *profiles = loader->config->profiles;
+	const struct config_profile *profile = &profiles[index];
+	char section[sizeof(PROFILE_PREFIX) + 1 + PROFILE_NAME_MAX];
+
+	for (size_t i = 0; *prefix_of(profile, by) && i < index; i++) {
+		const struct config_profile *other = &profiles[i];
+
+		if (strcmp(prefix_of(other, by), prefix_of(profile, by)) != 0)
+			continue;
+		if (loader->alone && !profile_origin(other)) /* another file may change it */
+			continue;
+		if (!profile_origin(profile)) { /* built-in: the other one is at fault */
+			const struct config_profile *swap = profile;
+
+			profile = other;
+			other = swap;
+		}
+		snprintf(section, sizeof(section), PROFILE_PREFIX " %s", profile->name);
+		loader_complain(loader, false,
+			profile->origins[by] ? profile->origins[by] : profile_origin(profile),
+			section, profile_settings[by].key,
+			"the same as of profile %s; allowed: one profile for each", other->name);
+		return;
+	}
+}
+
+static void check_all_same(struct loader *loader, size_t index)
+{
+	for (int by = 0; by < N_BY; by++)
+		check_same(loader, index, by);
+}
+
+static int compare_profiles(const void *a, const void *b)
+{
+	const struct config_profile *first = a, *second = b;
+
+	return strcmp(first->name, second->name);
+}
+
+static void settle_profiles(struct loader *loader)
+{
+	struct config *config = loader->config;
+	char section[sizeof(PROFILE_PREFIX) + 1 + PROFILE_NAME_MAX];
+
+	qsort(config->profiles, config->n_profiles, sizeof(*config->profiles), compare_profiles);
+	for (size_t i = 0; i < config->n_profiles; i++) {
+		struct config_profile *profile = &config->profiles[i];
+
+		if (profile->max_age_ms < 0)
+			profile->max_age_ms = config->streams_max_age_ms;
+		if (*profile->user_agent || *profile->accept) {
+			check_all_same(loader, i);
+			continue;
+		}
+		snprintf(section, sizeof(section), PROFILE_PREFIX " %s", profile->name);
+		loader_complain(loader, false, profile->declared, section, "user_agent",
+			"not set, and neither is accept; one is required in a new profile; allowed: "
+			"what the User-Agent of its clients begins with");
+	}
+}
+
+/* Reads a token from a file.  0 and *ret; -ENOENT: no such file; -EINVAL: complained; -ENOMEM. */
+static int read_token(struct loader *loader, const char *origin, const char *key, const char *path,
+	bool check_mode, char **ret)
+{
+	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	char buffer[TOKEN_MAX + 8] = "";
+	struct stat status;
+	ssize_t n = -1;
+	size_t length;
+
+	if (fd < 0 && errno == ENOENT && !check_mode)
+		return -ENOENT;
+	if (fd < 0 || fstat(fd, &status) < 0 || (n = read(fd, buffer, sizeof(buffer) - 1)) < 0) {
+		loader_complain(loader, false, origin, "http", key, "%s cannot be read: %s", path,
+			strerror(errno));
+		return -EINVAL;
+	}
+	if (check_mode && S_ISREG(status.st_mode) && (status.st_mode & S_IROTH))
+		loader_complain(loader, true, origin, "http", key,
+			"everyone can read %s; run: chmod o-rwx %s (flagsse must still be able to "
+			"read it, by its group)",
+			path, path);
+
+	length = (size_t)n;
+	if (length > 0 && buffer[length - 1] == '\n')
+		buffer[--length] = '\0';
+	if (length > 0 && buffer[length - 1] == '\r')
+		buffer[--length] = '\0';
+	if (length == 0 && !check_mode)
+		return -ENOENT; /* our unit gives an empty one where there is no token */
+	if (strlen(buffer) != length || !token_is_valid(buffer)) {
+		loader_complain(loader, false, origin, "http", key,
+			length ? "%s holds no usable token; allowed: one line of printable ASCII "
+				 "without spaces, at most 1024 characters"
+			       : "%s is empty; write the token into it",
+			path);
+		explicit_bzero(buffer, sizeof(buffer));
+		return -EINVAL;
+	}
+	*ret = strdup(buffer);
+	explicit_bzero(buffer, sizeof(buffer));
+	return *ret ? 0 : -ENOMEM;
+}
+
+/* The service manager's: $CREDENTIALS_DIRECTORY/token.  Its path, which is another one on another
+ * host and for another process, is no origin to show. */
+static int read_credential(struct loader *loader, char **ret_origin, char **ret)
+{
+	const char *directory = config_variable(loader->sources, "CREDENTIALS_DIRECTORY");
+	_cleanup_(freep) char *path = NULL;
+	int r;
+
+	if (loader->sources->credential)
+		path = strdup(loader->sources->credential);
+	else if (!directory)
+		return -ENOENT;
+	else if (asprintf(&path, "%s/token", directory) < 0)
+		path = NULL;
+	if (!path)
+		return -ENOMEM;
+	r = read_token(loader,
+		loader->sources->credential ? "LoadCredential="
+					    : "environment CREDENTIALS_DIRECTORY",
+		"token", path, false, ret);
+	if (r < 0)
+		return r;
+	*ret_origin = strdup("credential token");
+	return *ret_origin ? 0 : -ENOMEM;
+}
+
+static void complain_of_no_token(struct loader *loader)
+{
+	const char *file = loader->sources->file ? loader->sources->file : DEFAULT_FILE;
+
+	if (loader->sources->credential) {
+		loader_complain(loader, false, NULL, "http", "token",
+			"not set; write it into %s, which the unit hands over (LoadCredential=)",
+			loader->sources->credential);
+		return;
+	}
+	loader_complain(loader, false, NULL, "http", "token",
+		"not set; set one of: the environment variable SSE_AUTHENTICATION_TOKEN; http.token "
+		"in %s; http.token_file, the path of a file with the token; "
+		"LoadCredential=token:PATH in the unit of systemd",
+		file);
+}
+
+/* Nobody has it as a token: it was copied from what was printed. */
+static void check_mask(struct loader *loader)
+{
+	const struct config *config = loader->config;
+
+	if (strcmp(config->http_token, SECRET_MASK) == 0)
+		loader_complain(loader, false, ORIGIN(config, http_token), "http", "token",
+			"is the mask that --print-config shows; allowed: the token itself");
+}
+
+/* From the setting, else the file, else the service manager's credential. */
+static void settle_token(struct loader *loader)
+{
+	struct config *config = loader->config;
+	_cleanup_(freep) char *origin = NULL;
+	const char *file_origin = ORIGIN(config, http_token_file);
+	int r;
+
+	if (*config->http_token) {
+		check_mask(loader);
+		if (*config->http_token_file)
+			loader_complain(loader, true, file_origin, "http", "token_file",
+				"not used, as http.token is set (%s)", ORIGIN(config, http_token));
+		config->token = strdup(config->http_token);
+		r = config->token ? 0 : -ENOMEM;
+	} else if (*config->http_token_file) {
+		origin = strdup(config->http_token_file);
+		r = origin ? read_token(loader, file_origin, "token_file", origin, true,
+				     &config->token)
+			   : -ENOMEM;
+	} else {
+		r = read_credential(loader, &origin, &config->token);
+	}
+
+	if (r == -ENOENT && !loader->token_refused)
+		complain_of_no_token(loader);
+	else if (r == -ENOMEM)
+		loader->error = r;
+	else if (r == 0 && origin) /* for config_print() */
+		config_replace_text(&ORIGIN(config, http_token), TAKE_PTR(origin));
+}
+
+void config_settle(struct loader *loader)
+{
+	settle_state_dir(loader);
+	settle_profiles(loader);
+	check_retry(loader);
+	check_keepalive(loader);
+	settle_token(loader);
+}
+
+void config_settle_file(struct loader *loader)
+{
+	const struct config *config = loader->config;
+
+	for (size_t i = 0; i < config->n_profiles; i++)
+		if (profile_origin(&config->profiles[i]))
+			check_all_same(loader, i);
+	if (ORIGIN(config, streams_retry_min_ms) && ORIGIN(config, streams_retry_max_ms))
+		check_retry(loader);
+	check_keepalive(loader);
+	check_mask(loader);
+}

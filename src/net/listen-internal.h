@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* For listen.c and listen-try.c. */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "net/listen.h"
+
+/* An address as listen_name() gives it; `ret_name` stays as it is if it is of no kind of ours. */
+void listen_format(const struct sockaddr_storage *address, socklen_t length,
+	char ret_name[static LISTEN_NAME_SIZE]);
+
+/* Whether the address can be had once `own` are free, as listen_try() has it.  The socket may be
+ * bound afterwards, and is to be closed.  0 or -errno. */
+int listen_try_bind(int fd, const struct sockaddr *address, socklen_t length, const char *own);
+
+/* Whether who has one of `own`, names with commas between, is in the way of `name`. */
+bool listen_is_own(const char *own, const char *name);
+
+/* Why nobody can listen there, in words that say what to do.  `path`: of a unix socket; NULL: TCP,
+ * at `port`.  Valid until the next call, or strerror(3). */
+const char *listen_words(const char *path, const char *port, int error);
+
+/* Whether one of these sockets has the address, as it is written in http.listen, already. */
+bool listen_is_among(const int fds[], size_t n_fds, const char *text);
+
+/* The same as listen_try_bind() of a unix socket, which is not made. */
+int listen_try_unix(const struct sockaddr_un *address, const char *own);

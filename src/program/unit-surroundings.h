@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A unit of systemd, as what it would start reads its configuration: for a check by hand.  Main
+ * thread. */
+#pragma once
+
+#include "base/cleanup.h"
+
+struct unit {
+	char **argv; /* of ExecStart=; NULL-terminated, as are the variables */
+	int argc;
+	char **environment; /* of Environment= and EnvironmentFile= */
+	char *token;        /* LoadCredential=token:PATH; NULL: none */
+};
+
+/* Asks systemd over the system bus, 5 s for each answer at most, and reads the environment files.
+ * 0; -ENOENT: there is no such unit; another -errno: systemd cannot be asked, or a file not read.
+ */
+int unit_read(const char *name, struct unit **ret);
+struct unit *unit_free(struct unit *unit); /* takes NULL; returns NULL */
+DEFINE_CLEANUP(struct unit *, unit_free)
+
+/* env-file.c */
+
+/* Adds to a NULL-terminated, malloc'ed array the variables of a file as EnvironmentFile= of
+ * systemd.exec(5) has it: a line NAME=VALUE each, comments after # or ;, values in quotes, a
+ * backslash before the end of a line that goes on.  One that is there is replaced.  0 or -errno. */
+int env_file_read(const char *path, char ***variables);
+
+/* Adds or replaces one, "NAME=VALUE", which is copied.  0 or -ENOMEM. */
+int env_set(char ***variables, const char *entry);
