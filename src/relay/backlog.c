@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "server/server-internal.h"
+#include "relay/relay-internal.h"
 
 /* With the bus at a time. */
 #define FLYING_MAX 256
@@ -27,14 +27,14 @@ struct row {
 	struct update update;
 	bool flying;         /* with the bus */
 	bool refused;        /* by the bus, when it was last tried */
-	bool resting;        /* in queue.resting, not in queue.list */
+	bool resting;        /* in backlog.resting, not in backlog.list */
 	unsigned generation; /* of the outbox that has it, or has been given it to write */
 };
 
-static struct row *queue_find(const struct server *server, const struct key *key)
+static struct row *backlog_find(const struct relay *relay, const struct key *key)
 {
 	return TABLE_ITEM(
-		table_find(&server->queue.rows, key->text, key->length), struct row, node);
+		table_find(&relay->backlog.rows, key->text, key->length), struct row, node);
 }
 
 /* Whether `update` is what the row was made of; another may have taken its place. */
@@ -44,295 +44,297 @@ static bool row_is(const struct row *row, const struct update *update)
 	       row->update.time_us == update->time_us;
 }
 
-static void row_unlink(struct server *server, struct row *row)
+static void row_unlink(struct relay *relay, struct row *row)
 {
 	if (row->resting)
-		TAILQ_REMOVE(&server->queue.resting, row, link);
+		TAILQ_REMOVE(&relay->backlog.resting, row, link);
 	else
-		TAILQ_REMOVE(&server->queue.list, row, link);
+		TAILQ_REMOVE(&relay->backlog.list, row, link);
 	row->resting = false;
 }
 
-static void queue_remove(struct server *server, struct row *row)
+static void backlog_remove(struct relay *relay, struct row *row)
 {
-	table_remove(&server->queue.rows, &row->node);
-	row_unlink(server, row);
-	server->queue.n_refused -= row->refused;
+	table_remove(&relay->backlog.rows, &row->node);
+	row_unlink(relay, row);
+	relay->backlog.n_refused -= row->refused;
 	free(row);
 }
 
 /* NULL: out of memory. */
-static struct row *queue_add(struct server *server, const struct update *update)
+static struct row *backlog_add(struct relay *relay, const struct update *update)
 {
 	struct row *row = calloc(1, sizeof(*row));
 
 	if (!row)
 		return NULL;
 	row->update = *update;
-	if (table_add(&server->queue.rows, &row->node, row->update.key.text,
+	if (table_add(&relay->backlog.rows, &row->node, row->update.key.text,
 		    row->update.key.length) < 0) {
 		free(row);
 		return NULL;
 	}
-	TAILQ_INSERT_TAIL(&server->queue.list, row, link);
+	TAILQ_INSERT_TAIL(&relay->backlog.list, row, link);
 	/* If it is away or refuses, that has been said. */
-	if (queue_size(server) == 1 && server->bus_up && !refused_told(server))
+	if (backlog_size(relay) == 1 && relay->bus_state.is_up && !refusals_told(relay))
 		log_warning(
 			"NATS does not acknowledge updates in time. They are kept in the outbox "
 			"until it does.");
 	return row;
 }
 
-int queue_take_up(struct server *server, const struct update *update)
+int backlog_take_up(struct relay *relay, const struct update *update)
 {
-	struct row *row = queue_find(server, &update->key);
+	struct row *row = backlog_find(relay, &update->key);
 	struct update queued = *update;
 
 	if (!row)
-		row = queue_add(server, update);
+		row = backlog_add(relay, update);
 	else if (!row_is(row, update)) {
 		row->update = *update;
 		row->flying = false;
-		row_unlink(server, row);
-		TAILQ_INSERT_TAIL(&server->queue.list, row, link);
+		row_unlink(relay, row);
+		TAILQ_INSERT_TAIL(&relay->backlog.list, row, link);
 	}
 	if (!row)
 		return -ENOMEM;
-	row->generation = server->queue.generation;
+	row->generation = relay->backlog.generation;
 	/* Not on the bus. */
 	queued.sequence = 0;
-	return updates_offer(server, &queued);
+	return intake_offer(relay, &queued);
 }
 
-bool queue_has(const struct server *server, const struct update *update)
+bool backlog_has(const struct relay *relay, const struct update *update)
 {
-	const struct row *row = queue_find(server, &update->key);
+	const struct row *row = backlog_find(relay, &update->key);
 
 	return row && row->update.time_us == update->time_us;
 }
 
-size_t queue_size(const struct server *server)
+size_t backlog_size(const struct relay *relay)
 {
-	return table_count(&server->queue.rows);
+	return table_count(&relay->backlog.rows);
 }
 
 /* ---- To the bus ---- */
 
-static void start_timer(struct server *server, int64_t after_us)
+static void start_timer(struct relay *relay, int64_t after_us)
 {
-	server->queue.timer_on = true;
-	(void)sd_event_source_set_time_relative(server->queue.timer, (uint64_t)after_us);
-	(void)sd_event_source_set_enabled(server->queue.timer, SD_EVENT_ONESHOT);
+	relay->backlog.timer_on = true;
+	(void)sd_event_source_set_time_relative(relay->backlog.timer, (uint64_t)after_us);
+	(void)sd_event_source_set_enabled(relay->backlog.timer, SD_EVENT_ONESHOT);
 }
 
-static void pause_queue(struct server *server)
+static void backlog_pause(struct relay *relay)
 {
-	server->queue.pausing = true;
-	start_timer(server, PAUSE_US);
+	relay->backlog.pausing = true;
+	start_timer(relay, PAUSE_US);
 }
 
 /* Those that the bus has refused stand behind the others now, which it may take. */
-static void wake_resting(struct server *server)
+static void wake_resting(struct relay *relay)
 {
 	struct row *row;
 
-	server->queue.pausing = false;
-	TAILQ_FOREACH (row, &server->queue.resting, link)
+	relay->backlog.pausing = false;
+	TAILQ_FOREACH (row, &relay->backlog.resting, link)
 		row->resting = false;
-	TAILQ_CONCAT(&server->queue.list, &server->queue.resting, link);
+	TAILQ_CONCAT(&relay->backlog.list, &relay->backlog.resting, link);
 }
 
-void queue_run(struct server *server)
+void backlog_run(struct relay *relay)
 {
-	unsigned max = server->refusal.state == REFUSAL_ALL ? PROBES_MAX : FLYING_MAX;
+	unsigned max = relay->refusals.refusal.state == REFUSAL_ALL ? PROBES_MAX : FLYING_MAX;
 	struct row *row;
 
-	if (!server->bus_up || server->stopping || server->queue.pausing)
+	if (!relay->bus_state.is_up || relay->stopping || relay->backlog.pausing)
 		return;
-	TAILQ_FOREACH (row, &server->queue.list, link) {
-		if (server->queue.n_flying >= max)
+	TAILQ_FOREACH (row, &relay->backlog.list, link) {
+		if (relay->backlog.n_flying >= max)
 			return;
 		if (row->flying)
 			continue;
-		if (publish_row(server, &row->update) < 0) {
-			pause_queue(server);
+		if (publish_row(relay, &row->update) < 0) {
+			backlog_pause(relay);
 			return;
 		}
 		row->flying = true;
-		server->queue.n_flying++;
+		relay->backlog.n_flying++;
 	}
 }
 
 /* The bus has it, or one that is not older. */
-static void row_arrived(struct server *server, struct row *row, enum publish_outcome outcome)
+static void row_arrived(struct relay *relay, struct row *row, enum publish_outcome outcome)
 {
 	/* Without memory for that it goes once more, as stale. */
-	if (outbox_drop(server->outbox, &row->update) < 0) {
-		pause_queue(server);
+	if (outbox_drop(relay->outbox, &row->update) < 0) {
+		backlog_pause(relay);
 		return;
 	}
 	if (outcome == PUBLISH_STORED)
-		server->counters.outbox_published++;
-	queue_remove(server, row);
-	if (queue_size(server) == 0)
+		relay->counters.outbox_published++;
+	backlog_remove(relay, row);
+	if (backlog_size(relay) == 0)
 		log_notice("The outbox is empty: all that was accepted is on the bus.");
 }
 
-static void row_note_refused(struct server *server, struct row *row)
+static void row_note_refused(struct relay *relay, struct row *row)
 {
-	server->queue.n_refused += !row->refused;
+	relay->backlog.n_refused += !row->refused;
 	row->refused = true;
 }
 
-/* The bus will not take it for a while.  If it takes no other either, the queue pauses; else the
+/* The bus will not take it for a while.  If it takes no other either, the backlog pauses; else the
  * others go on. */
-static void row_rest(struct server *server, struct row *row)
+static void row_rest(struct relay *relay, struct row *row)
 {
-	struct queue *queue = &server->queue;
+	struct backlog *backlog = &relay->backlog;
 
-	row_note_refused(server, row);
-	row_unlink(server, row);
-	TAILQ_INSERT_TAIL(&queue->resting, row, link);
+	row_note_refused(relay, row);
+	row_unlink(relay, row);
+	TAILQ_INSERT_TAIL(&backlog->resting, row, link);
 	row->resting = true;
-	if (refused_all(server))
-		pause_queue(server);
-	else if (!queue->timer_on) {
-		start_timer(server, queue->rest_us);
-		queue->rest_us =
-			2 * queue->rest_us < REST_MAX_US ? 2 * queue->rest_us : REST_MAX_US;
+	if (refusals_all(relay))
+		backlog_pause(relay);
+	else if (!backlog->timer_on) {
+		start_timer(relay, backlog->rest_us);
+		backlog->rest_us =
+			2 * backlog->rest_us < REST_MAX_US ? 2 * backlog->rest_us : REST_MAX_US;
 	}
 }
 
-void queue_note_refused(struct server *server, const struct update *update)
+void backlog_note_refused(struct relay *relay, const struct update *update)
 {
-	struct row *row = queue_find(server, &update->key);
+	struct row *row = backlog_find(relay, &update->key);
 
 	if (row_is(row, update) && !row->flying)
-		row_rest(server, row);
+		row_rest(relay, row);
 }
 
-void queue_on_answer(struct server *server, const struct publication *publication)
+void backlog_on_answer(struct relay *relay, const struct publication *publication)
 {
-	struct row *row = queue_find(server, &publication->update.key);
+	struct row *row = backlog_find(relay, &publication->update.key);
 
-	server->queue.n_flying--;
-	if (!server->outbox)
+	relay->backlog.n_flying--;
+	if (!relay->outbox)
 		return; /* the end */
 	if (row_is(row, &publication->update)) {
 		row->flying = false;
 		if (publication_is_refused(publication))
-			row_rest(server, row);
+			row_rest(relay, row);
 		else if (publication->outcome != PUBLISH_UNAVAILABLE)
-			row_arrived(server, row, publication->outcome);
-		else if (server->bus_up)
-			pause_queue(server);
+			row_arrived(relay, row, publication->outcome);
+		else if (relay->bus_state.is_up)
+			backlog_pause(relay);
 	}
-	queue_run(server);
+	backlog_run(relay);
 }
 
-void queue_on_bus_up(struct server *server)
+void backlog_on_bus_up(struct relay *relay)
 {
-	server->queue.rest_us = PAUSE_US;
-	wake_resting(server);
-	queue_run(server);
+	relay->backlog.rest_us = PAUSE_US;
+	wake_resting(relay);
+	backlog_run(relay);
 }
 
-void queue_on_bus_left(struct server *server)
+void backlog_on_bus_left(struct relay *relay)
 {
 	struct row *row;
 
-	TAILQ_FOREACH (row, &server->queue.list, link)
+	TAILQ_FOREACH (row, &relay->backlog.list, link)
 		row->flying = false;
-	server->queue.n_flying = 0;
+	relay->backlog.n_flying = 0;
+}
+
+void backlog_wake(struct relay *relay)
+{
+	relay->backlog.timer_on = false;
+	refusals_look(relay);
+	if (relay->backlog.n_refused == 0)
+		relay->backlog.rest_us = PAUSE_US;
+	wake_resting(relay);
+	backlog_run(relay);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	struct server *server = userdata;
-
 	(void)source;
 	(void)usec;
-	server->queue.timer_on = false;
-	refused_look(server);
-	if (server->queue.n_refused == 0)
-		server->queue.rest_us = PAUSE_US;
-	wake_resting(server);
-	queue_run(server);
+	backlog_wake(userdata);
 	return 0;
 }
 
 /* ---- The outbox opens ---- */
 
-void queue_on_outbox_begin(struct server *server)
+void backlog_on_begin(struct relay *relay)
 {
-	server->queue.generation++;
+	relay->backlog.generation++;
 }
 
-int queue_write_again(struct server *server)
+int backlog_write_again(struct relay *relay)
 {
 	struct row *row, *next;
 
 	/* While the disk does not answer, nothing more is given to it. */
-	if (!server->queue.has_lost || server->disk_stalled)
+	if (!relay->backlog.has_lost || relay->disk_stalled)
 		return 0;
-	TABLE_FOREACH (row, next, &server->queue.rows, node) {
-		if (row->generation == server->queue.generation)
+	TABLE_FOREACH (row, next, &relay->backlog.rows, node) {
+		if (row->generation == relay->backlog.generation)
 			continue;
-		if (publish_keep_again(server, &row->update) < 0)
+		if (publish_keep_again(relay, &row->update) < 0)
 			return -ENOMEM;
-		row->generation = server->queue.generation;
+		row->generation = relay->backlog.generation;
 	}
-	server->queue.has_lost = false;
+	relay->backlog.has_lost = false;
 	return 0;
 }
 
-int queue_on_outbox_up(struct server *server)
+int backlog_on_outbox_up(struct relay *relay)
 {
-	server->queue.has_lost = true; /* if any could not be written */
-	return queue_write_again(server);
+	relay->backlog.has_lost = true; /* if any could not be written */
+	return backlog_write_again(relay);
 }
 
-void queue_on_not_kept(struct server *server, const struct update *update)
+void backlog_on_not_kept(struct relay *relay, const struct update *update)
 {
-	struct row *row = queue_find(server, &update->key);
+	struct row *row = backlog_find(relay, &update->key);
 
 	if (row_is(row, update))
-		row->generation = server->queue.generation - 1;
+		row->generation = relay->backlog.generation - 1;
 }
 
-int queue_on_outbox_end(struct server *server)
+int backlog_on_end(struct relay *relay)
 {
 	/* Rows of a file that was corrupt and is begun anew. */
-	server->queue.has_lost = true;
-	if (queue_write_again(server) < 0)
+	relay->backlog.has_lost = true;
+	if (backlog_write_again(relay) < 0)
 		return -ENOMEM;
-	if (queue_size(server) > 0)
-		log_notice("The outbox holds %zu update%s to be published.", queue_size(server),
-			text_s(queue_size(server)));
-	queue_run(server);
+	if (backlog_size(relay) > 0)
+		log_notice("The outbox holds %zu update%s to be published.", backlog_size(relay),
+			text_s(backlog_size(relay)));
+	backlog_run(relay);
 	return 0;
 }
 
-int queue_init(struct server *server)
+int backlog_init(struct relay *relay)
 {
 	int r;
 
-	table_init(&server->queue.rows);
-	TAILQ_INIT(&server->queue.list);
-	TAILQ_INIT(&server->queue.resting);
-	server->queue.rest_us = PAUSE_US;
-	r = sd_event_add_time(server->event, &server->queue.timer, CLOCK_MONOTONIC, 0, US_PER_MS,
-		on_timer, server);
+	TAILQ_INIT(&relay->backlog.list);
+	TAILQ_INIT(&relay->backlog.resting);
+	relay->backlog.rest_us = PAUSE_US;
+	r = sd_event_add_time(relay->event, &relay->backlog.timer, CLOCK_MONOTONIC, 0, US_PER_MS,
+		on_timer, relay);
 	if (r < 0)
 		return r;
-	return sd_event_source_set_enabled(server->queue.timer, SD_EVENT_OFF);
+	return sd_event_source_set_enabled(relay->backlog.timer, SD_EVENT_OFF);
 }
 
-void queue_deinit(struct server *server)
+void backlog_deinit(struct relay *relay)
 {
 	struct row *row, *next;
 
-	server->queue.timer = sd_event_source_disable_unref(server->queue.timer);
-	TABLE_FOREACH (row, next, &server->queue.rows, node)
-		queue_remove(server, row);
+	relay->backlog.timer = sd_event_source_disable_unref(relay->backlog.timer);
+	TABLE_FOREACH (row, next, &relay->backlog.rows, node)
+		backlog_remove(relay, row);
 }

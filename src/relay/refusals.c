@@ -4,86 +4,86 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/messages.h"
-#include "server/server-internal.h"
+#include "relay/relay-internal.h"
 
-static size_t n_left(const struct server *server)
+static size_t n_left(const struct relay *relay)
 {
-	return server->queue.n_refused + server->n_refused_pending;
+	return relay->backlog.n_refused + relay->refusals.n_pending;
 }
 
 /* Each is said once, until all is well again. */
-static void tell_all(struct server *server)
+static void tell_all(struct relay *relay)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_BUS_REFUSES};
 
-	if (!server->refused_all_told)
+	if (!relay->refusals.all_told)
 		log_with(LOG_WARNING, &fields,
 			"NATS refuses every update: %s. Updates are %s, and tried again each "
 			"second.",
-			server->refused_text,
-			status_keeps_updates(server) ? "kept in the outbox"
-						     : "refused to publishers");
-	server->refused_all_told = true;
+			relay->refusals.text,
+			relay_keeps_updates(relay) ? "kept in the outbox"
+						   : "refused to publishers");
+	relay->refusals.all_told = true;
 }
 
-static void tell_some(struct server *server)
+static void tell_some(struct relay *relay)
 {
 	struct log_fields fields = {
-		.message_id = MESSAGE_BUS_REFUSES, .environment = server->refused_key.text};
+		.message_id = MESSAGE_BUS_REFUSES, .environment = relay->refusals.key.text};
 
-	if (!server->refused_some_told)
+	if (!relay->refusals.some_told)
 		log_with(LOG_WARNING, &fields,
 			"NATS refuses the update of environment %s: %s. It is tried again. The "
 			"metric flagsse_environments_refused counts others that fare like it.",
-			server->refused_key.text, server->refused_text);
-	server->refused_some_told = true;
+			relay->refusals.key.text, relay->refusals.text);
+	relay->refusals.some_told = true;
 }
 
-static void on_change(struct server *server)
+static void on_change(struct relay *relay)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_BUS_TAKES};
 
-	switch (server->refusal.state) {
+	switch (relay->refusals.refusal.state) {
 	case REFUSAL_ALL:
-		tell_all(server);
+		tell_all(relay);
 		break;
 	case REFUSAL_SOME:
 		/* Those of a general refusal come to their turn now. */
-		if (!server->refused_all_told)
-			tell_some(server);
+		if (!relay->refusals.all_told)
+			tell_some(relay);
 		break;
 	case REFUSAL_NONE:
-		server->refused_all_told = server->refused_some_told = false;
+		relay->refusals.all_told = relay->refusals.some_told = false;
 		log_with(LOG_NOTICE, &fields, "NATS takes updates again.");
 		break;
 	}
-	notify_status(server->notify);
+	relay_changed(relay);
 }
 
-void refused_on_answer(struct server *server, const struct publication *publication)
+void refusals_on_answer(struct relay *relay, const struct publication *publication)
 {
 	bool alone = publication->outcome == PUBLISH_REFUSED_ONE;
 
-	server->counters.refused++;
-	server->refused_key = publication->update.key;
-	snprintf(server->refused_text, sizeof(server->refused_text), "%s", publication->problem);
-	if (refusal_refused(&server->refusal, alone, clock_monotonic_ms()))
-		on_change(server);
+	relay->counters.refused++;
+	relay->refusals.key = publication->update.key;
+	snprintf(relay->refusals.text, sizeof(relay->refusals.text), "%s", publication->problem);
+	if (refusal_refused(&relay->refusals.refusal, alone, clock_monotonic_ms()))
+		on_change(relay);
 }
 
-void refused_on_stored(struct server *server)
+void refusals_on_stored(struct relay *relay)
 {
-	if (refusal_stored(&server->refusal, n_left(server), clock_monotonic_ms()))
-		on_change(server);
+	if (refusal_stored(&relay->refusals.refusal, n_left(relay), clock_monotonic_ms()))
+		on_change(relay);
 }
 
-void refused_look(struct server *server)
+void refusals_look(struct relay *relay)
 {
-	if (refusal_look(&server->refusal, n_left(server), clock_monotonic_ms()))
-		on_change(server);
+	if (refusal_look(&relay->refusals.refusal, n_left(relay), clock_monotonic_ms()))
+		on_change(relay);
 }
 
-void refused_on_fault(struct server *server, const char *text)
+void refusals_on_fault(struct relay *relay, const char *text)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_BUS_REFUSES};
 	static const struct log_fields over = {.message_id = MESSAGE_BUS_TAKES};
@@ -92,21 +92,21 @@ void refused_on_fault(struct server *server, const char *text)
 		log_with(LOG_WARNING, &fields, "%s", text);
 	else
 		log_with(LOG_NOTICE, &over, "NATS acknowledges updates again.");
-	snprintf(server->bus_fault, sizeof(server->bus_fault), "%s", text);
-	notify_status(server->notify);
+	snprintf(relay->refusals.fault, sizeof(relay->refusals.fault), "%s", text);
+	relay_changed(relay);
 }
 
-bool refused_all(const struct server *server)
+bool refusals_all(const struct relay *relay)
 {
-	return server->refusal.state == REFUSAL_ALL || server->bus_fault[0];
+	return relay->refusals.refusal.state == REFUSAL_ALL || relay->refusals.fault[0];
 }
 
-bool refused_told(const struct server *server)
+bool refusals_told(const struct relay *relay)
 {
-	return server->refusal.state != REFUSAL_NONE || server->bus_fault[0];
+	return relay->refusals.refusal.state != REFUSAL_NONE || relay->refusals.fault[0];
 }
 
-size_t refused_environments(const struct server *server)
+size_t refusals_environments(const struct relay *relay)
 {
-	return n_left(server);
+	return n_left(relay);
 }

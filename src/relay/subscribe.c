@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/messages.h"
 #include "base/text.h"
-#include "server/server-internal.h"
+#include "relay/relay-internal.h"
 
 /* The life of a stream that has no end, as far as ids are concerned. */
 #define ENDLESS_MS (900 * MS_PER_S)
@@ -31,11 +31,11 @@ static int64_t random_between(int64_t minimum, int64_t maximum)
 /* Some SDKs record the id of an event that they then drop.  So within a stream's life, and the
  * pause after it, the update is offered again, whatever id is given: they compare `updated_at`
  * before they fetch. */
-static bool is_had(const struct server *server, const struct profile *profile, int64_t age_us)
+static bool is_had(const struct relay *relay, const struct profile *profile, int64_t age_us)
 {
 	int64_t life_ms = profile->max_age_ms > 0 ? profile->max_age_ms : ENDLESS_MS;
 
-	return age_us > (life_ms + server->retry_max_ms) * US_PER_MS;
+	return age_us > (life_ms + relay->subscribing.streams.retry_max_ms) * US_PER_MS;
 }
 
 /* The client of a long poll looks at nothing before the end, and sends no id: one that was away is
@@ -50,16 +50,16 @@ static int64_t poll_lifetime_ms(int64_t age_us, int64_t max_ms)
 }
 
 /* The update to begin with, if any; and what follows from it for the stream's life. */
-static void choose_snapshot(struct server *server, const struct profile *profile,
+static void choose_snapshot(struct relay *relay, const struct profile *profile,
 	int64_t last_event_id, struct hub_arrival *arrival)
 {
-	int64_t now_us = updates_now_us(server);
+	int64_t now_us = relay_now_us(relay);
 	struct update latest;
 	struct frame *frame;
 
-	if (!registry_latest(server->registry, &arrival->key, now_us, &latest, &frame))
+	if (!registry_latest(relay->registry, &arrival->key, now_us, &latest, &frame))
 		return;
-	if (last_event_id == frame_id(frame) && is_had(server, profile, now_us - latest.stored_us))
+	if (last_event_id == frame_id(frame) && is_had(relay, profile, now_us - latest.stored_us))
 		return;
 	arrival->snapshot = frame;
 	if (arrival->close_after_update)
@@ -68,45 +68,56 @@ static void choose_snapshot(struct server *server, const struct profile *profile
 }
 
 /* Told at most once a minute: whoever is refused comes back. */
-static void note_full(struct server *server, const struct http_subscription *subscription)
+static void note_full(struct relay *relay, const struct http_subscription *subscription)
 {
 	const struct log_fields fields = {
 		.environment = subscription->key.text, .message_id = MESSAGE_STREAMS_FULL};
-	int64_t now_ms = clock_monotonic_ms();
+	int64_t now_ms = clock_monotonic_ms(), *told_ms = &relay->subscribing.full_told_ms;
+	size_t max = relay->subscribing.streams.max;
 
-	server->counters.full++;
-	if (server->full_told_ms > 0 && now_ms - server->full_told_ms < FULL_INTERVAL_MS)
+	relay->counters.full++;
+	if (*told_ms > 0 && now_ms - *told_ms < FULL_INTERVAL_MS)
 		return;
-	server->full_told_ms = now_ms;
+	*told_ms = now_ms;
 	log_with(LOG_WARNING, &fields,
 		"Subscribers are refused: %zu stream%s may be open, and %s (%llu refused so far). "
 		"Raise streams.max_streams or LimitNOFILE= of the unit, or add a node.",
-		server->shares.streams, text_s(server->shares.streams),
-		text_are(server->shares.streams), (unsigned long long)server->counters.full);
+		max, text_s(max), text_are(max), (unsigned long long)relay->counters.full);
 }
 
-int subscribe(const struct http_subscription *subscription, void *userdata)
+void relay_set_streams(struct relay *relay, const struct relay_streams *streams)
 {
-	struct server *server = userdata;
-	const struct profile *profile = profile_find(server->profiles, server->n_profiles,
-		subscription->user_agent, subscription->accept, &server->standard);
+	free(relay->subscribing.streams.profiles);
+	relay->subscribing.streams = *streams;
+}
+
+void relay_end_subscriptions(struct relay *relay)
+{
+	relay->subscribing.is_over = true;
+}
+
+int relay_subscribe(struct relay *relay, const struct http_subscription *subscription)
+{
+	const struct relay_streams *streams = &relay->subscribing.streams;
+	const struct profile *profile = profile_find(streams->profiles, streams->n_profiles,
+		subscription->user_agent, subscription->accept, &streams->standard);
 	struct hub_arrival arrival = {
 		.fd = subscription->fd,
 		.key = subscription->key,
 		.encoding = subscription->encoding,
 		.head = subscription->head,
-		.retry_ms = (unsigned)random_between(server->retry_min_ms, server->retry_max_ms),
+		.retry_ms = (unsigned)random_between(streams->retry_min_ms, streams->retry_max_ms),
 		.lifetime_ms = random_between(profile->max_age_ms * 4 / 5, profile->max_age_ms),
 		.close_after_update = profile->close_after_update,
 	};
 
 	/* It would be ended again at once. */
-	if (server->stop.phase == STOP_LAST)
+	if (relay->subscribing.is_over)
 		return -ESHUTDOWN;
-	if (hub_streams(server->hub) >= server->shares.streams) {
-		note_full(server, subscription);
+	if (hub_streams(relay->hub) >= streams->max) {
+		note_full(relay, subscription);
 		return -EAGAIN;
 	}
-	choose_snapshot(server, profile, subscription->last_event_id, &arrival);
-	return hub_adopt(server->hub, &arrival);
+	choose_snapshot(relay, profile, subscription->last_event_id, &arrival);
+	return hub_adopt(relay->hub, &arrival);
 }

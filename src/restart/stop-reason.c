@@ -12,7 +12,7 @@
 #include "base/log.h"
 
 #define TRY_INTERVAL_US US_PER_S
-#define TRIES           ((size_t)(JOB_TIMEOUT_MS * US_PER_MS / TRY_INTERVAL_US))
+#define TRIES           ((size_t)(STOP_REASON_TIMEOUT_MS * US_PER_MS / TRY_INTERVAL_US))
 
 /* systemd knows by the sender of a call which unit it is.  We do not: sd_pid_get_unit(3) reads a
  * file of process 1, which ProtectProc=invisible hides. */
@@ -26,7 +26,7 @@
 /* One try, by a connection of its own.  It stays, though others follow: the first answer counts. */
 struct
 try {
-	struct job *job;
+	struct stop_reason *reason;
 	bool failed;      /* nothing comes of it any more */
 	size_t store_max; /* asked first, so that it is there when the rest is */
 	sd_bus *bus;
@@ -35,9 +35,9 @@ try {
 	sd_bus_slot *type_slot;
 };
 
-struct job {
+struct stop_reason {
 	sd_event *event;
-	job_on_answer *on_answer;
+	stop_reason_on_answer *on_answer;
 	void *userdata;
 	bool answered;
 	const char *problem; /* of the last try that has failed; NULL: none has */
@@ -46,20 +46,20 @@ struct job {
 	sd_event_source *timer;
 };
 
-static void answer(struct job *job, const struct job_answer *answer)
+static void answer(struct stop_reason *reason, const struct stop_reason_answer *answer)
 {
-	if (job->answered)
+	if (reason->answered)
 		return;
-	job->answered = true;
-	(void)sd_event_source_set_enabled(job->timer, SD_EVENT_OFF);
-	job->on_answer(answer, job->userdata);
+	reason->answered = true;
+	(void)sd_event_source_set_enabled(reason->timer, SD_EVENT_OFF);
+	reason->on_answer(answer, reason->userdata);
 }
 
 /* Another one may do better. */
 static void fail(struct try *try, const char *problem)
 {
 	try->failed = true;
-	try->job->problem = problem;
+	try->reason->problem = problem;
 }
 
 /* Whether it is an answer as expected; else the try has failed.  (A connection that ends counts as
@@ -108,7 +108,8 @@ static int on_type(sd_bus_message *reply, void *userdata, sd_bus_error *ret_erro
 	if (sd_bus_message_read(reply, "v", "s", &type) < 0)
 		fail(try, "systemd's answer is not understood");
 	else
-		answer(try->job, &(struct job_answer){.type = type, .store_max = try->store_max});
+		answer(try->reason,
+			&(struct stop_reason_answer){.type = type, .store_max = try->store_max});
 	return 0;
 }
 
@@ -124,22 +125,23 @@ static int on_job(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error
 	if (sd_bus_message_read(reply, "v", "(uo)", &id, &path) < 0)
 		fail(try, "systemd's answer is not understood");
 	else if (id == 0)
-		answer(try->job, &(struct job_answer){.type = "", .store_max = try->store_max});
+		answer(try->reason,
+			&(struct stop_reason_answer){.type = "", .store_max = try->store_max});
 	else if (get_property(try, &try->type_slot, path, JOB_INTERFACE, "JobType", on_type) < 0)
 		fail(try, "systemd cannot be asked");
 	return 0;
 }
 
 /* 0 or -errno: there is nobody to be asked, now. */
-static int begin_try(struct try *try, struct job *job)
+static int begin_try(struct try *try, struct stop_reason *reason)
 {
 	int r;
 
-	try->job = job;
+	try->reason = reason;
 	r = sd_bus_open_system(&try->bus);
 	if (r < 0)
 		return r;
-	r = sd_bus_attach_event(try->bus, job->event, SD_EVENT_PRIORITY_NORMAL);
+	r = sd_bus_attach_event(try->bus, reason->event, SD_EVENT_PRIORITY_NORMAL);
 	if (r < 0)
 		return r;
 	r = get_property(try, &try->store_slot, OWN_UNIT, SERVICE_INTERFACE,
@@ -149,10 +151,10 @@ static int begin_try(struct try *try, struct job *job)
 	return get_property(try, &try->job_slot, OWN_UNIT, UNIT_INTERFACE, "Job", on_job);
 }
 
-static int try_again(struct job *job)
+static int try_again(struct stop_reason *reason)
 {
-	struct try *try = &job->tries[job->n_tries++];
-	int r = begin_try(try, job);
+	struct try *try = &reason->tries[reason->n_tries++];
+	int r = begin_try(try, reason);
 
 	if (r < 0)
 		fail(try, "systemd cannot be asked");
@@ -161,46 +163,47 @@ static int try_again(struct job *job)
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	struct job *job = userdata;
+	struct stop_reason *reason = userdata;
 	int r;
 
 	(void)usec;
-	if (job->n_tries == TRIES) {
-		answer(job,
-			&(struct job_answer){
-				.type = "",
-				.problem = job->problem ? job->problem : "systemd does not answer",
-			});
+	if (reason->n_tries == TRIES) {
+		answer(reason, &(struct stop_reason_answer){
+				       .type = "",
+				       .problem = reason->problem ? reason->problem
+								  : "systemd does not answer",
+			       });
 		return 0;
 	}
-	if (job->n_tries == 1)
+	if (reason->n_tries == 1)
 		log_notice("systemd does not say yet why it stops this service. It is asked again, "
 			   "for some seconds.");
-	(void)try_again(job); /* if it fails: there is the next one */
+	(void)try_again(reason); /* if it fails: there is the next one */
 	r = sd_event_source_set_time_relative(source, TRY_INTERVAL_US);
 	return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-int job_ask(sd_event *event, job_on_answer *on_answer, void *userdata, struct job **ret)
+int stop_reason_ask(
+	sd_event *event, stop_reason_on_answer *on_answer, void *userdata, struct stop_reason **ret)
 {
-	_cleanup_(job_freep) struct job *job = calloc(1, sizeof(*job));
+	_cleanup_(stop_reason_freep) struct stop_reason *reason = calloc(1, sizeof(*reason));
 	int r;
 
-	if (!job)
+	if (!reason)
 		return -ENOMEM;
-	job->event = event;
-	job->on_answer = on_answer;
-	job->userdata = userdata;
+	reason->event = event;
+	reason->on_answer = on_answer;
+	reason->userdata = userdata;
 	r = sd_event_add_time_relative(
-		event, &job->timer, CLOCK_MONOTONIC, TRY_INTERVAL_US, 1, on_timer, job);
+		event, &reason->timer, CLOCK_MONOTONIC, TRY_INTERVAL_US, 1, on_timer, reason);
 	if (r < 0)
 		return r;
 	/* Where there is not even its socket, or systemd does not listen on it any more, as at a
 	 * shutdown, there is no bus. */
-	r = try_again(job);
+	r = try_again(reason);
 	if (r == -ENOENT || r == -ECONNREFUSED)
 		return r;
-	*ret = TAKE_PTR(job);
+	*ret = TAKE_PTR(reason);
 	return 0;
 }
 
@@ -212,13 +215,13 @@ static void end_try(struct try *try)
 	sd_bus_close_unref(try->bus);
 }
 
-struct job *job_free(struct job *job)
+struct stop_reason *stop_reason_free(struct stop_reason *reason)
 {
-	if (!job)
+	if (!reason)
 		return NULL;
-	sd_event_source_disable_unref(job->timer);
-	for (size_t i = 0; i < job->n_tries; i++)
-		end_try(&job->tries[i]);
-	free(job);
+	sd_event_source_disable_unref(reason->timer);
+	for (size_t i = 0; i < reason->n_tries; i++)
+		end_try(&reason->tries[i]);
+	free(reason);
 	return NULL;
 }

@@ -8,25 +8,27 @@
 
 #include "base/cleanup.h"
 
-struct job;
+struct stop_reason;
 
-struct job_answer {
+struct stop_reason_answer {
 	const char *type;    /* of the unit's job: "restart", "stop", ...; "": it has none */
 	size_t store_max;    /* the unit's FileDescriptorStoreMax= */
 	const char *problem; /* static, for people: why all this is not known; NULL: it is */
 };
 
 /* Called once, from the event loop. */
-typedef void job_on_answer(const struct job_answer *answer, void *userdata);
+typedef void stop_reason_on_answer(const struct stop_reason_answer *answer, void *userdata);
 
 /* How long it is asked, in ms: longer than a systemd with thousands of units takes to read them all
  * anew, or dbus to begin anew; and not so long that a stop that nobody can be asked about looks
  * hung. */
-#define JOB_TIMEOUT_MS 5000
+#define STOP_REASON_TIMEOUT_MS 5000
 
 /* Asks, once in a second; that it is not answered at once goes into the log.  The answer comes
- * within JOB_TIMEOUT_MS, a problem if systemd has not answered by then.  0, or -errno: it cannot be
- * asked (at -ENOENT there is no system bus), and there will be no answer. */
-int job_ask(sd_event *event, job_on_answer *on_answer, void *userdata, struct job **ret);
-struct job *job_free(struct job *job); /* takes NULL; returns NULL; not from within on_answer() */
-DEFINE_CLEANUP(struct job *, job_free)
+ * within STOP_REASON_TIMEOUT_MS, a problem if systemd has not answered by then.  0, or -errno: it
+ * cannot be asked (at -ENOENT there is no system bus), and there will be no answer. */
+int stop_reason_ask(sd_event *event, stop_reason_on_answer *on_answer, void *userdata,
+	struct stop_reason **ret);
+struct stop_reason *stop_reason_free(
+	struct stop_reason *reason); /* takes NULL; returns NULL; not from within on_answer() */
+DEFINE_CLEANUP(struct stop_reason *, stop_reason_free)

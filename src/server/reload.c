@@ -9,6 +9,20 @@
 #include "base/messages.h"
 #include "config/running.h"
 #include "server/server-internal.h"
+#include "server/settings.h"
+
+struct reload {
+	struct server *server;
+	server_read_config *read_config;
+	void *userdata;
+	struct config *config; /* what runs: settings that need a restart are those of the start */
+	struct descriptor_shares shares;
+	int running; /* running.h's descriptor; -1: none */
+	struct {
+		char *names; /* NULL: none yet */
+		unsigned n;
+	} at_restart; /* settings with a new value that needs a restart */
+};
 
 /* The names of what differs between what runs and what was read, as text. */
 struct difference {
@@ -49,20 +63,20 @@ static void log_listen_unused(const struct config *config)
 }
 
 /* Takes the text, which has those that need a restart. */
-static void tell_pending(struct server *server, char *names, unsigned n)
+static void tell_pending(struct reload *reload, char *names, unsigned n)
 {
 	if (n > 0)
 		log_warning("What runs has other values than the configuration, and these "
 			    "settings need a restart: %s.",
 			names);
-	else if (server->at_restart.n > 0)
+	else if (reload->at_restart.n > 0)
 		log_notice("No setting waits for a restart any more.");
-	free(server->at_restart.names);
-	server->at_restart.names = names;
-	server->at_restart.n = n;
+	free(reload->at_restart.names);
+	reload->at_restart.names = names;
+	reload->at_restart.n = n;
 }
 
-static void tell_difference(struct server *server, const struct config *read)
+static void tell_difference(struct reload *reload, const struct config *read)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_RELOADED};
 	_cleanup_(freep) char *at_once = NULL, *at_restart = NULL;
@@ -70,12 +84,12 @@ static void tell_difference(struct server *server, const struct config *read)
 	struct difference difference = {
 		.at_once = open_memstream(&at_once, &size),
 		.at_restart = open_memstream(&at_restart, &size),
-		.uses_listen = server->addresses,
+		.uses_listen = reload->server->addresses,
 	};
 	bool complete = difference.at_once && difference.at_restart;
 
 	if (complete)
-		config_compare(server->config, read, note_difference, &difference);
+		config_compare(reload->config, read, note_difference, &difference);
 	/* Both are to be closed, whether the first can be or not. */
 	complete = difference.at_once && fclose(difference.at_once) == 0 && complete;
 	complete = difference.at_restart && fclose(difference.at_restart) == 0 && complete;
@@ -86,90 +100,135 @@ static void tell_difference(struct server *server, const struct config *read)
 	}
 	log_with(LOG_NOTICE, &fields, "The configuration is read again. Changed: %s.",
 		*at_once ? at_once : "nothing");
-	tell_pending(server, TAKE_PTR(at_restart), difference.n_at_restart);
+	tell_pending(reload, TAKE_PTR(at_restart), difference.n_at_restart);
 	if (difference.other_listen)
 		log_listen_unused(read);
 }
 
-static void show_running(struct server *server)
+static void show_running(struct reload *reload)
 {
-	int r = running_show(server->config, &server->running);
+	int r = running_show(reload->config, &reload->running);
 
 	if (r < 0)
 		log_warning("`flagsse --print-config --process` cannot show what runs: %s.",
 			strerror(-r));
 }
 
-void reload_init(struct server *server)
-{
-	if (!server->addresses) {
-		if (config_listen_origin(server->config))
-			log_listen_unused(server->config);
-		(void)config_note_listen_unused(server->config); /* a comment less */
-	}
-	show_running(server);
-}
-
-void reload_deinit(struct server *server)
-{
-	free(TAKE_PTR(server->at_restart.names));
-	if (server->running >= 0)
-		close(TAKE_FD(server->running));
-}
-
 /* 0; -ENOMEM: nothing has changed. */
-static int apply(struct server *server, const struct config *config)
+static int apply(struct reload *reload, const struct config *config)
 {
-	_cleanup_(freep) struct profile *profiles = server_make_profiles(config);
-	struct hub_settings hub = server_hub_settings(config);
+	const struct server *server = reload->server;
+	struct descriptor_shares shares = reload->shares;
+	struct hub_settings hub = settings_of_hub(config);
+	struct relay_streams streams;
 	struct http_settings http;
 	int r;
 
-	if (!profiles)
-		return -ENOMEM;
-	r = hub_configure(server->hub, &hub);
+	r = settings_of_streams(config, &shares, &streams);
 	if (r < 0)
 		return r;
-	server_set_streams(server, config, TAKE_PTR(profiles));
-	if (config->streams_max_streams != server->config->streams_max_streams)
-		descriptors_share((size_t)config->streams_max_streams, &server->shares);
-	http = server_http_settings(config, &server->shares);
+	r = hub_configure(server->hub, &hub);
+	if (r < 0) {
+		free(streams.profiles);
+		return r;
+	}
+	if (config->streams_max_streams != reload->config->streams_max_streams)
+		streams.max = reload_share(reload, config)->streams;
+	relay_set_streams(server->relay, &streams);
+	http = settings_of_http(config, &reload->shares);
 	http_configure(server->http, &http);
+	restart_configure(
+		server->restart, config->streams_drain_delay_ms, config->streams_drain_time_ms);
 	log_set_level(CONFIG_LOG_LEVEL(config));
 	return 0;
 }
 
-static int read_and_apply(struct server *server)
+static int read_and_apply(struct reload *reload)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
 	struct config *before;
 	int r;
 
-	r = server->read_config(server->read_config_userdata, &config);
+	r = reload->read_config(reload->userdata, &config);
 	if (r >= 0)
-		r = apply(server, config);
+		r = apply(reload, config);
 	if (r < 0)
 		return r;
-	tell_difference(server, config);
-	before = server->config;
+	tell_difference(reload, config);
+	before = reload->config;
 	config_keep_restart(config, before);
-	server->config = TAKE_PTR(config);
+	reload->config = TAKE_PTR(config);
 	config_free(before);
-	show_running(server);
+	show_running(reload);
 	return 0;
 }
 
-void reload(struct server *server)
+void reload_all(struct reload *reload)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_RELOAD_REFUSED};
 	int r;
 
-	notify_reloading(server->notify);
-	r = read_and_apply(server);
+	notify_reloading(reload->server->notify);
+	r = read_and_apply(reload);
 	if (r < 0)
 		log_with(LOG_ERR, &fields,
 			"The configuration cannot be used (%s), and all settings stay as they "
 			"were. What is wrong with it was logged before.",
 			strerror(-r));
-	notify_reloaded(server->notify);
+	notify_reloaded(reload->server->notify);
+}
+
+const struct descriptor_shares *reload_share(struct reload *reload, const struct config *config)
+{
+	descriptors_share((size_t)config->streams_max_streams, &reload->shares);
+	return &reload->shares;
+}
+
+void reload_begin(struct reload *reload, struct config *config)
+{
+	reload->config = config;
+	if (!reload->server->addresses) {
+		if (config_listen_origin(config))
+			log_listen_unused(config);
+		(void)config_note_listen_unused(config); /* a comment less */
+	}
+	show_running(reload);
+}
+
+const struct config *reload_running(const struct reload *reload)
+{
+	return reload->config;
+}
+
+unsigned reload_pending(const struct reload *reload, const char **ret_names)
+{
+	*ret_names = reload->at_restart.names;
+	return reload->at_restart.n;
+}
+
+int reload_new(
+	struct server *server, server_read_config *read_config, void *userdata, struct reload **ret)
+{
+	struct reload *reload = calloc(1, sizeof(*reload));
+
+	if (!reload)
+		return -ENOMEM;
+	reload->server = server;
+	reload->read_config = read_config;
+	reload->userdata = userdata;
+	reload->running = -1;
+	*ret = reload;
+	return 0;
+}
+
+struct reload *reload_free(struct reload *reload)
+{
+	if (!reload)
+		return NULL;
+	free(reload->at_restart.names);
+	if (reload->running >= 0)
+		close(reload->running);
+	config_free(reload->config);
+	free(reload);
+	return NULL;
 }

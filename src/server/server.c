@@ -17,6 +17,7 @@
 #include "net/listen.h"
 #include "restart/take-up.h"
 #include "server/server-internal.h"
+#include "server/settings.h"
 
 /* systemd is told READY after this even if the bus is away: streams can be served.  Where they have
  * been taken up from the former process they are served already, and who restarts need not wait:
@@ -26,13 +27,6 @@
 
 #define EXPIRY_INTERVAL_US (60 * US_PER_S)
 
-/* Of a client that reads nothing of its answer. */
-#define ANSWER_TIMEOUT_MS (5 * MS_PER_S)
-
-/* A subscriber that is refused has its answer after a random time between these: several SDKs come
- * back at once, hundreds of times a second. */
-#define HOLD_MIN_MS (1 * MS_PER_S)
-#define HOLD_MAX_MS (5 * MS_PER_S)
 /* Where the process cannot go on: how long the clients of its streams are waited for. */
 #define END_TIMEOUT_MS (10 * MS_PER_S)
 
@@ -53,14 +47,16 @@ static int on_expiry_timer(sd_event_source *source, uint64_t usec, void *userdat
 	struct server *server = userdata;
 
 	(void)usec;
-	registry_expire(server->registry, updates_now_us(server));
+	registry_expire(server->registry, relay_now_us(server->relay));
 	return sd_event_source_set_time_relative(source, EXPIRY_INTERVAL_US);
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
+	const struct server *server = userdata;
+
 	(void)source;
-	stop_on_signal(userdata, (int)info->ssi_signo);
+	restart_on_signal(server->restart, (int)info->ssi_signo);
 	return 0;
 }
 
@@ -70,8 +66,8 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
 
 	(void)source;
 	(void)info;
-	if (!server->stopping)
-		reload(server);
+	if (!restart_has_begun(server->restart))
+		reload_all(server->reload);
 	return 0;
 }
 
@@ -98,125 +94,112 @@ static int add_sources(struct server *server)
 	int r;
 
 	for (size_t i = 0; i < SIGNALS_MAX; i++) {
-		r = sd_event_add_signal(server->event, &server->signal_sources[i],
-			handled[i].signal, handled[i].handler, server);
+		r = sd_event_add_signal(server->event, &server->signals[i], handled[i].signal,
+			handled[i].handler, server);
 		if (r < 0)
 			return r;
 	}
-	r = add_timer(
+	return add_timer(
 		server, EXPIRY_INTERVAL_US, on_expiry_timer, SD_EVENT_ON, &server->expiry_timer);
-	return r < 0 ? r : stop_init(server);
 }
 
 /* ---- Making the parts ---- */
 
-struct profile *server_make_profiles(const struct config *config)
-{
-	struct profile *profiles = calloc(config->n_profiles + 1, sizeof(profiles[0]));
-
-	for (size_t i = 0; profiles && i < config->n_profiles; i++)
-		profiles[i] = (struct profile){
-			.user_agent = config->profiles[i].user_agent,
-			.accept = config->profiles[i].accept,
-			.max_age_ms = config->profiles[i].max_age_ms,
-			.close_after_update = config->profiles[i].close_after_update,
-		};
-	return profiles;
-}
-
-void server_set_streams(
-	struct server *server, const struct config *config, struct profile *profiles)
-{
-	free(server->profiles);
-	server->profiles = profiles;
-	server->n_profiles = config->n_profiles;
-	server->standard = (struct profile){
-		.user_agent = "",
-		.accept = "",
-		.max_age_ms = config->streams_max_age_ms,
-	};
-	server->retry_min_ms = (unsigned)config->streams_retry_min_ms;
-	server->retry_max_ms = (unsigned)config->streams_retry_max_ms;
-}
-
-struct hub_settings server_hub_settings(const struct config *config)
-{
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	struct hub_settings settings = {
-		.shards = (unsigned)config->streams_shards,
-		.keepalive_ms = config->streams_keepalive_ms,
-		.user_timeout_ms = config->streams_user_timeout_ms,
-		.spread_ms = config->streams_spread_ms,
-	};
-
-	if (settings.shards == 0)
-		settings.shards = cores > 0 ? (unsigned)cores : 1;
-	return settings;
-}
-
-struct http_settings server_http_settings(
-	const struct config *config, const struct descriptor_shares *shares)
-{
-	return (struct http_settings){
-		.token = config->token,
-		.request_timeout_ms = config->http_request_timeout_ms,
-		.idle_timeout_ms = config->http_idle_timeout_ms,
-		.answer_timeout_ms = ANSWER_TIMEOUT_MS,
-		.hold_min_ms = HOLD_MIN_MS,
-		.hold_max_ms = HOLD_MAX_MS,
-		.max_header_size = (size_t)config->http_max_header_size,
-		.max_connections = shares->http,
-		.max_descriptors = shares->clients,
-	};
-}
-
 static int make_hub(struct server *server, const struct config *config)
 {
-	struct hub_settings settings = server_hub_settings(config);
+	struct hub_settings settings = settings_of_hub(config);
 
 	return hub_new(&settings, &server->hub);
 }
 
-int server_start_bus(struct server *server, const struct config *config)
+/* ---- The relay ---- */
+
+static void on_bus_up(void *userdata)
 {
-	static const char connecting[] = "The bus is being connected to; try again.";
-	struct nats_settings nats = {
-		.urls = config->nats_url,
-		.connect_timeout_ms = config->nats_connect_timeout_ms,
-		.replicas = (int)config->nats_replicas,
+	const struct server *server = userdata;
+
+	notify_ready(server->notify);
+}
+
+static void on_relay_change(void *userdata)
+{
+	const struct server *server = userdata;
+
+	notify_status(server->notify);
+}
+
+static int make_relay(
+	struct server *server, const struct config *config, const struct descriptor_shares *shares)
+{
+	static const struct relay_operations operations = {
+		.on_up = on_bus_up,
+		.on_change = on_relay_change,
 	};
+	struct relay_streams streams;
 	int r;
 
-	server->bus_down_since_ms = clock_monotonic_ms();
-	updates_set_problem(server, connecting, connecting);
-	if (config->bus_type != BUS_TYPE_NATS)
-		return bus_new_local(config->state_dir, &server->bus_inbox->mailbox, &server->bus);
-	if (!server->outbox) {
-		r = outbox_new(config->state_dir, &server->outbox_inbox->mailbox, &server->outbox);
-		if (r < 0)
-			return r;
-	}
-	return bus_new_nats(&nats, &server->bus_inbox->mailbox, &server->bus);
+	r = relay_new(
+		server->event, server->hub, server->registry, &operations, server, &server->relay);
+	if (r >= 0)
+		r = settings_of_streams(config, shares, &streams);
+	if (r >= 0)
+		relay_set_streams(server->relay, &streams);
+	return r;
+}
+
+static int start_bus(struct server *server, const struct config *config)
+{
+	struct nats_settings nats;
+	struct relay_bus_settings settings = settings_of_bus(config, &nats);
+
+	return relay_start_bus(server->relay, &settings);
+}
+
+/* ---- HTTP ---- */
+
+static int subscribe(const struct http_subscription *subscription, void *userdata)
+{
+	return relay_subscribe(((struct server *)userdata)->relay, subscription);
+}
+
+static void publish(
+	struct http_publish *publish, const struct key *key, int64_t time_us, void *userdata)
+{
+	relay_publish(((struct server *)userdata)->relay, publish, key, time_us);
+}
+
+static const char *not_ready(void *userdata)
+{
+	return status_not_ready(((struct server *)userdata)->status);
+}
+
+static const char *warning(void *userdata)
+{
+	return status_warning(((struct server *)userdata)->status);
+}
+
+static void write_metrics(FILE *file, void *userdata)
+{
+	status_write_metrics(file, ((struct server *)userdata)->status);
 }
 
 static size_t count_streams(void *userdata)
 {
-	const struct server *server = userdata;
-
-	return hub_streams(server->hub);
+	return hub_streams(((struct server *)userdata)->hub);
 }
 
-static int start_http(struct server *server, const struct config *config)
+static int make_http(
+	struct server *server, const struct config *config, const struct descriptor_shares *shares)
 {
 	static const struct http_operations operations = {
 		.subscribe = subscribe,
-		.publish = publish_request,
-		.not_ready = status_not_ready,
-		.write_metrics = status_write_metrics,
-		.warning = status_warning,
+		.publish = publish,
+		.not_ready = not_ready,
+		.write_metrics = write_metrics,
+		.warning = warning,
 		.streams = count_streams,
 	};
-	struct http_settings settings = server_http_settings(config, &server->shares);
+	struct http_settings settings = settings_of_http(config, shares);
 
 	return http_new(server->event, &settings, &operations, server, &server->http);
 }
@@ -288,17 +271,81 @@ static int accept_on_all(struct server *server, struct inherited *inherited)
 	return 0;
 }
 
-static int start_notify(struct server *server)
+/* ---- systemd ---- */
+
+static bool write_status(char *text, size_t size, void *userdata)
+{
+	return status_write_line(text, size, ((struct server *)userdata)->status);
+}
+
+static bool is_alive(void *userdata)
+{
+	return thread_watch_is_alive(((struct server *)userdata)->thread_watch);
+}
+
+static int make_notify(struct server *server)
 {
 	static const struct notify_operations operations = {
-		.write_status = status_write_line,
-		.is_alive = watch_is_alive,
+		.write_status = write_status,
+		.is_alive = is_alive,
 	};
 
-	int r = notify_new(server->event, &operations, server, &server->notify);
-
-	return r < 0 ? r : status_init(server);
+	return notify_new(server->event, &operations, server, &server->notify);
 }
+
+/* ---- The end ---- */
+
+static void stop_relay(void *userdata)
+{
+	relay_stop(((struct server *)userdata)->relay);
+}
+
+static void end_subscriptions(void *userdata)
+{
+	relay_end_subscriptions(((struct server *)userdata)->relay);
+}
+
+static bool has_answered(void *userdata)
+{
+	return relay_has_answered(((struct server *)userdata)->relay);
+}
+
+static void end_bus(void *userdata)
+{
+	relay_end_bus(((struct server *)userdata)->relay);
+}
+
+static int64_t now_us(void *userdata)
+{
+	return relay_now_us(((struct server *)userdata)->relay);
+}
+
+static int make_restart(struct server *server, const struct config *config)
+{
+	static const struct restart_operations operations = {
+		.stop = stop_relay,
+		.end_subscriptions = end_subscriptions,
+		.has_answered = has_answered,
+		.end_bus = end_bus,
+		.now_us = now_us,
+	};
+	struct restart_parts parts = {
+		.event = server->event,
+		.hub = server->hub,
+		.registry = server->registry,
+		.http = server->http,
+		.notify = server->notify,
+		.addresses = server->addresses,
+	};
+	int r = restart_new(&parts, &operations, server, &server->restart);
+
+	if (r >= 0)
+		restart_configure(server->restart, config->streams_drain_delay_ms,
+			config->streams_drain_time_ms);
+	return r;
+}
+
+/* ---- The start ---- */
 
 /* In case the bus is not there before. */
 static int start_ready_timer(struct server *server)
@@ -309,26 +356,33 @@ static int start_ready_timer(struct server *server)
 		on_ready_timer, SD_EVENT_ONESHOT, &server->ready_timer);
 }
 
+/* From the ground up: each knows those before it. */
+static int make_parts(struct server *server, const struct config *config)
+{
+	const struct descriptor_shares *shares = reload_share(server->reload, config);
+	int r;
+
+	if ((r = registry_new(&server->registry)) < 0 || (r = make_hub(server, config)) < 0 ||
+		(r = make_http(server, config, shares)) < 0 ||
+		(r = thread_watch_new(server, &server->thread_watch)) < 0 ||
+		(r = make_notify(server)) < 0 || (r = make_relay(server, config, shares)) < 0 ||
+		(r = status_new(server, &server->status)) < 0)
+		return r;
+	return add_sources(server);
+}
+
 /* All that can fail for a reason that somebody else can give. */
 static int open_parts(
 	struct server *server, const struct config *config, struct inherited *inherited)
 {
-	struct profile *profiles = server_make_profiles(config);
 	int r;
 
-	if (!profiles)
-		return -ENOMEM;
-	server_set_streams(server, config, profiles);
-	descriptors_share((size_t)config->streams_max_streams, &server->shares);
-	if ((r = registry_new(&server->registry)) < 0 || (r = add_sources(server)) < 0 ||
-		(r = updates_init(server)) < 0 || (r = publish_init(server)) < 0 ||
-		(r = queue_init(server)) < 0 || (r = make_hub(server, config)) < 0 ||
-		(r = start_http(server, config)) < 0 || (r = watch_init(server)) < 0 ||
-		(r = start_notify(server)) < 0 ||
-		(r = open_listeners(server, config, inherited)) < 0)
+	if ((r = make_parts(server, config)) < 0 ||
+		(r = open_listeners(server, config, inherited)) < 0 ||
+		(r = make_restart(server, config)) < 0)
 		return r;
 	/* It tells main nothing before the loop runs. */
-	return config->bus_type == BUS_TYPE_LOCAL ? server_start_bus(server, config) : 0;
+	return config->bus_type == BUS_TYPE_LOCAL ? start_bus(server, config) : 0;
 }
 
 /* The streams of the former process are systemd's until all is open, so that another process can
@@ -341,11 +395,11 @@ static int server_start(
 
 	if (r < 0)
 		return r;
-	takeup(&inherited->stash, server->hub, server->registry, server->shares.streams);
+	takeup(&inherited->stash, server->hub, server->registry, relay_streams_max(server->relay));
 	if ((r = hub_start(server->hub)) < 0 || (r = start_ready_timer(server)) < 0 ||
 		(r = accept_on_all(server, inherited)) < 0)
 		return r;
-	return server->bus ? 0 : server_start_bus(server, config);
+	return relay_has_bus(server->relay) ? 0 : start_bus(server, config);
 }
 
 /* For want of memory or threads: there is no other process that could go on with them. */
@@ -360,7 +414,7 @@ static void end_streams(struct server *server)
 	(void)hub_end_all(server->hub, END_TIMEOUT_MS);
 }
 
-/* So that main's loop gets them by sd-event, and no thread does; SIGCHLD for next.c. */
+/* So that main's loop gets them by sd-event, and no thread does; SIGCHLD for next-check.c. */
 static int block_signals(void)
 {
 	sigset_t set;
@@ -392,11 +446,11 @@ int server_new(struct config *config, struct inherited *inherited, server_read_c
 	if (!server)
 		return -ENOMEM;
 	seed_random();
-	server->running = -1;
-	updates_prepare(server);
 	r = block_signals();
 	if (r >= 0)
 		r = sd_event_new(&server->event);
+	if (r >= 0)
+		r = reload_new(server, read_config, userdata, &server->reload);
 	if (r >= 0)
 		r = server_start(server, config, inherited);
 	if (r < 0) {
@@ -404,10 +458,7 @@ int server_new(struct config *config, struct inherited *inherited, server_read_c
 		end_streams(server);
 		return r;
 	}
-	server->config = config;
-	server->read_config = read_config;
-	server->read_config_userdata = userdata;
-	reload_init(server);
+	reload_begin(server->reload, config);
 	notify_status(server->notify);
 	*ret = TAKE_PTR(server);
 	return 0;
@@ -428,32 +479,27 @@ struct server *server_free(struct server *server)
 {
 	if (!server)
 		return NULL;
-	server->stopping = true;
-	bus_free(server->bus);
-	server->outbox = outbox_free(server->outbox);
-	/* They may still post to the server, and have publications of it: all stays as it is for
+	if (server->relay)
+		relay_end(server->relay);
+	/* They may still post to the relay, and have publications of it: all stays as it is for
 	 * the moment that the process still has. */
 	if (threads_left_behind() > 0)
 		return NULL;
-	publish_deinit(server);
-	updates_deinit(server);
-	queue_deinit(server);
+	relay_free(server->relay);
 	http_free(server->http);
-	status_deinit(server);
+	status_free(server->status);
 	hub_free(server->hub);
 	notify_free(server->notify);
-	watch_deinit(server);
+	thread_watch_free(server->thread_watch);
 	registry_free(server->registry);
 	for (size_t i = 0; i < SIGNALS_MAX; i++)
-		sd_event_source_disable_unref(server->signal_sources[i]);
+		sd_event_source_disable_unref(server->signals[i]);
 	sd_event_source_disable_unref(server->ready_timer);
 	sd_event_source_disable_unref(server->expiry_timer);
-	stop_deinit(server);
+	restart_free(server->restart);
+	reload_free(server->reload);
 	sd_event_unref(server->event);
 	free(server->addresses);
-	free(server->profiles);
-	reload_deinit(server);
-	config_free(server->config);
 	free(server);
 	return NULL;
 }

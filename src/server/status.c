@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The state of things: metrics for Prometheus, a line for systemd, a reason for /readyz. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
@@ -9,8 +10,17 @@
 #include "base/version.h"
 #include "server/server-internal.h"
 
-/* A reason of the bus, and some words before it. */
-#define BUS_PROBLEM_SIZE (BUS_TEXT_SIZE + 64)
+/* What systemd was last told. */
+struct numbers {
+	size_t streams, updates, queued;
+};
+
+struct status {
+	struct server *server;
+	struct numbers told;
+	char text[RELAY_TEXT_SIZE];
+	sd_event_source *look; /* after whatever main does */
+};
 
 static void write_metric(
 	FILE *file, const char *name, const char *type, const char *help, uint64_t value)
@@ -31,22 +41,24 @@ static void write_build_info(FILE *file)
 
 static void write_hub_metrics(FILE *file, const struct server *server)
 {
+	struct relay_counters relay;
 	struct hub_counters hub;
 
+	relay_count(server->relay, &relay);
 	hub_count(server->hub, &hub);
 	write_metric(
 		file, "flagsse_streams", "gauge", "Streams open now.", hub_streams(server->hub));
 	write_metric(file, "flagsse_subscribed_environments", "gauge",
 		"Environments with streams, counted once for each thread that serves some.",
 		hub_environments(server->hub));
-	write_metric(
-		file, "flagsse_streams_max", "gauge", "Streams allowed.", server->shares.streams);
+	write_metric(file, "flagsse_streams_max", "gauge", "Streams allowed.",
+		relay_streams_max(server->relay));
 	write_metric(file, "flagsse_streams_opened_total", "counter", "Streams begun.",
 		hub.streams_opened);
 	write_metric(file, "flagsse_streams_closed_total", "counter",
 		"Streams ended, by whichever side.", hub.streams_closed);
 	write_metric(file, "flagsse_streams_refused_total", "counter",
-		"Subscribers refused, as there were too many streams.", server->counters.full);
+		"Subscribers refused, as there were too many streams.", relay.full);
 	write_metric(file, "flagsse_events_sent_total", "counter",
 		"Updates written to a stream, those on connecting included.", hub.events_sent);
 	write_metric(file, "flagsse_events_replaced_total", "counter",
@@ -60,24 +72,27 @@ static void write_hub_metrics(FILE *file, const struct server *server)
 
 static void write_update_metrics(FILE *file, const struct server *server)
 {
-	write_metric(
-		file, "flagsse_bus_up", "gauge", "1 while the bus is connected.", server->bus_up);
+	struct relay_counters relay;
+
+	relay_count(server->relay, &relay);
+	write_metric(file, "flagsse_bus_up", "gauge", "1 while the bus is connected.",
+		relay_bus_is_up(server->relay));
 	write_metric(file, "flagsse_bus_refuses_all", "gauge",
-		"1 while NATS refuses every update, or acknowledges none.", refused_all(server));
+		"1 while NATS refuses every update, or acknowledges none.",
+		relay_bus_refuses_all(server->relay));
 	write_metric(file, "flagsse_environments_refused", "gauge",
 		"Environments whose latest update NATS has refused; it is tried again.",
-		refused_environments(server));
+		relay_refused_environments(server->relay));
 	write_metric(file, "flagsse_refusals_total", "counter",
-		"Times that NATS has refused an update.", server->counters.refused);
+		"Times that NATS has refused an update.", relay.refused);
 	write_metric(file, "flagsse_environments", "gauge", "Environments with a known update.",
 		registry_size(server->registry));
 	write_metric(file, "flagsse_updates_total", "counter",
-		"Updates from bus or outbox that were newer than what was known.",
-		server->counters.updates);
+		"Updates from bus or outbox that were newer than what was known.", relay.updates);
 	write_metric(file, "flagsse_updates_repaired_total", "counter",
-		"Updates written back, as the bus had lost them.", server->counters.repaired);
+		"Updates written back, as the bus had lost them.", relay.repaired);
 	write_metric(file, "flagsse_messages_skipped_total", "counter",
-		"Messages on the bus that are no update.", server->counters.skipped);
+		"Messages on the bus that are no update.", relay.skipped);
 	fprintf(file,
 		"# HELP flagsse_publishes_total Answers to publishers.\n"
 		"# TYPE flagsse_publishes_total counter\n"
@@ -85,18 +100,21 @@ static void write_update_metrics(FILE *file, const struct server *server)
 		"flagsse_publishes_total{status=\"stale\"} %" PRIu64 "\n"
 		"flagsse_publishes_total{status=\"queued\"} %" PRIu64 "\n"
 		"flagsse_publishes_total{status=\"unavailable\"} %" PRIu64 "\n",
-		server->counters.published, server->counters.stale, server->counters.queued,
-		server->counters.unavailable);
+		relay.published, relay.stale, relay.queued, relay.unavailable);
 }
 
 static void write_outbox_metrics(FILE *file, const struct server *server)
 {
+	struct relay_counters relay;
+
+	relay_count(server->relay, &relay);
 	write_metric(file, "flagsse_outbox_up", "gauge",
-		"1 while there is an outbox that can be written.", server->outbox_up);
+		"1 while there is an outbox that can be written.",
+		relay_outbox_is_up(server->relay));
 	write_metric(file, "flagsse_outbox_updates", "gauge",
-		"Updates in the outbox, which wait for NATS.", queue_size(server));
+		"Updates in the outbox, which wait for NATS.", relay_outbox_size(server->relay));
 	write_metric(file, "flagsse_outbox_published_total", "counter",
-		"Updates of the outbox that NATS has taken.", server->counters.outbox_published);
+		"Updates of the outbox that NATS has taken.", relay.outbox_published);
 }
 
 static void write_http_metrics(FILE *file, const struct server *server)
@@ -124,8 +142,11 @@ static void write_http_metrics(FILE *file, const struct server *server)
 
 static void write_settings_metrics(FILE *file, const struct server *server)
 {
+	const char *names;
+
 	write_metric(file, "flagsse_settings_pending", "gauge",
-		"Settings with a new value that needs a restart.", server->at_restart.n);
+		"Settings with a new value that needs a restart.",
+		reload_pending(server->reload, &names));
 }
 
 static void write_log_metrics(FILE *file)
@@ -134,169 +155,102 @@ static void write_log_metrics(FILE *file)
 		"Log messages lost, as the log could not be written.", log_lost());
 }
 
-void status_write_metrics(FILE *file, void *userdata)
+void status_write_metrics(FILE *file, struct status *status)
 {
-	const struct server *server = userdata;
+	const struct server *server = status->server;
 
 	write_build_info(file);
 	write_hub_metrics(file, server);
 	write_update_metrics(file, server);
 	write_outbox_metrics(file, server);
 	write_http_metrics(file, server);
-	watch_write_metrics(file, server);
+	thread_watch_write_metrics(file, server->thread_watch);
 	write_settings_metrics(file, server);
 	write_log_metrics(file);
 }
 
-/* What is wrong with the outbox; NULL: nothing, or there has to be none. */
-static const char *outbox_problem(const struct server *server)
+/* Why not, whoever asks; NULL: ready. */
+static const char *not_ready(const struct server *server, enum relay_audience audience)
 {
-	if (!server->outbox)
-		return NULL;
-	if (server->disk_stalled)
-		return "Its disk does not answer.";
-	/* While it is being opened, at the start, what comes waits for that, and is kept then. */
-	return server->outbox_problem[0] ? server->outbox_problem : NULL;
-}
+	const char *problem = thread_watch_problem(server->thread_watch);
 
-bool status_keeps_updates(const struct server *server)
-{
-	return server->outbox && !outbox_problem(server);
-}
-
-/* Why the bus takes no updates; NULL: it does, as far as is known.  `down`: what to say if it is
- * down.  `text` has BUS_PROBLEM_SIZE bytes. */
-static const char *bus_problem(const struct server *server, const char *down, char *text)
-{
-	if (!server->bus_up)
-		return down;
-	if (server->bus_fault[0])
-		return server->bus_fault;
-	if (server->refusal.state != REFUSAL_ALL)
-		return NULL;
-	snprintf(text, BUS_PROBLEM_SIZE, "NATS refuses every update: %s.", server->refused_text);
-	return text;
-}
-
-static const char *not_ready(struct server *server, const char *down)
-{
-	const char *outbox = outbox_problem(server), *bus;
-	char text[BUS_PROBLEM_SIZE];
-
-	refused_look(server);
-	bus = bus_problem(server, down, text);
-	if (server->stopping)
+	if (restart_has_begun(server->restart))
 		return "The service is stopping.";
-	if (watch_problem(server))
-		return watch_problem(server);
-	if (!server->outbox && server->disk_stalled)
-		return "The disk of the store does not answer.";
-	if (!bus)
-		return NULL;
-	if (!server->outbox)
-		return down;
-	if (outbox)
-		snprintf(server->state_text, sizeof(server->state_text),
-			"%s There is no outbox either: %s", bus, outbox);
-	else
-		snprintf(server->state_text, sizeof(server->state_text),
-			"%s Updates are kept in the outbox, which holds %zu update%s.", bus,
-			queue_size(server), text_s(queue_size(server)));
-	return server->state_text;
+	return problem ? problem : relay_problem(server->relay, audience);
 }
 
-const char *status_not_ready(void *userdata)
+const char *status_not_ready(struct status *status)
 {
-	struct server *server = userdata;
-
-	return not_ready(server, server->bus_open_problem);
+	return not_ready(status->server, RELAY_FOR_ALL);
 }
 
-/* A sentence more in server->state_text, which has `*length` characters. */
-static void add_text(struct server *server, size_t *length, const char *format, ...) _printf_(3, 4);
+/* A sentence more in status->text, which has `*length` characters. */
+static void add_text(struct status *status, size_t *length, const char *format, ...) _printf_(3, 4);
 
-static void add_text(struct server *server, size_t *length, const char *format, ...)
+static void add_text(struct status *status, size_t *length, const char *format, ...)
 {
-	const size_t size = sizeof(server->state_text);
+	const size_t size = sizeof(status->text);
 	va_list arguments;
 	int n;
 
 	if (*length > 0 && *length + 1 < size)
-		server->state_text[(*length)++] = ' ';
+		status->text[(*length)++] = ' ';
 	va_start(arguments, format);
-	n = vsnprintf(server->state_text + *length, size - *length, format, arguments);
+	n = vsnprintf(status->text + *length, size - *length, format, arguments);
 	va_end(arguments);
 	*length += n > 0 ? (size_t)n : 0;
 	if (*length >= size)
 		*length = size - 1;
 }
 
-/* What is amiss though updates are taken. */
-static void add_faults(struct server *server, size_t *length)
+static void add_pending(struct status *status, size_t *length)
 {
-	const char *problem = outbox_problem(server);
+	const char *names;
 
-	if (problem)
-		add_text(server, length, "There is no outbox: %s", problem);
-	if (server->refusal.state == REFUSAL_SOME)
-		add_text(server, length,
-			"NATS refuses the updates of %zu environment%s, %s the last: %s.",
-			refused_environments(server), text_s(refused_environments(server)),
-			server->refused_key.text, server->refused_text);
+	if (reload_pending(status->server->reload, &names) > 0)
+		add_text(status, length, "Changed settings that need a restart: %s.", names);
 }
 
-static void add_pending(struct server *server, size_t *length)
+const char *status_warning(struct status *status)
 {
-	if (server->at_restart.n > 0)
-		add_text(server, length, "Changed settings that need a restart: %s.",
-			server->at_restart.names);
-}
-
-const char *status_warning(void *userdata)
-{
-	struct server *server = userdata;
+	const char *warning = relay_warning(status->server->relay);
 	size_t length = 0;
 
-	add_faults(server, &length);
-	add_pending(server, &length);
-	return length > 0 ? server->state_text : NULL;
+	if (warning)
+		add_text(status, &length, "%s", warning);
+	add_pending(status, &length);
+	return length > 0 ? status->text : NULL;
 }
 
-static struct status_numbers count(const struct server *server)
+static struct numbers count(const struct server *server)
 {
-	return (struct status_numbers){
+	return (struct numbers){
 		.streams = hub_streams(server->hub),
 		.updates = registry_size(server->registry),
-		.queued = queue_size(server),
+		.queued = relay_outbox_size(server->relay),
 	};
 }
 
-bool status_write_line(char *text, size_t size, void *userdata)
+bool status_write_line(char *text, size_t size, struct status *status)
 {
-	struct server *server = userdata;
-	struct status_numbers n = server->numbers = count(server);
+	const struct server *server = status->server;
+	struct numbers n = status->told = count(server);
 	const char *problem;
 	size_t length = 0;
 
-	if (server->stopping) {
+	if (restart_has_begun(server->restart)) {
 		snprintf(text, size, "%s: %zu stream%s left.",
-			stop_hands_over(server) ? "Restarting" : "Stopping", n.streams,
+			restart_hands_over(server->restart) ? "Restarting" : "Stopping", n.streams,
 			text_s(n.streams));
 		return true;
 	}
-	problem = not_ready(server, server->bus_problem);
-	if (problem == server->state_text)
-		length = strlen(problem);
-	else if (problem)
-		add_text(server, &length, "%s", problem);
-	else
-		add_faults(server, &length);
-	if (length == 0)
-		add_text(server, &length, "bus connected.");
-	add_pending(server, &length);
+	problem = not_ready(server, RELAY_FOR_OPERATORS);
+	if (!problem)
+		problem = relay_warning(server->relay);
+	add_text(status, &length, "%s", problem ? problem : "bus connected.");
+	add_pending(status, &length);
 	snprintf(text, size, "%zu stream%s, %zu environment%s with an update, %zu queued; %s",
-		n.streams, text_s(n.streams), n.updates, text_s(n.updates), n.queued,
-		server->state_text);
+		n.streams, text_s(n.streams), n.updates, text_s(n.updates), n.queued, status->text);
 	/* Shards end them, and do not wake this thread for that. */
 	return n.streams > 0;
 }
@@ -304,23 +258,37 @@ bool status_write_line(char *text, size_t size, void *userdata)
 /* Many things change the numbers: so they are compared after each turn of the loop. */
 static int on_look(sd_event_source *source, void *userdata)
 {
-	struct server *server = userdata;
-	struct status_numbers now = count(server), told = server->numbers;
+	struct status *status = userdata;
+	struct numbers now = count(status->server), told = status->told;
 
 	(void)source;
 	if (now.streams != told.streams || now.updates != told.updates || now.queued != told.queued)
-		notify_changed(server->notify);
+		notify_changed(status->server->notify);
 	return 0;
 }
 
-int status_init(struct server *server)
+int status_new(struct server *server, struct status **ret)
 {
-	if (!getenv("NOTIFY_SOCKET"))
-		return 0; /* nobody is told */
-	return sd_event_add_post(server->event, &server->status_look, on_look, server);
+	_cleanup_(status_freep) struct status *status = calloc(1, sizeof(*status));
+	int r;
+
+	if (!status)
+		return -ENOMEM;
+	status->server = server;
+	if (getenv("NOTIFY_SOCKET")) { /* else nobody is told */
+		r = sd_event_add_post(server->event, &status->look, on_look, status);
+		if (r < 0)
+			return r;
+	}
+	*ret = TAKE_PTR(status);
+	return 0;
 }
 
-void status_deinit(struct server *server)
+struct status *status_free(struct status *status)
 {
-	server->status_look = sd_event_source_disable_unref(server->status_look);
+	if (!status)
+		return NULL;
+	sd_event_source_disable_unref(status->look);
+	free(status);
+	return NULL;
 }

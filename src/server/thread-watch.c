@@ -19,6 +19,7 @@
 #include "base/messages.h"
 #include "base/thread.h"
 #include "server/server-internal.h"
+#include "server/settings.h"
 
 /* How often the threads are asked.  It need not be exact: it goes with what else is due. */
 #define INTERVAL_US (5 * US_PER_S)
@@ -32,82 +33,91 @@
 /* So many buses are replaced.  Each costs a thread, its memory and a socket. */
 #define BUSES_LEFT_MAX 3
 
+struct thread_watch {
+	struct server *server;
+	sd_event_source *timer;
+	int64_t fed_ms; /* when the watchdog was last fed, or not */
+	bool shards_hang;
+	bool shards_told; /* in the log */
+	bool store_hangs;
+	bool bus_hangs;        /* and there is nothing more to be done about it */
+	unsigned n_buses_left; /* left behind, and replaced */
+	bool ending;           /* as a thread hangs */
+};
+
 /* ---- Shards ---- */
 
-static int64_t shards_silence_ms(const struct server *server)
+static int64_t shards_silence_ms(const struct thread_watch *watch)
 {
+	const struct hub *hub = watch->server->hub;
 	int64_t longest = 0;
 
-	for (unsigned i = 0; i < hub_shards(server->hub); i++)
-		if (hub_silence_ms(server->hub, i) > longest)
-			longest = hub_silence_ms(server->hub, i);
+	for (unsigned i = 0; i < hub_shards(hub); i++)
+		if (hub_silence_ms(hub, i) > longest)
+			longest = hub_silence_ms(hub, i);
 	return longest;
 }
 
-static void tell_of_shards(struct server *server, bool hang)
+static void tell_of_shards(struct thread_watch *watch, bool hang)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_HANGS};
 
-	if (hang && !server->watch.shards_told)
+	if (hang && !watch->shards_told)
 		log_with(LOG_ERR, &fields,
 			"A thread that serves streams does not answer. The watchdog is not fed: if "
 			"that goes on, systemd replaces this process.");
-	else if (!hang && server->watch.shards_told)
+	else if (!hang && watch->shards_told)
 		log_notice("The thread that serves streams answers again.");
-	server->watch.shards_told = hang;
+	watch->shards_told = hang;
 }
 
-static void check_shards(struct server *server)
+static void check_shards(struct thread_watch *watch)
 {
-	int64_t silence_ms = shards_silence_ms(server);
+	int64_t silence_ms = shards_silence_ms(watch);
 
-	server->watch.shards_hang = silence_ms > SHARD_SILENCE_MS;
-	if (server->watch.shards_hang || silence_ms == 0)
-		tell_of_shards(server, server->watch.shards_hang);
+	watch->shards_hang = silence_ms > SHARD_SILENCE_MS;
+	if (watch->shards_hang || silence_ms == 0)
+		tell_of_shards(watch, watch->shards_hang);
 }
 
 /* ---- The store ---- */
 
-static int64_t store_silence_ms(const struct server *server)
+static void check_store(struct thread_watch *watch)
 {
-	return server->outbox ? outbox_silence_ms(server->outbox) : bus_silence_ms(server->bus);
-}
-
-static void check_store(struct server *server)
-{
+	struct relay *relay = watch->server->relay;
 	static const struct log_fields fields = {.message_id = MESSAGE_HANGS};
-	bool hangs = store_silence_ms(server) > STORE_SILENCE_MS;
+	bool hangs = relay_store_silence_ms(relay) > STORE_SILENCE_MS;
 
-	if (hangs == server->watch.store_hangs)
+	if (hangs == watch->store_hangs)
 		return;
-	server->watch.store_hangs = hangs;
-	server->disk_stalled = hangs;
+	watch->store_hangs = hangs;
+	relay_set_stalled(relay, hangs);
 	if (hangs)
 		log_with(LOG_ERR, &fields,
 			"The disk of the store does not answer. %s until it does. Look for errors "
 			"of the disk in the kernel's log; flagsse goes on by itself.",
-			server->outbox ? "There is no outbox" : "Updates are refused");
+			relay_has_outbox(relay) ? "There is no outbox" : "Updates are refused");
 	else
 		log_notice("The disk of the store answers again.");
 }
 
 /* ---- The NATS bus ---- */
 
-static void tell_of_bus(struct server *server)
+static void tell_of_bus(const struct thread_watch *watch)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_HANGS};
 
 	log_with(LOG_ERR, &fields,
 		"The thread of the NATS bus does not answer, and %u others before it did not. The "
 		"watchdog is not fed: if that goes on, systemd replaces this process.",
-		server->watch.n_buses_left);
+		watch->n_buses_left);
 }
 
-static void replace_bus(struct server *server)
+static void replace_bus(struct thread_watch *watch, const struct relay_bus_settings *settings)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_HANGS};
-	static const char hung[] = "the thread of the NATS bus has hung. Another has begun.";
-	int r = updates_replace_inbox(server);
+	struct relay *relay = watch->server->relay;
+	int r = relay_leave_bus(relay);
 
 	if (r < 0) {
 		log_error("The bus cannot be replaced: %s.", strerror(-r));
@@ -116,88 +126,81 @@ static void replace_bus(struct server *server)
 	log_with(LOG_ERR, &fields,
 		"The thread of the NATS bus does not answer. It is left behind, and another takes its "
 		"place.");
-	bus_leave(server->bus);
-	server->watch.n_buses_left++;
-	queue_on_bus_left(server);
-	updates_on_bus_down(server, hung, hung);
-	server->bus = NULL;
-	r = server_start_bus(server, server->config);
+	watch->n_buses_left++;
+	r = relay_start_bus(relay, settings);
 	if (r < 0)
 		log_error("Another bus cannot be begun: %s.", strerror(-r));
 }
 
-static void check_bus(struct server *server)
+static void check_bus(struct thread_watch *watch)
 {
+	struct relay *relay = watch->server->relay;
+	struct nats_settings nats;
+	struct relay_bus_settings settings =
+		settings_of_bus(reload_running(watch->server->reload), &nats);
 	bool hangs;
 
-	if (!server->outbox)
+	if (!relay_has_outbox(relay))
 		return; /* the bus is the store */
-	if (!server->bus) {
+	if (!relay_has_bus(relay)) {
 		/* For want of memory, the last time. */
-		(void)server_start_bus(server, server->config);
+		(void)relay_start_bus(relay, &settings);
 		return;
 	}
-	hangs = bus_silence_ms(server->bus) > BUS_NATS_SILENCE_MS;
-	if (hangs && server->watch.n_buses_left < BUSES_LEFT_MAX) {
-		replace_bus(server);
+	hangs = relay_bus_silence_ms(relay) > BUS_NATS_SILENCE_MS;
+	if (hangs && watch->n_buses_left < BUSES_LEFT_MAX) {
+		replace_bus(watch, &settings);
 		return;
 	}
-	if (hangs && !server->watch.bus_hangs)
-		tell_of_bus(server);
-	server->watch.bus_hangs = hangs;
+	if (hangs && !watch->bus_hangs)
+		tell_of_bus(watch);
+	watch->bus_hangs = hangs;
 }
 
 /* ---- All of them ---- */
 
-static void ask(struct server *server)
-{
-	hub_ping(server->hub);
-	if (server->bus)
-		bus_ping(server->bus);
-	if (server->outbox)
-		outbox_ping(server->outbox);
-}
-
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	struct server *server = userdata;
+	struct thread_watch *watch = userdata;
+	const struct server *server = watch->server;
 
 	(void)usec;
 	/* At the end threads are waited for, each for its own time. */
-	if (server->stopping)
+	if (restart_has_begun(server->restart))
 		return 0;
-	check_shards(server);
-	check_store(server);
-	check_bus(server);
-	if ((server->watch.shards_hang || server->watch.bus_hangs) &&
-		notify_has_watchdog(server->notify)) {
-		stop_on_hang(server);
+	check_shards(watch);
+	check_store(watch);
+	check_bus(watch);
+	if ((watch->shards_hang || watch->bus_hangs) && notify_has_watchdog(server->notify)) {
+		watch->ending = true;
+		restart_on_hang(server->restart);
 		return 0;
 	}
-	ask(server);
+	hub_ping(server->hub);
+	relay_ping(server->relay);
 	notify_status(server->notify);
 	return sd_event_source_set_time_relative(source, INTERVAL_US);
 }
 
-bool watch_is_alive(void *userdata)
+bool thread_watch_is_alive(struct thread_watch *watch)
 {
-	struct server *server = userdata;
-	int64_t now_ms = clock_monotonic_ms(), silence_ms = shards_silence_ms(server);
+	const struct server *server = watch->server;
+	int64_t now_ms = clock_monotonic_ms(), silence_ms = shards_silence_ms(watch);
 	/* What was asked before the last time has to have been answered. */
-	bool alive = silence_ms == 0 || silence_ms < now_ms - server->watch.fed_ms;
+	bool alive = silence_ms == 0 || silence_ms < now_ms - watch->fed_ms;
 
-	if (server->stop.own_accord)
+	if (watch->ending)
 		return true; /* it is main that makes an end now, and that takes its time */
 	if (!alive || silence_ms == 0)
-		tell_of_shards(server, !alive);
+		tell_of_shards(watch, !alive);
 	hub_ping(server->hub);
-	server->watch.fed_ms = now_ms;
-	return alive && !server->watch.bus_hangs;
+	watch->fed_ms = now_ms;
+	return alive && !watch->bus_hangs;
 }
 
-const char *watch_problem(const struct server *server)
+const char *thread_watch_problem(const struct thread_watch *watch)
 {
-	if (server->watch.shards_hang)
+	if (watch->shards_hang)
 		return "A thread that serves streams does not answer.";
 	return NULL;
 }
@@ -207,8 +210,9 @@ static void write_thread(FILE *file, const char *name, bool alive)
 	fprintf(file, "flagsse_thread_alive{thread=\"%s\"} %d\n", name, alive);
 }
 
-void watch_write_metrics(FILE *file, const struct server *server)
+void thread_watch_write_metrics(FILE *file, const struct thread_watch *watch)
 {
+	const struct server *server = watch->server;
 	char name[sizeof("shard-4294967295")];
 
 	fputs("# HELP flagsse_thread_alive 1 while the thread answers when it is asked.\n"
@@ -218,10 +222,11 @@ void watch_write_metrics(FILE *file, const struct server *server)
 		snprintf(name, sizeof(name), "shard-%u", i);
 		write_thread(file, name, hub_silence_ms(server->hub, i) <= SHARD_SILENCE_MS);
 	}
-	write_thread(file, "flagsse-store", !server->watch.store_hangs);
-	if (server->outbox)
+	write_thread(file, "flagsse-store", !watch->store_hangs);
+	if (relay_has_outbox(server->relay))
 		write_thread(file, "nats",
-			server->bus && bus_silence_ms(server->bus) <= BUS_NATS_SILENCE_MS);
+			relay_has_bus(server->relay) &&
+				relay_bus_silence_ms(server->relay) <= BUS_NATS_SILENCE_MS);
 	fprintf(file,
 		"# HELP flagsse_threads_left_behind_total Threads that hung, and were given up.\n"
 		"# TYPE flagsse_threads_left_behind_total counter\n"
@@ -229,15 +234,29 @@ void watch_write_metrics(FILE *file, const struct server *server)
 		threads_left_behind());
 }
 
-int watch_init(struct server *server)
+int thread_watch_new(struct server *server, struct thread_watch **ret)
 {
-	int r = sd_event_add_time_relative(server->event, &server->watch.timer, CLOCK_MONOTONIC,
-		INTERVAL_US, ACCURACY_US, on_timer, server);
+	_cleanup_(thread_watch_freep) struct thread_watch *watch = calloc(1, sizeof(*watch));
+	int r;
 
-	return r < 0 ? r : sd_event_source_set_enabled(server->watch.timer, SD_EVENT_ON);
+	if (!watch)
+		return -ENOMEM;
+	watch->server = server;
+	r = sd_event_add_time_relative(server->event, &watch->timer, CLOCK_MONOTONIC, INTERVAL_US,
+		ACCURACY_US, on_timer, watch);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(watch->timer, SD_EVENT_ON);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(watch);
+	return 0;
 }
 
-void watch_deinit(struct server *server)
+struct thread_watch *thread_watch_free(struct thread_watch *watch)
 {
-	server->watch.timer = sd_event_source_disable_unref(server->watch.timer);
+	if (!watch)
+		return NULL;
+	sd_event_source_disable_unref(watch->timer);
+	free(watch);
+	return NULL;
 }

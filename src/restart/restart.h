@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The end of the process, and what comes after it.  On SIGTERM systemd is asked why.  For a restart
+ * the streams are handed over to the next process; else, or where that cannot be, they are drained:
+ * ended cleanly, one after another.  Main thread.
+ *
+ *   phase     | it lasts until                              | then
+ *   ----------+---------------------------------------------+---------------------------------
+ *   not       | a signal, or restart_on_hang()              | asking, or (SIGINT, no systemd) drain
+ *   asking    | systemd has said why                        | restart: checking; else drain
+ *   checking  | the next process's program has been asked   | it could start: answering; else drain
+ *   answering | all requests are answered, 2 s at most      | handed over: the end; else drain
+ *   (drain)   |                                             | delaying, draining, or last
+ *   delaying  | streams.drain_delay is over                 | draining, or last
+ *   draining  | streams.drain_time is over                  | last
+ *   last      | all streams have ended, 10 s at most        | the end
+ *
+ * A second signal: last, whatever the phase, and 2 s at most. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "base/notify.h"
+#include "http/http.h"
+#include "hub/hub.h"
+#include "hub/registry.h"
+
+struct restart;
+
+/* What is ended.  All of it outlives the restart. */
+struct restart_parts {
+	sd_event *event; /* its loop ends with the process */
+	struct hub *hub;
+	struct registry *registry;
+	struct http *http;
+	struct notify *notify;
+	const char
+		*addresses; /* that it listens on, with commas between; NULL: systemd's sockets */
+};
+
+/* What it asks of its owner, for updates and their bus. */
+struct restart_operations {
+	/* The end has begun: the outbox keeps what it has. */
+	void (*stop)(void *userdata);
+
+	/* From now on a stream that begins would be ended at once. */
+	void (*end_subscriptions)(void *userdata);
+
+	/* No publisher waits for an answer that will come. */
+	bool (*has_answered)(void *userdata);
+
+	/* Ends the bus, and sends what it has told; nothing new comes after that. */
+	void (*end_bus)(void *userdata);
+
+	/* Now, by the bus's clock. */
+	int64_t (*now_us)(void *userdata);
+};
+
+/* 0 or -errno. */
+int restart_new(const struct restart_parts *parts, const struct restart_operations *operations,
+	void *userdata, struct restart **ret);
+struct restart *restart_free(struct restart *restart); /* takes NULL; returns NULL */
+DEFINE_CLEANUP(struct restart *, restart_free)
+
+/* For a drain that begins from now on: how long streams stay yet, and over how long they end. */
+void restart_configure(struct restart *restart, int64_t drain_delay_ms, int64_t drain_time_ms);
+
+/* SIGTERM or SIGINT has come. */
+void restart_on_signal(struct restart *restart, int number);
+
+/* A thread hangs, which only another process mends, and there is a watchdog that would kill this
+ * one: it ends by itself, with what streams it can hand over, and systemd starts the next. */
+void restart_on_hang(struct restart *restart);
+
+bool restart_has_begun(const struct restart *restart);
+bool restart_hands_over(const struct restart *restart); /* as far as it goes as planned */
