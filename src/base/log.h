@@ -42,7 +42,7 @@ bool log_is_journal(void);
 void log_stay(void);
 
 /* From now on a thread writes.  Main thread, once.  0 or -errno: it is as before.  (A child that is
- * to log has to be a program of its own, as next.c starts it: after a mere fork(2) it has no such
+ * to log has to be a program of its own, as next-check.c starts it: after a mere fork(2) it has no such
  * thread.) */
 int log_start(void);
 

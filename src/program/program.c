@@ -31,7 +31,7 @@
 #include "server/server.h"
 
 /* How long a process that fails waits for whoever reads why, in ms: longer than one that has served
- * (LOG_LAST_MS), less than next.c waits for its check. */
+ * (LOG_LAST_MS), less than next-check.c waits for its check. */
 #define LOG_FAILURE_MS 1000
 
 /* How long a service that does not start stays for journald to see whose messages it has. */
@@ -326,7 +326,7 @@ static int serve(struct options *options, struct config *loaded, struct inherite
 }
 
 /* The service waits for nobody who reads its log, from its first message on; and neither does a
- * check that a service runs (next.c), whose log is the journal.  Else somebody has called us by
+ * check that a service runs (next-check.c), whose log is the journal.  Else somebody has called us by
  * hand, and may read a long list of complaints at leisure. */
 static int start_log(const struct options *options)
 {

@@ -19,7 +19,7 @@ int unit_read(const char *name, struct unit **ret);
 struct unit *unit_free(struct unit *unit); /* takes NULL; returns NULL */
 DEFINE_CLEANUP(struct unit *, unit_free)
 
-/* env-file.c */
+/* unit-environment-file.c */
 
 /* Adds to a NULL-terminated, malloc'ed array the variables of a file as EnvironmentFile= of
  * systemd.exec(5) has it: a line NAME=VALUE each, comments after # or ;, values in quotes, a

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Attempts to connect to NATS that are given up.  What they rest on is nothing that nats.c
  * promises: that its sockets can be told from all others, and that it fails once its socket is shut
- * down.  If these tests fail with another version of it, see is_of_nats() in nats-connect.c. */
+ * down.  If these tests fail with another version of it, see is_of_nats() in connect.c. */
 #include <arpa/inet.h>
 #include <check.h>
 #include <netinet/in.h>

@@ -64,11 +64,11 @@ char *store_make_text(const char *format, ...) _printf_(1, 2);
  * does it only after many commits. */
 void store_empty_log(struct store *store);
 
-/* store-rows.c.  -EBADMSG: a table or a column is missing. */
+/* rows.c.  -EBADMSG: a table or a column is missing. */
 int store_prepare_statements(struct store *store);
 
 /* Puts it under the sequence that it has, which must be free.  0 or -errno. */
 int store_put_numbered(struct store *store, enum store_table table, const struct update *update);
 
-/* store-place.c: notes which files have been opened.  The store has its path.  0 or -errno. */
+/* place.c: notes which files have been opened.  The store has its path.  0 or -errno. */
 int store_note_place(struct store *store);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The store: updates, durable, in SQLite in the state directory, in two tables with one row an
- * environment.  Used by one thread at a time (see store-thread.h). */
+ * environment.  Used by one thread at a time (see thread.h). */
 #pragma once
 
 #include <stdbool.h>
