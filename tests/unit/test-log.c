@@ -404,7 +404,7 @@ START_TEST(test_nobody_reads)
 	ck_assert_int_eq(log_start(), 0);
 	n_logged = log_until_lost(100);
 	log_info("%d", n_logged++); /* there is room for one so short, before that place */
-	log_set_level(LOG_ERR); /* the loss is told at any level */
+	log_set_level(LOG_ERR);     /* the loss is told at any level */
 	check_loss(pipe, n_logged, (int)lost());
 	log_error("goes on");
 	ck_assert_str_eq(read_line(pipe), "error: goes on\n");
