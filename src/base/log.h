@@ -42,8 +42,8 @@ bool log_is_journal(void);
 void log_stay(void);
 
 /* From now on a thread writes.  Main thread, once.  0 or -errno: it is as before.  (A child that is
- * to log has to be a program of its own, as next-check.c starts it: after a mere fork(2) it has no such
- * thread.) */
+ * to log has to be a program of its own, as next-check.c starts it: after a mere fork(2) it has no
+ * such thread.) */
 int log_start(void);
 
 /* Ends the thread.  Waits until all is written, but no longer than `ms`: a thread that still waits

@@ -326,8 +326,8 @@ static int serve(struct options *options, struct config *loaded, struct inherite
 }
 
 /* The service waits for nobody who reads its log, from its first message on; and neither does a
- * check that a service runs (next-check.c), whose log is the journal.  Else somebody has called us by
- * hand, and may read a long list of complaints at leisure. */
+ * check that a service runs (next-check.c), whose log is the journal.  Else somebody has called us
+ * by hand, and may read a long list of complaints at leisure. */
 static int start_log(const struct options *options)
 {
 	int r;
