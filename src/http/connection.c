@@ -104,8 +104,6 @@ static void connection_link(struct connection *connection, enum waiting waiting)
 
 void connection_wait(struct connection *connection, enum waiting waiting)
 {
-	if (waiting == WAITING_GONE)
-		connection->http->gone_in_call = connection->http->n_calls;
 	/* Once it is ended it is not asked for more. */
 	if (connection->waiting == WAITING_END)
 		return;
@@ -150,7 +148,7 @@ void connections_sift(struct http *http)
 	for (connection = TAILQ_FIRST(&http->waiting[WAITING_ANSWER]); connection;
 		connection = next) {
 		next = TAILQ_NEXT(connection, link);
-		if (!connection->request.begun && connection_unsent(connection) == 0)
+		if (!connection->begun && connection_unsent(connection) == 0)
 			connection_wait(connection, WAITING_IDLE);
 	}
 }
@@ -214,7 +212,7 @@ static void answer_is_due(struct connection *connection, int64_t now_ms)
 {
 	int unsent = connection_unsent(connection);
 
-	if (unsent == 0 && !connection->request.begun) {
+	if (unsent == 0 && !connection->begun) {
 		connection_wait(connection, WAITING_IDLE);
 	} else if (is_being_read(connection, unsent, now_ms)) {
 		connection_unlink(connection);
@@ -374,10 +372,33 @@ bool connection_has_input(const struct connection *connection)
 	return ioctl(connection_fd(connection), SIOCINQ, &n) == 0 && n > 0;
 }
 
-static struct connection *connection_new(struct http *http, struct MHD_Connection *mhd)
+/* A unix socket's client has no name. */
+static socklen_t address_size(sa_family_t family)
+{
+	switch (family) {
+	case AF_INET:
+		return sizeof(struct sockaddr_in);
+	case AF_INET6:
+		return sizeof(struct sockaddr_in6);
+	default:
+		return sizeof(sa_family_t);
+	}
+}
+
+static void peer_of(struct MHD_Connection *mhd, struct peer *ret)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+	*ret = (struct peer){0};
+	if (info && info->client_addr) {
+		ret->length = address_size(info->client_addr->sa_family);
+		memcpy(&ret->address, info->client_addr, ret->length);
+	}
+}
+
+static struct connection *connection_new(struct http *http, struct MHD_Connection *mhd)
+{
 	struct connection *connection = calloc(1, sizeof(*connection));
 
 	if (!connection) {
@@ -387,15 +408,16 @@ static struct connection *connection_new(struct http *http, struct MHD_Connectio
 	}
 	connection->http = http;
 	connection->mhd = mhd;
-	connection->peer = room_peer(http, info ? info->client_addr : NULL);
-	http->n_of_peers[connection->peer]++;
+	peer_of(mhd, &connection->peer);
+	connection->room = room_counter(http, &connection->peer);
+	http->n_of_peers[connection->room]++;
 	connection_link(connection, WAITING_REQUEST);
 	return connection;
 }
 
 static void connection_free(struct connection *connection)
 {
-	connection->http->n_of_peers[connection->peer]--;
+	connection->http->n_of_peers[connection->room]--;
 	connection_unlink(connection);
 	deadlines_arm(connection->http);
 	free(connection);

@@ -43,8 +43,9 @@ int farewells_init(struct farewells *farewells, sd_event *event);
 void farewells_deinit(struct farewells *farewells);
 
 /* Sends `text` over the connection in `hold_ms` (less than FAREWELL_SLOTS * FAREWELL_SLOT_MS; 0: at
- * once), and ends it.  Duplicates the descriptor: whoever has it closes it without shutdown(2).  A
- * client that leaves while it is held is let go at once.  0; or -errno: nothing has happened. */
+ * once), and ends it.  Takes the descriptor over; if somebody else has the socket by another one,
+ * that is to be closed without shutdown(2).  A client that leaves while it is held is let go at
+ * once.  0; or -errno: nothing has happened. */
 int farewell_give(
 	struct farewells *farewells, int fd, const char *text, size_t length, int64_t hold_ms);
 
