@@ -40,7 +40,7 @@ static void resume(struct connection *connection)
 
 static int detach(struct exchange *exchange)
 {
-	int fd = fcntl(connection_fd(connection_of(exchange)), F_DUPFD_CLOEXEC, 3);
+	int fd = fcntl(connection_of(exchange)->fd, F_DUPFD_CLOEXEC, 3);
 
 	return fd < 0 ? -errno : fd;
 }

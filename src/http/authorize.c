@@ -57,7 +57,7 @@ static void refuse_unauthorized(struct exchange *exchange)
 	};
 
 	if ((n & (n - 1)) == 0) {
-		peer_name(exchange->peer, peer);
+		peer_name(&exchange->origin->peer, peer);
 		log_with(LOG_WARNING, &fields,
 			"Refused an update of environment %s from %s: a wrong token, or none (%llu "
 			"so far). SSE_AUTHENTICATION_TOKEN of Flagsmith's API and task processor "

@@ -45,14 +45,14 @@ static int64_t id_of_query(const char *query)
 }
 
 void exchange_start(struct exchange *exchange, struct http *http,
-	const struct exchange_adapter *adapter, const struct peer *peer, const char *target)
+	const struct exchange_adapter *adapter, const struct origin *origin, const char *target)
 {
 	const char *mark = strchr(target, '?');
 
 	exchange_end(exchange);
 	exchange->http = http;
 	exchange->adapter = adapter;
-	exchange->peer = peer;
+	exchange->origin = origin;
 	exchange->query_event_id = mark ? id_of_query(mark + 1) : -1;
 	route_find(target, &exchange->match);
 }
@@ -114,7 +114,7 @@ void exchange_log(const struct exchange *exchange, const char *what)
 
 	if (!log_enabled(LOG_DEBUG))
 		return;
-	peer_name(exchange->peer, peer);
+	peer_name(&exchange->origin->peer, peer);
 	log_with(
 		LOG_DEBUG, &fields, "%s of environment %s, by %s.", what, fields.environment, peer);
 }

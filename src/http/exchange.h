@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "http/routes.h"
-#include "net/peer.h"
+#include "net/listeners.h"
 #include "update/frame.h"
 
 struct exchange;
@@ -60,7 +60,7 @@ struct http_publish {
 struct exchange {
 	struct http *http;
 	const struct exchange_adapter *adapter;
-	const struct peer *peer;
+	const struct origin *origin; /* the peer, and the listener that it came by */
 
 	/* By exchange_start(), of the target. */
 	struct route_match match;
@@ -83,9 +83,9 @@ struct exchange {
 /* ---- For adapters, in this order ---- */
 
 /* The target of a request has arrived, as it came over the wire.  It is the beginning of an
- * exchange: what there was before is forgotten.  `peer` must live as long. */
+ * exchange: what there was before is forgotten.  `origin` must live as long. */
 void exchange_start(struct exchange *exchange, struct http *http,
-	const struct exchange_adapter *adapter, const struct peer *peer, const char *target);
+	const struct exchange_adapter *adapter, const struct origin *origin, const char *target);
 
 /* The header has arrived.  Either there is an answer now, which is the connection's last if there
  * is a body, or all the body is to come: exchange_take_body(). */

@@ -10,8 +10,8 @@
 
 #include "base/siphash.h"
 #include "http/exchange.h"
-#include "http/farewell.h"
 #include "http/http.h"
+#include "net/farewell.h"
 
 /* Counters of connections by their clients' addresses. */
 #define ROOM_PEERS 1024
@@ -29,9 +29,10 @@ enum waiting {
 	N_WAITING,
 };
 
-/* As long as libmicrohttpd's, whose socket context it is. */
+/* From accept(2) on, and as long as libmicrohttpd's, whose socket context it is. */
 struct connection {
 	struct http *http;
+	int fd; /* the socket, which is libmicrohttpd's to close */
 	struct MHD_Connection *mhd;
 	enum waiting waiting;
 	int64_t since_ms;    /* CLOCK_MONOTONIC: when this waiting began */
@@ -40,9 +41,9 @@ struct connection {
 	int64_t read_ms;     /* ... when the client was last seen to have read some */
 	int64_t taken;       /* ... connection_taken() at the last look; -1: none yet */
 	bool has_published;  /* with the right token */
-	struct peer peer;
+	struct origin origin;
 	unsigned room;                /* its client's counter in http->n_of_peers */
-	TAILQ_ENTRY(connection) link; /* in http->waiting[waiting] */
+	TAILQ_ENTRY(connection) link; /* in http->arriving or .waiting[waiting] */
 
 	/* The request that is under way. */
 	struct exchange exchange;
@@ -57,13 +58,6 @@ struct connection {
 };
 
 TAILQ_HEAD(connection_queue, connection);
-
-struct listener {
-	struct http *http;
-	int fd;
-	sd_event_source *source;
-	SLIST_ENTRY(listener) link;
-};
 
 struct http {
 	sd_event *event;
@@ -82,18 +76,15 @@ struct http {
 	uint64_t n_calls;      /* of libmicrohttpd to us */
 	uint64_t gone_in_call; /* the last of them in which a connection became WAITING_GONE */
 
-	SLIST_HEAD(, listener) listeners;
-	bool accepting;        /* the listeners' sources are enabled */
-	bool paused;           /* no descriptor or memory left for now */
-	bool out_of_resources; /* ... and this has been logged */
-	bool stopping;         /* http_stop_accepting() */
-	sd_event_source *pause_timer;
+	struct listeners *listeners;
+	bool stopping; /* http_stop_accepting() */
 
 	unsigned n_connections;
 	size_t peak; /* trim_is_due()'s */
 	sd_event_source *trim_timer;
 	bool trimmed_again;                         /* after the last storm */
 	sd_event_source *hang_up_timer;             /* on while there are connections */
+	struct connection_queue arriving;           /* libmicrohttpd has still to report them */
 	struct connection_queue waiting[N_WAITING]; /* earliest deadline first */
 	sd_event_source *deadline_timer;
 	int64_t deadline_armed_ms; /* when it fires; INT64_MAX: it is off */
@@ -119,12 +110,9 @@ void http_kick(struct http *http);
 /* Whether the installed libmicrohttpd is 1.0 or later, which is another library in many ways. */
 bool http_library_is_1_0(void);
 
-/* accept.c */
-
-/* Accepts, or leaves new connections waiting in the kernel, as things now stand. */
+/* Makes room where it is scarce, and accepts, or leaves new connections waiting in the kernel, as
+ * things then stand. */
 void accept_update(struct http *http);
-int accept_init(struct http *http);
-void accept_deinit(struct http *http);
 
 /* connection.c */
 
@@ -151,8 +139,12 @@ void connections_end_idle(struct http *http);
 /* A request may be there that has not been read yet. */
 bool connection_has_input(const struct connection *connection);
 
-/* The socket; still libmicrohttpd's. */
-int connection_fd(const struct connection *connection);
+/* Gives libmicrohttpd a connection that has been accepted; its descriptor, on failure too.  0 or
+ * -errno. */
+int connection_take(struct http *http, int fd, const struct origin *origin);
+
+/* Frees those that libmicrohttpd has not reported. */
+void connections_deinit(struct http *http);
 
 /* Of MHD_OPTION_NOTIFY_CONNECTION. */
 void connection_notify(void *userdata, struct MHD_Connection *mhd, void **socket_context,

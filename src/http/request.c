@@ -42,7 +42,7 @@ void *request_start(void *userdata, const char *target, struct MHD_Connection *m
 	if (!connection)
 		return NULL;
 	request_reset(connection);
-	exchange_start(&connection->exchange, http, &answer_adapter, &connection->peer, target);
+	exchange_start(&connection->exchange, http, &answer_adapter, &connection->origin, target);
 	connection->target = target;
 	connection->target_length = strlen(target);
 	cut_query(target);

@@ -175,7 +175,7 @@ void ask(const struct asked *asked)
 	stand_in.outcome = WAITS;
 	stand_in.n_ends = 0;
 	stand_in.body_was_wanted = false;
-	exchange_start(exchange, &stand_in.http, &adapter, &stand_in.peer, asked->target);
+	exchange_start(exchange, &stand_in.http, &adapter, &stand_in.origin, asked->target);
 	exchange->method = method_parse(asked->method);
 	exchange->is_1_0 = asked->is_1_0;
 	exchange->header_size = asked->header_size;

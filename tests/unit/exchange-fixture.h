@@ -44,7 +44,7 @@ enum outcome {
 struct stand_in {
 	struct http http;
 	struct exchange exchange;
-	struct peer peer;
+	struct origin origin;
 	const struct asked *asked;
 	int answer_result; /* of the adapter's answer() */
 	int detach_result; /* of its detach(); 0: a descriptor */

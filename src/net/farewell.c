@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Last answers, held or not, and the ends of their connections. */
-#include "http/farewell.h"
+#include "net/farewell.h"
 
 #include <errno.h>
 #include <stdbool.h>

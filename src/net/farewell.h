@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The last answer of a connection, given outside libmicrohttpd: at once, or after a while.  Then
- * the connection ends in good order (RFC 9112, section 9.6): our side first, then what the client
- * still sends is read and thrown away for a moment, so that no reset overtakes the answer.  Main
- * thread.
+/* The last bytes to a client: at once, or after a while.  Then the connection ends in good order
+ * (RFC 9112, section 9.6): our side first, then what the client still sends is read and thrown away
+ * for a moment, so that no reset overtakes the bytes.  Main thread.
  *
- * libmicrohttpd would close with unread input, and so reset; it would not notice that a client has
- * left that it keeps suspended; and each connection in its hands is dearer. */
+ * That is not for libmicrohttpd: it would close with unread input, and so reset; it would not
+ * notice that a client has left that it keeps suspended; and each connection in its hands is
+ * dearer. */
 #pragma once
 
 #include <stdbool.h>
