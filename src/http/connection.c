@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Connections in libmicrohttpd's hands, and their deadlines.  Its own time-out is for inactivity
  * only, so that a client could trickle a request for ever. */
+#include <errno.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -104,8 +106,6 @@ static void connection_link(struct connection *connection, enum waiting waiting)
 
 void connection_wait(struct connection *connection, enum waiting waiting)
 {
-	if (waiting == WAITING_GONE)
-		connection->http->gone_in_call = connection->http->n_calls;
 	/* Once it is ended it is not asked for more. */
 	if (connection->waiting == WAITING_END)
 		return;
@@ -122,7 +122,7 @@ static int connection_unsent(const struct connection *connection)
 {
 	int unsent;
 
-	return ioctl(connection_fd(connection), SIOCOUTQ, &unsent) == 0 ? unsent : 0;
+	return ioctl(connection->fd, SIOCOUTQ, &unsent) == 0 ? unsent : 0;
 }
 
 /* Changes when the client takes something.  By TCP bytes that are acknowledged: what is unsent is
@@ -132,7 +132,7 @@ static int64_t connection_taken(const struct connection *connection, int unsent)
 	struct tcp_info info = {0};
 	socklen_t length = sizeof(info);
 
-	if (getsockopt(connection_fd(connection), IPPROTO_TCP, TCP_INFO, &info, &length) < 0)
+	if (getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0)
 		return unsent;
 	return (int64_t)info.tcpi_bytes_acked;
 }
@@ -150,7 +150,7 @@ void connections_sift(struct http *http)
 	for (connection = TAILQ_FIRST(&http->waiting[WAITING_ANSWER]); connection;
 		connection = next) {
 		next = TAILQ_NEXT(connection, link);
-		if (!connection->request.begun && connection_unsent(connection) == 0)
+		if (!connection->begun && connection_unsent(connection) == 0)
 			connection_wait(connection, WAITING_IDLE);
 	}
 }
@@ -159,7 +159,7 @@ void connection_end(struct connection *connection)
 {
 	/* What has not been read by now need not be kept by the kernel, either. */
 	static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-	int fd = connection_fd(connection);
+	int fd = connection->fd;
 
 	if (connection->waiting == WAITING_ANSWER)
 		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
@@ -185,7 +185,7 @@ static void end_idle(struct connection_queue *queue)
 	/* Of what has input libmicrohttpd might see the end before the request. */
 	TAILQ_FOREACH (connection, queue, link)
 		if (!connection_has_input(connection))
-			shutdown(connection_fd(connection), SHUT_RD);
+			shutdown(connection->fd, SHUT_RD);
 }
 
 void connections_end_idle(struct http *http)
@@ -214,7 +214,7 @@ static void answer_is_due(struct connection *connection, int64_t now_ms)
 {
 	int unsent = connection_unsent(connection);
 
-	if (unsent == 0 && !connection->request.begun) {
+	if (unsent == 0 && !connection->begun) {
 		connection_wait(connection, WAITING_IDLE);
 	} else if (is_being_read(connection, unsent, now_ms)) {
 		connection_unlink(connection);
@@ -275,7 +275,7 @@ static void end_hung_up(struct connection_queue *queue)
 	struct connection *connection;
 
 	TAILQ_FOREACH (connection, queue, link) {
-		struct pollfd pollfd = {.fd = connection_fd(connection), .events = POLLRDHUP};
+		struct pollfd pollfd = {.fd = connection->fd, .events = POLLRDHUP};
 
 		if (poll(&pollfd, 1, 0) > 0)
 			shutdown(pollfd.fd, SHUT_RD);
@@ -344,6 +344,7 @@ int connection_timers_init(struct http *http)
 {
 	int r;
 
+	TAILQ_INIT(&http->arriving);
 	for (int i = 0; i < N_WAITING; i++)
 		TAILQ_INIT(&http->waiting[i]);
 	http->deadline_armed_ms = NO_DEADLINE;
@@ -357,63 +358,116 @@ int connection_timers_init(struct http *http)
 
 /* ---- Their life ---- */
 
-static int library_fd(struct MHD_Connection *mhd)
-{
-	return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-}
-
-int connection_fd(const struct connection *connection)
-{
-	return library_fd(connection->mhd);
-}
-
 bool connection_has_input(const struct connection *connection)
 {
 	int n;
 
-	return ioctl(connection_fd(connection), SIOCINQ, &n) == 0 && n > 0;
+	return ioctl(connection->fd, SIOCINQ, &n) == 0 && n > 0;
 }
 
-static struct connection *connection_new(struct http *http, struct MHD_Connection *mhd)
+static struct connection *connection_new(struct http *http, int fd, const struct origin *origin)
 {
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	struct connection *connection = calloc(1, sizeof(*connection));
 
-	if (!connection) {
-		log_error("Out of memory: a new connection cannot be served.");
-		shutdown(library_fd(mhd), SHUT_RDWR);
+	if (!connection)
 		return NULL;
-	}
 	connection->http = http;
-	connection->mhd = mhd;
-	connection->peer = room_peer(http, info ? info->client_addr : NULL);
-	http->n_of_peers[connection->peer]++;
-	connection_link(connection, WAITING_REQUEST);
+	connection->fd = fd;
+	connection->origin = *origin;
+	TAILQ_INSERT_TAIL(&http->arriving, connection, link);
 	return connection;
+}
+
+/* The one that arrives by this descriptor; NULL: there is none. */
+static struct connection *find_arriving(struct http *http, int fd)
+{
+	struct connection *connection;
+
+	TAILQ_FOREACH (connection, &http->arriving, link)
+		if (connection->fd == fd)
+			break;
+	return connection;
+}
+
+/* It never was a connection; takes NULL. */
+static void forget_arriving(struct http *http, struct connection *connection)
+{
+	if (!connection)
+		return;
+	TAILQ_REMOVE(&http->arriving, connection, link);
+	free(connection);
+}
+
+int connection_take(struct http *http, int fd, const struct origin *origin)
+{
+	/* If libmicrohttpd has closed it without a word, the descriptor may be used again. */
+	forget_arriving(http, find_arriving(http, fd));
+	if (!connection_new(http, fd, origin)) {
+		log_error("Out of memory: a new connection cannot be served.");
+		close(fd);
+		return 0;
+	}
+	/* From 1.0 on it reports the connection by connection_notify() later.  It closes the
+	 * descriptor if it fails. */
+	errno = 0;
+	if (MHD_add_connection(http->daemon, fd, (const struct sockaddr *)&origin->peer.address,
+		    origin->peer.length) == MHD_YES)
+		return 0;
+	forget_arriving(http, find_arriving(http, fd));
+	return errno > 0 ? -errno : -EIO;
+}
+
+static void connection_begin(struct connection *connection, struct MHD_Connection *mhd)
+{
+	struct http *http = connection->http;
+
+	TAILQ_REMOVE(&http->arriving, connection, link);
+	connection->mhd = mhd;
+	connection->room = room_counter(http, &connection->origin.peer);
+	http->n_of_peers[connection->room]++;
+	connection_link(connection, WAITING_REQUEST);
 }
 
 static void connection_free(struct connection *connection)
 {
-	connection->http->n_of_peers[connection->peer]--;
+	connection->http->n_of_peers[connection->room]--;
 	connection_unlink(connection);
 	deadlines_arm(connection->http);
 	free(connection);
+}
+
+static int library_fd(struct MHD_Connection *mhd)
+{
+	return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 }
 
 void connection_notify(void *userdata, struct MHD_Connection *mhd, void **socket_context,
 	enum MHD_ConnectionNotificationCode what)
 {
 	struct http *http = userdata;
+	struct connection *connection = *socket_context;
 
 	http->n_calls++;
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
 		count_connections(http, 1);
-		*socket_context = connection_new(http, mhd);
+		connection = find_arriving(http, library_fd(mhd));
+		if (connection)
+			connection_begin(connection, mhd);
+		else /* it would have no deadline */
+			shutdown(library_fd(mhd), SHUT_RDWR);
+		*socket_context = connection;
 		return;
 	}
 	count_connections(http, -1);
-	if (*socket_context)
-		connection_free(*socket_context);
+	if (connection)
+		connection_free(connection);
 	*socket_context = NULL;
+}
+
+void connections_deinit(struct http *http)
+{
+	struct connection *connection;
+
+	while ((connection = TAILQ_FIRST(&http->arriving)))
+		forget_arriving(http, connection);
 }

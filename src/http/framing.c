@@ -57,15 +57,15 @@ static void check_gap(struct framing *framing, const char *next, ptrdiff_t most)
 
 /* METHOD TARGET VERSION.  The blanks behind the first two, of which some may be more, begin with a
  * NUL by now. */
-static void check_request_line(struct framing *framing, const struct request *request,
+static void check_request_line(struct framing *framing, const struct connection *connection,
 	const char *method, const char *version)
 {
 	const char *behind_method = method + strlen(method) + 1;
 
 	if (http_library_is_1_0())
 		return;
-	if (behind_method + strspn(behind_method, " ") != request->target ||
-		request->target + request->target_length + 1 != version)
+	if (behind_method + strspn(behind_method, " ") != connection->target ||
+		connection->target + connection->target_length + 1 != version)
 		framing->problem = "a NUL in the request line, which is not allowed";
 	framing->end = version + strlen(version);
 }
@@ -118,9 +118,9 @@ unsigned framing_check(const struct connection *connection, const char *method, 
 	uint64_t *ret_content_length, const char **ret_problem)
 {
 	struct framing framing = {0};
-	bool is_1_0 = connection->request.is_1_0;
+	bool is_1_0 = connection->exchange.is_1_0;
 
-	check_request_line(&framing, &connection->request, method, version);
+	check_request_line(&framing, connection, method, version);
 	MHD_get_connection_values(connection->mhd, MHD_HEADER_KIND, note_field, &framing);
 	check_header_end(&framing, connection, method);
 	if (!framing.problem && !framing.host && !is_1_0)

@@ -9,11 +9,9 @@
 #include <systemd/sd-event.h>
 
 #include "base/siphash.h"
-#include "http/farewell.h"
+#include "http/exchange.h"
 #include "http/http.h"
-#include "http/routes.h"
-
-#define BODY_MAX 4096 /* of a queue-change */
+#include "net/farewell.h"
 
 /* Counters of connections by their clients' addresses. */
 #define ROOM_PEERS 1024
@@ -31,54 +29,35 @@ enum waiting {
 	N_WAITING,
 };
 
-struct http_publish {
-	bool suspended; /* libmicrohttpd leaves the connection alone until http_answer() */
-	bool answered;
-	enum http_publish_status status;
-	uint64_t sequence;
-	char *detail;
-};
+/* From accept(2) on, and as long as libmicrohttpd's, whose socket context it is. */
+struct connection {
+	struct http *http;
+	int fd; /* the socket, which is libmicrohttpd's to close */
+	struct MHD_Connection *mhd;
+	enum waiting waiting;
+	int64_t since_ms;    /* CLOCK_MONOTONIC: when this waiting began */
+	int64_t deadline_ms; /* likewise; INT64_MAX: none */
+	int64_t answered_ms; /* WAITING_ANSWER: when it began */
+	int64_t read_ms;     /* ... when the client was last seen to have read some */
+	int64_t taken;       /* ... connection_taken() at the last look; -1: none yet */
+	bool has_published;  /* with the right token */
+	struct origin origin;
+	unsigned room;                /* its client's counter in http->n_of_peers */
+	TAILQ_ENTRY(connection) link; /* in http->arriving or .waiting[waiting] */
 
-struct request {
+	/* The request that is under way. */
+	struct exchange exchange;
 	bool begun;           /* its header is whole, and has been looked at */
-	bool is_1_0;          /* HTTP/1.0; anything else is taken as HTTP/1.1 */
-	bool close;           /* the connection ends with the answer */
-	bool answered;        /* there is one */
+	bool suspended;       /* libmicrohttpd leaves it alone until its answer has come */
+	bool dropped;         /* libmicrohttpd is to let it go */
 	const char *target;   /* as it came, in libmicrohttpd's memory; without its query from
 				 request_start() on */
 	size_t target_length; /* with its query */
-	enum method method;
-	struct route_match match;
-	int64_t last_event_id; /* of the query; -1: none that could be one of ours */
-	char *body;            /* BODY_MAX at most */
-	size_t body_length;    /* as received */
-	struct http_publish publish;
-};
-
-/* As long as libmicrohttpd's, whose socket context it is. */
-struct connection {
-	struct http *http;
-	struct MHD_Connection *mhd;
-	enum waiting waiting;
-	int64_t since_ms;             /* CLOCK_MONOTONIC: when this waiting began */
-	int64_t deadline_ms;          /* likewise; INT64_MAX: none */
-	int64_t answered_ms;          /* WAITING_ANSWER: when it began */
-	int64_t read_ms;              /* ... when the client was last seen to have read some */
-	int64_t taken;                /* ... connection_taken() at the last look; -1: none yet */
-	bool has_published;           /* with the right token */
-	unsigned peer;                /* its client's counter in http->n_of_peers */
-	TAILQ_ENTRY(connection) link; /* in http->waiting[waiting] */
-	struct request request;       /* the one under way */
+	struct MHD_Response *response; /* to be sent; NULL: none, or libmicrohttpd has it */
+	unsigned status;               /* of the response */
 };
 
 TAILQ_HEAD(connection_queue, connection);
-
-struct listener {
-	struct http *http;
-	int fd;
-	sd_event_source *source;
-	SLIST_ENTRY(listener) link;
-};
 
 struct http {
 	sd_event *event;
@@ -97,18 +76,15 @@ struct http {
 	uint64_t n_calls;      /* of libmicrohttpd to us */
 	uint64_t gone_in_call; /* the last of them in which a connection became WAITING_GONE */
 
-	SLIST_HEAD(, listener) listeners;
-	bool accepting;        /* the listeners' sources are enabled */
-	bool paused;           /* no descriptor or memory left for now */
-	bool out_of_resources; /* ... and this has been logged */
-	bool stopping;         /* http_stop_accepting() */
-	sd_event_source *pause_timer;
+	struct listeners *listeners;
+	bool stopping; /* http_stop_accepting() */
 
 	unsigned n_connections;
 	size_t peak; /* trim_is_due()'s */
 	sd_event_source *trim_timer;
 	bool trimmed_again;                         /* after the last storm */
 	sd_event_source *hang_up_timer;             /* on while there are connections */
+	struct connection_queue arriving;           /* libmicrohttpd has still to report them */
 	struct connection_queue waiting[N_WAITING]; /* earliest deadline first */
 	sd_event_source *deadline_timer;
 	int64_t deadline_armed_ms; /* when it fires; INT64_MAX: it is off */
@@ -134,12 +110,9 @@ void http_kick(struct http *http);
 /* Whether the installed libmicrohttpd is 1.0 or later, which is another library in many ways. */
 bool http_library_is_1_0(void);
 
-/* accept.c */
-
-/* Accepts, or leaves new connections waiting in the kernel, as things now stand. */
+/* Makes room where it is scarce, and accepts, or leaves new connections waiting in the kernel, as
+ * things then stand. */
 void accept_update(struct http *http);
-int accept_init(struct http *http);
-void accept_deinit(struct http *http);
 
 /* connection.c */
 
@@ -166,8 +139,12 @@ void connections_end_idle(struct http *http);
 /* A request may be there that has not been read yet. */
 bool connection_has_input(const struct connection *connection);
 
-/* The socket; still libmicrohttpd's. */
-int connection_fd(const struct connection *connection);
+/* Gives libmicrohttpd a connection that has been accepted; its descriptor, on failure too.  0 or
+ * -errno. */
+int connection_take(struct http *http, int fd, const struct origin *origin);
+
+/* Frees those that libmicrohttpd has not reported. */
+void connections_deinit(struct http *http);
 
 /* Of MHD_OPTION_NOTIFY_CONNECTION. */
 void connection_notify(void *userdata, struct MHD_Connection *mhd, void **socket_context,
@@ -185,27 +162,19 @@ bool room_is_there(const struct http *http);
 /* Where hardly any place is left, ends some of those that make no progress. */
 void room_update(struct http *http);
 
-/* The number of the counter for a client of this address; NULL: it has none. */
-unsigned room_peer(const struct http *http, const struct sockaddr *address);
+/* The number of the counter for a client of this address. */
+unsigned room_counter(const struct http *http, const struct peer *peer);
+
+/* answer.c */
+
+/* Answers exchanges that are a connection's. */
+extern const struct exchange_adapter answer_adapter;
+
+/* Gives libmicrohttpd the connection's response, in a call of request_handle(), which returns the
+ * same. */
+enum MHD_Result answer_queue(struct connection *connection);
 
 /* request.c */
-
-/* A field of the request's header without blanks at its end; NULL: not there.  The first, if
- * several. */
-const char *request_header(
-	const struct connection *connection, const char *name, size_t *ret_length);
-
-/* The value of `lastEventId` in a query ("a=b&c=d"), as the id of an update; -1: none. */
-int64_t request_id_of_query(const char *query);
-
-/* An id of an update, in digits; -1: it could not be one of ours. */
-int64_t request_id_parse(const char *text, size_t length);
-
-/* Whether somebody asks for a stream: by the path, or by what is accepted. */
-bool request_is_subscriber(const struct connection *connection);
-
-/* At the debug level: "WHAT of environment KEY, by CLIENT." */
-void request_log(const struct connection *connection, const char *what);
 
 /* Of MHD_OPTION_URI_LOG_CALLBACK: the first line of a request has arrived.  Gives the request's
  * context. */
@@ -230,9 +199,8 @@ unsigned framing_check(const struct connection *connection, const char *method, 
 	uint64_t *ret_content_length, const char **ret_problem);
 
 /* One file a resource. */
-resource_answer stream_answer;
-resource_answer queue_change_admit;
-resource_answer queue_change_answer;
-resource_answer live_answer;
-resource_answer ready_answer;
-resource_answer metrics_answer;
+resource_handler stream_handle;
+resource_handler queue_change_handle;
+resource_handler live_handle;
+resource_handler ready_handle;
+resource_handler metrics_handle;

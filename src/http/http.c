@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/http-internal.h"
+#include "net/listeners.h"
 
 #define LOG_LINE_SIZE 256
 
@@ -188,6 +189,52 @@ static int daemon_watch(struct http *http)
 	return sd_event_source_set_enabled(http->daemon_timer, SD_EVENT_OFF);
 }
 
+/* ---- Accepting ---- */
+
+static bool has_room(void *userdata)
+{
+	return room_is_there(userdata);
+}
+
+static int take(int fd, const struct origin *origin, void *userdata)
+{
+	struct http *http = userdata;
+
+	http->counters.accepted++;
+	return connection_take(http, fd, origin);
+}
+
+void accept_update(struct http *http)
+{
+	room_update(http);
+	listeners_update(http->listeners);
+}
+
+static void after_accepting(void *userdata)
+{
+	http_kick(userdata);
+	accept_update(userdata);
+}
+
+static const struct listeners_operations listeners_operations = {
+	.has_room = has_room,
+	.take = take,
+	.after = after_accepting,
+};
+
+int http_add_listener(struct http *http, int fd)
+{
+	return listeners_add(http->listeners, fd);
+}
+
+void http_accept_rest(struct http *http)
+{
+	listeners_accept_rest(http->listeners, http->library_limit);
+	http_kick(http);
+}
+
+/* ---- The whole ---- */
+
 int http_new(sd_event *event, const struct http_settings *settings,
 	const struct http_operations *operations, void *userdata, struct http **ret)
 {
@@ -204,7 +251,8 @@ int http_new(sd_event *event, const struct http_settings *settings,
 	http->most_connections = settings->max_connections;
 	http->library_limit = settings->max_connections + CONNECTION_LIMIT_MARGIN;
 	if ((r = connection_timers_init(http)) < 0 || (r = room_init(http)) < 0 ||
-		(r = farewells_init(&http->farewells, event)) < 0 || (r = accept_init(http)) < 0 ||
+		(r = farewells_init(&http->farewells, event)) < 0 ||
+		(r = listeners_new(event, &listeners_operations, http, &http->listeners)) < 0 ||
 		(r = daemon_start(http)) < 0 || (r = daemon_watch(http)) < 0)
 		return r;
 	*ret = TAKE_PTR(http);
@@ -229,11 +277,12 @@ struct http *http_free(struct http *http)
 {
 	if (!http)
 		return NULL;
-	accept_deinit(http);
 	/* Before the daemon closes the descriptor that it watches. */
 	sd_event_source_disable_unref(http->daemon_readable);
 	if (http->daemon)
 		MHD_stop_daemon(http->daemon); /* ends each connection by connection_notify() */
+	connections_deinit(http);
+	listeners_free(http->listeners);
 	farewells_deinit(&http->farewells);
 	room_deinit(http);
 	sd_event_source_disable_unref(http->daemon_again);
@@ -241,7 +290,6 @@ struct http *http_free(struct http *http)
 	sd_event_source_disable_unref(http->deadline_timer);
 	sd_event_source_disable_unref(http->trim_timer);
 	sd_event_source_disable_unref(http->hang_up_timer);
-	sd_event_source_disable_unref(http->pause_timer);
 	sd_event_unref(http->event);
 	free(http);
 	return NULL;
@@ -250,7 +298,7 @@ struct http *http_free(struct http *http)
 void http_stop_accepting(struct http *http)
 {
 	http->stopping = true;
-	accept_deinit(http);
+	listeners_close(http->listeners);
 	connections_end_idle(http);
 	farewells_release(&http->farewells);
 }

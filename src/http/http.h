@@ -106,7 +106,7 @@ unsigned http_connections(const struct http *http);
 /* Subscribers that are refused, and wait for that answer: they are not among the connections. */
 unsigned http_held(const struct http *http);
 
-/* Answers.  `sequence` is for HTTP_PUBLISHED, `detail` (copied) for HTTP_UNAVAILABLE.  The publish
+/* Answers.  `sequence` is for HTTP_PUBLISHED, `detail` for HTTP_UNAVAILABLE.  The publish
  * is gone afterwards. */
 void http_answer(struct http_publish *publish, enum http_publish_status status, uint64_t sequence,
 	const char *detail);

@@ -3,39 +3,47 @@
  */
 #pragma once
 
-#include <microhttpd.h>
 #include <stddef.h>
 
-struct connection;
+#include "http/exchange.h"
 
-#define RETRY_AFTER_SIZE 8
-
-/* One more header field of an answer; NULL stands for none. */
-struct reply_field {
-	const char *name;
-	const char *value;
+/* Of HTTP (RFC 9110, section 15; RFC 6585). */
+enum status {
+	STATUS_OK = 200,
+	STATUS_ACCEPTED = 202,
+	STATUS_NO_CONTENT = 204,
+	STATUS_BAD_REQUEST = 400,
+	STATUS_UNAUTHORIZED = 401,
+	STATUS_NOT_FOUND = 404,
+	STATUS_METHOD_NOT_ALLOWED = 405,
+	STATUS_LENGTH_REQUIRED = 411,
+	STATUS_CONTENT_TOO_LARGE = 413,
+	STATUS_UNPROCESSABLE_CONTENT = 422,
+	STATUS_HEADER_FIELDS_TOO_LARGE = 431,
+	STATUS_INTERNAL_SERVER_ERROR = 500,
+	STATUS_SERVICE_UNAVAILABLE = 503,
 };
 
-/* All queue the answer to the request under way.  What they return is for libmicrohttpd: MHD_NO
- * (the answer could not be made; logged) drops the connection. */
+/* All answer the exchange, or drop it where there is no memory for the answer.  `field` is one more
+ * field of the answer; NULL: none. */
 
 /* A body of this type.  `body` is copied. */
-enum MHD_Result reply_body(struct connection *connection, unsigned status, const char *type,
-	const char *body, size_t length, const struct reply_field *field);
+void reply_body(struct exchange *exchange, enum status status, const char *type, const char *body,
+	size_t length, const struct reply_field *field);
 
 /* `json` as it stands. */
-enum MHD_Result reply_json(struct connection *connection, unsigned status, const char *json);
+void reply_json(struct exchange *exchange, enum status status, const char *json);
 
 /* 200, {"status": "ready"} and, unless it is NULL, a warning. */
-enum MHD_Result reply_ready(struct connection *connection, const char *warning);
+void reply_ready(struct exchange *exchange, const char *warning);
 
 /* {"detail": detail} */
-enum MHD_Result reply_error(struct connection *connection, unsigned status, const char *detail,
+void reply_error(struct exchange *exchange, enum status status, const char *detail,
 	const struct reply_field *field);
 
 /* 503, to be tried again after some seconds: spread, so that those turned away do not return
  * together. */
-enum MHD_Result reply_unavailable(struct connection *connection, const char *detail);
+void reply_unavailable(struct exchange *exchange, const char *detail);
 
 /* 204 to OPTIONS: a browser asks whether a cross-origin request is allowed.  It is. */
-enum MHD_Result reply_preflight(struct connection *connection, const char *allow);
+void reply_preflight(struct exchange *exchange, const char *allow);

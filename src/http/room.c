@@ -64,19 +64,17 @@ void room_deinit(struct http *http)
 /* ---- Addresses ---- */
 
 /* Of a client: IPv4, the network of an IPv6 address (who has one has 2^64); 0: a unix socket's. */
-static uint64_t address_number(const struct sockaddr *address)
+static uint64_t address_number(const struct sockaddr_storage *address)
 {
 	struct sockaddr_in ipv4;
 	struct sockaddr_in6 ipv6;
 	uint64_t number = 0;
 
-	if (!address)
-		return 0;
-	if (address->sa_family == AF_INET) {
+	if (address->ss_family == AF_INET) {
 		memcpy(&ipv4, address, sizeof(ipv4));
 		return ipv4.sin_addr.s_addr;
 	}
-	if (address->sa_family != AF_INET6)
+	if (address->ss_family != AF_INET6)
 		return 0;
 	memcpy(&ipv6, address, sizeof(ipv6));
 	if (IN6_IS_ADDR_V4MAPPED(&ipv6.sin6_addr)) {
@@ -90,9 +88,9 @@ static uint64_t address_number(const struct sockaddr *address)
 }
 
 /* Two addresses may share a counter, but nobody can choose with whom. */
-unsigned room_peer(const struct http *http, const struct sockaddr *address)
+unsigned room_counter(const struct http *http, const struct peer *peer)
 {
-	uint64_t number = address_number(address);
+	uint64_t number = address_number(&peer->address);
 
 	return (unsigned)(siphash(&http->peer_key, &number, sizeof(number)) % ROOM_PEERS);
 }
@@ -116,9 +114,9 @@ static bool has_progress(const struct connection *connection, enum progress prog
 {
 	switch (progress) {
 	case UNFINISHED_HEAD:
-		return !connection->request.begun;
+		return !connection->begun;
 	case UNFINISHED_BODY:
-		return connection->request.begun;
+		return connection->begun;
 	case UNREAD_ANSWER:
 		return true;
 	default:
@@ -148,7 +146,7 @@ static int compare(const void *a, const void *b, void *userdata)
 	const struct connection *left = *(struct connection *const *)a,
 				*right = *(struct connection *const *)b;
 	const unsigned *of_peers = userdata;
-	unsigned n_left = of_peers[left->peer], n_right = of_peers[right->peer];
+	unsigned n_left = of_peers[left->room], n_right = of_peers[right->room];
 
 	if (n_left != n_right)
 		return n_left > n_right ? -1 : 1;

@@ -9,10 +9,10 @@
 #include "http/http-internal.h"
 #include "update/frame.h"
 
-#define READ(path_, answer_)                                                                       \
+#define READ(path_, handle_)                                                                       \
 	{                                                                                          \
 		.path = (path_), .methods = METHOD_GET | METHOD_HEAD,                              \
-		.allow = "GET, HEAD, OPTIONS", .answer = (answer_)                                 \
+		.allow = "GET, HEAD, OPTIONS", .handle = (handle_)                                 \
 	}
 
 static const struct route routes[] = {
@@ -20,24 +20,25 @@ static const struct route routes[] = {
 		.path = "/sse/environments/{key}/stream",
 		.methods = METHOD_GET | METHOD_HEAD,
 		.allow = "GET, HEAD, OPTIONS",
-		.answer = stream_answer,
+		.handle = stream_handle,
 		.subscribes = true,
 	},
 	{
 		.path = "/sse/environments/{key}/queue-change",
 		.methods = METHOD_POST,
 		.allow = "POST, OPTIONS",
-		.answer = queue_change_answer,
-		.admit = queue_change_admit,
+		.who_may = WHO_PUBLISHER,
+		.body_max = 4096,
+		.handle = queue_change_handle,
 	},
-	READ("/livez", live_answer),
-	READ("/readyz", ready_answer),
-	READ("/health", ready_answer),
-	READ("/health/liveness", live_answer),
-	READ("/health/readiness", ready_answer),
-	READ("/sse/health", ready_answer),
-	READ("/metrics", metrics_answer),
-	READ("/metricsz", metrics_answer),
+	READ("/livez", live_handle),
+	READ("/readyz", ready_handle),
+	READ("/health", ready_handle),
+	READ("/health/liveness", live_handle),
+	READ("/health/readiness", ready_handle),
+	READ("/sse/health", ready_handle),
+	READ("/metrics", metrics_handle),
+	READ("/metricsz", metrics_handle),
 };
 
 static bool span_is(struct span span, const char *text)

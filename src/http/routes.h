@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The route table: which resource a request target names, and which methods it has. */
+/* The route table: which resource a request target names, which methods it has, and who may. */
 #pragma once
 
-#include <microhttpd.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "update/key.h"
 
-struct connection;
+struct exchange;
 
 enum method {
 	METHOD_GET = 1 << 0,
@@ -17,18 +17,22 @@ enum method {
 	METHOD_OTHER = 0, /* in no resource's set */
 };
 
-/* Answers a request that has arrived whole.  MHD_NO drops the connection without a word:
- * libmicrohttpd closes its descriptor.  Called again for a request that it suspended. */
-typedef enum MHD_Result resource_answer(struct connection *connection);
+enum who {
+	WHO_ANYONE,
+	WHO_PUBLISHER, /* who has the publishers' token */
+};
+
+/* Answers a request that has arrived whole, at once or later; of who may, for a key that can be. */
+typedef void resource_handler(struct exchange *exchange);
 
 struct route {
 	const char *path;  /* "{key}" stands for an environment's key */
 	unsigned methods;  /* a set of enum method, besides METHOD_OPTIONS, which each has */
 	const char *allow; /* the same for the Allow field */
-	resource_answer *answer;
-	resource_answer *admit; /* asked with the header of a request that has a body: answers at
-				   once, without it, or lets it come; NULL: no body is wanted */
-	bool subscribes;        /* it is for streams */
+	enum who who_may;
+	size_t body_max; /* bytes of a body; 0: none is wanted */
+	resource_handler *handle;
+	bool subscribes; /* it is for streams */
 };
 
 /* What a request target names. */

@@ -389,17 +389,3 @@ void listen_name(int fd, char ret_name[static LISTEN_NAME_SIZE])
 	if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
 		listen_format(&address, length, ret_name);
 }
-
-void listen_peer_name(int fd, char ret_name[static LISTEN_NAME_SIZE])
-{
-	struct sockaddr_storage address = {0};
-	socklen_t length = sizeof(address);
-
-	snprintf(ret_name, LISTEN_NAME_SIZE, "an unknown address");
-	if (getpeername(fd, (struct sockaddr *)&address, &length) < 0)
-		return;
-	if (address.ss_family == AF_UNIX)
-		snprintf(ret_name, LISTEN_NAME_SIZE, "unix"); /* clients do not bind theirs */
-	else
-		listen_format(&address, length, ret_name);
-}

@@ -26,6 +26,3 @@ int listen_check_all(const int fds[], size_t n_fds, char **ret_problem);
 /* The address a socket is bound to, for people: "127.0.0.1:8088", "unix:/run/x.sock". */
 #define LISTEN_NAME_SIZE 128
 void listen_name(int fd, char ret_name[static LISTEN_NAME_SIZE]);
-
-/* The same of who is at the other end; "unix" for any client of a unix socket. */
-void listen_peer_name(int fd, char ret_name[static LISTEN_NAME_SIZE]);

@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "net/listen.h"
+#include "net/peer.h"
 
 /* What names stand for, in place of the C library's: this machine's own addresses are as they are.
  * Documentation's are nobody's (EADDRNOTAVAIL), and this kernel may lack any family that is made up
@@ -363,14 +364,15 @@ static void check_peer_name(
 {
 	char *problem = NULL, name[LISTEN_NAME_SIZE];
 	int client = socket(server->sa_family, SOCK_STREAM, 0), accepted;
+	struct peer peer = {.length = sizeof(peer.address)};
 	int *fds = NULL;
 	size_t n = 0;
 
 	ck_assert_int_eq(listen_open(text, &fds, &n, &problem), 0);
 	ck_assert_int_eq(connect(client, server, length), 0);
-	accepted = accept(fds[0], NULL, NULL);
+	accepted = accept(fds[0], (struct sockaddr *)&peer.address, &peer.length);
 	ck_assert_int_ge(accepted, 0);
-	listen_peer_name(accepted, name);
+	peer_name(&peer, name);
 	ck_assert_msg(strncmp(name, expected, strlen(expected)) == 0, "'%s'", name);
 	close(accepted);
 	close(client);

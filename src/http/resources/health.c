@@ -3,17 +3,18 @@
 #include "http/http-internal.h"
 #include "http/replies.h"
 
-enum MHD_Result live_answer(struct connection *connection)
+void live_handle(struct exchange *exchange)
 {
-	return reply_json(connection, MHD_HTTP_OK, "{\"status\":\"ok\"}");
+	reply_json(exchange, STATUS_OK, "{\"status\":\"ok\"}");
 }
 
-enum MHD_Result ready_answer(struct connection *connection)
+void ready_handle(struct exchange *exchange)
 {
-	const struct http *http = connection->http;
+	const struct http *http = exchange->http;
 	const char *why_not = http->operations.not_ready(http->userdata);
 
 	if (why_not)
-		return reply_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE, why_not, NULL);
-	return reply_ready(connection, http->operations.warning(http->userdata));
+		reply_error(exchange, STATUS_SERVICE_UNAVAILABLE, why_not, NULL);
+	else
+		reply_ready(exchange, http->operations.warning(http->userdata));
 }

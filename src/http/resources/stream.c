@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* GET /sse/environments/{key}/stream: the connection leaves HTTP as a socket.  libmicrohttpd, told
- * to drop the connection, closes its own descriptor only (that is what MHD_USE_TURBO is for). */
+/* GET /sse/environments/{key}/stream: the connection leaves HTTP as a socket. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -30,68 +28,62 @@ static struct span head_for(enum encoding encoding)
 	return (struct span){head_identity, sizeof(head_identity) - 1};
 }
 
-/* The field, or else what `reconnecting-eventsource` appends to the URL. */
-static int64_t last_event_id(const struct connection *connection)
-{
-	size_t length;
-	const char *id = request_header(connection, "Last-Event-ID", &length);
-
-	return id ? request_id_parse(id, length) : connection->request.last_event_id;
-}
-
-static enum MHD_Result refuse(struct connection *connection, int error)
+static void refuse(struct exchange *exchange, int error)
 {
 	/* It is to come back in a while, not to keep its place until then. */
-	connection->request.close = true;
-	if (error == -EAGAIN || error == -EMFILE || error == -ENFILE || error == -ENOMEM)
-		return reply_unavailable(
-			connection, "no more streams can be served for now; try again later");
+	exchange->close = true;
+	if (error == -EAGAIN || error == -EMFILE || error == -ENFILE || error == -ENOMEM) {
+		reply_unavailable(
+			exchange, "no more streams can be served for now; try again later");
+		return;
+	}
 	log_error("Cannot begin a stream: %s", strerror(-error));
-	return reply_error(connection, MHD_HTTP_INTERNAL_SERVER_ERROR,
+	reply_error(exchange, STATUS_INTERNAL_SERVER_ERROR,
 		"the stream could not be begun; the service's log has the reason", NULL);
 }
 
-/* This alone, and the end.  Not by libmicrohttpd, whose answer to HEAD of unknown length has the
- * last chunk of a body that it must not have. */
-static enum MHD_Result answer_bytes(struct connection *connection, struct span bytes)
+/* This alone, and the end.  Not as an answer like others: to a HEAD of unknown length libmicrohttpd
+ * sends the last chunk of a body that it must not have. */
+static void answer_bytes(struct exchange *exchange, struct span bytes)
 {
-	int r = farewell_give(&connection->http->farewells, connection_fd(connection), bytes.data,
-		bytes.length, 0);
+	int r = exchange_finish(exchange, bytes);
 
 	if (r < 0)
-		return refuse(connection, r);
-	connection_wait(connection, WAITING_GONE);
-	connection->http->counters.responses[2]++;
-	return MHD_NO;
+		refuse(exchange, r);
 }
 
 /* As if the stream had ended at once: some clients never come back after anything else.  By the
  * time they do, nobody listens here. */
-static enum MHD_Result answer_ended(struct connection *connection, enum encoding encoding)
+static void answer_ended(struct exchange *exchange, enum encoding encoding)
 {
-	return encoding == ENCODING_CHUNKED
-		       ? answer_bytes(
-				 connection, (struct span){chunked_end, sizeof(chunked_end) - 1})
-		       : answer_bytes(connection, head_for(encoding));
+	static const struct span chunked = {chunked_end, sizeof(chunked_end) - 1};
+
+	answer_bytes(exchange, encoding == ENCODING_CHUNKED ? chunked : head_for(encoding));
 }
 
-static int hand_over(struct connection *connection, enum encoding encoding)
+static const char *whole_field(const struct exchange *exchange, const char *name)
 {
-	const struct http *http = connection->http;
-	_cleanup_(closep) int fd = fcntl(connection_fd(connection), F_DUPFD_CLOEXEC, 3);
+	size_t length;
+
+	return exchange_field(exchange, name, &length);
+}
+
+static int hand_over(struct exchange *exchange, enum encoding encoding)
+{
+	const struct http *http = exchange->http;
+	_cleanup_(closep) int fd = exchange_detach(exchange);
 	int r;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	struct http_subscription subscription = {
 		.fd = fd,
-		.key = connection->request.match.key,
+		.key = exchange->match.key,
 		.encoding = encoding,
 		.head = head_for(encoding),
-		.user_agent =
-			MHD_lookup_connection_value(connection->mhd, MHD_HEADER_KIND, "User-Agent"),
-		.accept = MHD_lookup_connection_value(connection->mhd, MHD_HEADER_KIND, "Accept"),
-		.last_event_id = last_event_id(connection),
+		.user_agent = whole_field(exchange, "User-Agent"),
+		.accept = whole_field(exchange, "Accept"),
+		.last_event_id = exchange_last_event_id(exchange),
 	};
 	r = http->operations.subscribe(&subscription, http->userdata);
 	if (r < 0)
@@ -100,25 +92,22 @@ static int hand_over(struct connection *connection, enum encoding encoding)
 	return 0;
 }
 
-enum MHD_Result stream_answer(struct connection *connection)
+void stream_handle(struct exchange *exchange)
 {
-	const struct request *request = &connection->request;
-	enum encoding encoding = request->is_1_0 ? ENCODING_IDENTITY : ENCODING_CHUNKED;
+	enum encoding encoding = exchange->is_1_0 ? ENCODING_IDENTITY : ENCODING_CHUNKED;
 	int r;
 
-	if (request->match.key_error < 0)
-		return reply_error(connection, MHD_HTTP_BAD_REQUEST,
-			key_problem(request->match.key_error), NULL);
-	if (request->method == METHOD_HEAD)
-		return answer_bytes(connection, head_for(encoding));
-	r = hand_over(connection, encoding);
-	if (r == -ESHUTDOWN)
-		return answer_ended(connection, encoding);
-	if (r < 0)
-		return refuse(connection, r);
-	request_log(connection, "Stream");
-	/* A deadline would shut down the socket, which is no longer ours. */
-	connection_wait(connection, WAITING_GONE);
-	connection->http->counters.responses[2]++;
-	return MHD_NO;
+	if (exchange->method == METHOD_HEAD) {
+		answer_bytes(exchange, head_for(encoding));
+		return;
+	}
+	r = hand_over(exchange, encoding);
+	if (r == -ESHUTDOWN) {
+		answer_ended(exchange, encoding);
+	} else if (r < 0) {
+		refuse(exchange, r);
+	} else {
+		exchange_log(exchange, "Stream");
+		exchange_leave(exchange);
+	}
 }

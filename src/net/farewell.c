@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Last answers, held or not, and the ends of their connections. */
-#include "http/farewell.h"
+#include "net/farewell.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +57,7 @@ static void unlink_from_queue(struct farewells *farewells, struct farewell *fare
 static void farewell_end(struct farewells *farewells, struct farewell *farewell)
 {
 	unlink_from_queue(farewells, farewell);
-	/* Not by close(2) alone: libmicrohttpd may still have its descriptor of the same socket. */
+	/* Not by close(2) alone: somebody may still have another descriptor of the same socket. */
 	(void)epoll_ctl(farewells->epoll, EPOLL_CTL_DEL, farewell->fd, NULL);
 	close(farewell->fd);
 	free(farewell);
@@ -239,16 +238,14 @@ void farewells_deinit(struct farewells *farewells)
 
 static struct farewell *farewell_new(int fd, const char *text, size_t length)
 {
-	_cleanup_(freep) struct farewell *farewell = calloc(1, sizeof(*farewell) + length);
+	struct farewell *farewell = calloc(1, sizeof(*farewell) + length);
 
 	if (!farewell)
 		return NULL;
-	farewell->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (farewell->fd < 0)
-		return NULL;
+	farewell->fd = fd;
 	memcpy(farewell->text, text, length);
 	farewell->length = length;
-	return TAKE_PTR(farewell);
+	return farewell;
 }
 
 /* In the slot after the one in which it is due: then that time is over. */
@@ -279,11 +276,10 @@ int farewell_give(
 	struct epoll_event event = {.events = EPOLLRDHUP, .data.ptr = farewell};
 
 	if (!farewell)
-		return -errno;
-	if (epoll_ctl(farewells->epoll, EPOLL_CTL_ADD, farewell->fd, &event) < 0) {
+		return -ENOMEM;
+	if (epoll_ctl(farewells->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
 		int r = -errno;
 
-		close(farewell->fd);
 		free(farewell);
 		return r;
 	}

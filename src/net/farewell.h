@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The last answer of a connection, given outside libmicrohttpd: at once, or after a while.  Then
- * the connection ends in good order (RFC 9112, section 9.6): our side first, then what the client
- * still sends is read and thrown away for a moment, so that no reset overtakes the answer.  Main
- * thread.
+/* The last bytes to a client: at once, or after a while.  Then the connection ends in good order
+ * (RFC 9112, section 9.6): our side first, then what the client still sends is read and thrown away
+ * for a moment, so that no reset overtakes the bytes.  Main thread.
  *
- * libmicrohttpd would close with unread input, and so reset; it would not notice that a client has
- * left that it keeps suspended; and each connection in its hands is dearer. */
+ * That is not for libmicrohttpd: it would close with unread input, and so reset; it would not
+ * notice that a client has left that it keeps suspended; and each connection in its hands is
+ * dearer. */
 #pragma once
 
 #include <stdbool.h>
@@ -43,8 +43,9 @@ int farewells_init(struct farewells *farewells, sd_event *event);
 void farewells_deinit(struct farewells *farewells);
 
 /* Sends `text` over the connection in `hold_ms` (less than FAREWELL_SLOTS * FAREWELL_SLOT_MS; 0: at
- * once), and ends it.  Duplicates the descriptor: whoever has it closes it without shutdown(2).  A
- * client that leaves while it is held is let go at once.  0; or -errno: nothing has happened. */
+ * once), and ends it.  Takes the descriptor over; if somebody else has the socket by another one,
+ * that is to be closed without shutdown(2).  A client that leaves while it is held is let go at
+ * once.  0; or -errno: nothing has happened. */
 int farewell_give(
 	struct farewells *farewells, int fd, const char *text, size_t length, int64_t hold_ms);
 

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who is at the other end of a connection, as accept(2) has told it.  It is kept, as a socket can't
+ * be asked any more once its client has left. */
+#pragma once
+
+#include <sys/socket.h>
+
+#include "net/listen.h"
+
+struct peer {
+	struct sockaddr_storage address;
+	socklen_t length; /* 0: unknown */
+};
+
+/* For people: "127.0.0.1:40000", "unix" for any client of a unix socket. */
+void peer_name(const struct peer *peer, char ret_name[static LISTEN_NAME_SIZE]);
