@@ -22,50 +22,17 @@
 #define RECONNECT_MIN_MS 100
 #define RECONNECT_MAX_MS 2000
 
-#define MEMORY_RETRY_MS 10
-
 /* For nats.c to end in, its connections being closed; less than the bus thread has. */
 #define CLOSE_TIMEOUT_MS 1000
 
 /* A clock that is set changes by more than this between two looks; one that is slewed does not. */
 #define CLOCK_JUMP_MS 2000
 
-void nats_wait_for_memory(void)
-{
-	nats_Sleep(MEMORY_RETRY_MS);
-}
-
-struct nats_mail *nats_mail_new(enum nats_mail_type type)
-{
-	struct nats_mail *mail;
-
-	while (!(mail = calloc(1, sizeof(*mail))))
-		nats_wait_for_memory();
-	mail->type = type;
-	return mail;
-}
-
-const char *nats_read_message(natsMsg *message, struct update *ret)
-{
-	const char *subject = natsMsg_GetSubject(message), *problem;
-	size_t prefix = strlen(NATS_SUBJECT_PREFIX);
-	int r;
-
-	if (strncmp(subject, NATS_SUBJECT_PREFIX, prefix) != 0 ||
-		key_parse(subject + prefix, strlen(subject + prefix), &ret->key) < 0)
-		return "its subject does not end with the key of an environment";
-	while ((r = update_parse_message(natsMsg_GetData(message),
-			(size_t)natsMsg_GetDataLength(message), &ret->time_us, &problem)) ==
-		-ENOMEM)
-		nats_wait_for_memory();
-	return r < 0 ? problem : NULL;
-}
-
 /* ---- Connecting ---- */
 
 static bool wants_connection(const struct nats_bus *bus)
 {
-	return !bus->attempt && (!bus->connection || bus->is_lame_duck);
+	return !bus->attempt && (!bus->wire || bus->is_lame_duck);
 }
 
 /* The next server, and after the last one a pause. */
@@ -90,38 +57,36 @@ static void fail_to_connect(struct nats_bus *bus, const struct nats_problem *pro
 	plan_attempt(bus);
 }
 
-/* Where no more is known. */
-static void fail_with_status(struct nats_bus *bus, natsStatus status)
-{
-	struct nats_problem problem = {.open_text = natsStatus_GetText(status)};
-
-	snprintf(problem.text, sizeof(problem.text), "%s", problem.open_text);
-	fail_to_connect(bus, &problem);
-}
-
 static void try_to_connect(struct nats_bus *bus)
 {
-	natsStatus s = nats_connect_begin(bus);
+	struct nats_problem problem;
 
 	bus->denied = false;
-	if (s != NATS_OK)
-		fail_with_status(bus, s);
+	if (nats_connect_begin(bus, &problem) < 0)
+		fail_to_connect(bus, &problem);
+}
+
+static void give_up_attempt(struct nats_bus *bus)
+{
+	struct nats_problem problem;
+
+	nats_connect_give_up(bus, &problem);
+	fail_to_connect(bus, &problem);
 }
 
 static void on_connect_end(struct nats_bus *bus, struct nats_mail *mail)
 {
 	struct nats_problem problem;
-	natsConnection *connection;
-	natsStatus s;
+	struct nats_wire *wire;
 	unsigned session;
 
-	if (!nats_connect_on_end(bus, mail, &s, &problem, &connection, &session))
+	if (!nats_connect_on_end(bus, mail, &wire, &session, &problem))
 		return; /* was given up */
 	if (bus->stopping) {
-		natsConnection_Destroy(connection);
-	} else if (s != NATS_OK) {
+		nats_wire_free(wire);
+	} else if (!wire) {
 		fail_to_connect(bus, &problem);
-	} else if (nats_session_begin(bus, connection, session)) {
+	} else if (nats_session_begin(bus, wire, session)) {
 		bus->failures = 0;
 		bus->next_check_ms = clock_monotonic_ms() + CHECK_SYNC_INTERVAL_MS;
 	} else {
@@ -161,19 +126,19 @@ static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
 		nats_session_on_consumer(bus, mail);
 		break;
 	case NATS_MAIL_DOUBT:
-		if (bus->connection && bus->session == mail->session)
+		if (bus->wire && bus->session == mail->session)
 			nats_session_doubt(bus, mail->text);
 		break;
 	case NATS_MAIL_DENIED:
-		if (bus->connection && bus->session == mail->session)
+		if (bus->wire && bus->session == mail->session)
 			nats_session_on_denied(bus, mail->text);
 		break;
 	case NATS_MAIL_CLOSED:
-		if (bus->connection && bus->session == mail->session)
+		if (bus->wire && bus->session == mail->session)
 			nats_session_end(bus, "The connection to NATS is lost.");
 		break;
 	case NATS_MAIL_LAME_DUCK:
-		if (bus->connection && bus->session == mail->session && !bus->is_lame_duck)
+		if (bus->wire && bus->session == mail->session && !bus->is_lame_duck)
 			leave_lame_duck(bus);
 		break;
 	case NATS_MAIL_CONNECT_END:
@@ -222,7 +187,7 @@ static void check_clock(struct nats_bus *bus)
 	int64_t jump_ms = offset_ms - bus->clock_offset_ms;
 
 	bus->clock_offset_ms = offset_ms;
-	if (!bus->connection || (jump_ms < CLOCK_JUMP_MS && jump_ms > -CLOCK_JUMP_MS))
+	if (!bus->wire || (jump_ms < CLOCK_JUMP_MS && jump_ms > -CLOCK_JUMP_MS))
 		return;
 	log_notice(
 		"The system's clock has jumped by %.1f s. The connection to NATS is made anew, and "
@@ -241,9 +206,9 @@ static int64_t next_due_ms(const struct nats_bus *bus)
 		due = nats_connect_cut_due_ms(bus);
 	if (wants_connection(bus) && bus->next_attempt_ms < due)
 		due = bus->next_attempt_ms;
-	if (bus->connection && bus->next_check_ms < due)
+	if (bus->wire && bus->next_check_ms < due)
 		due = bus->next_check_ms;
-	if (bus->connection && nats_reread_due_ms(&bus->reread) < due)
+	if (bus->wire && nats_reread_due_ms(&bus->reread) < due)
 		due = nats_reread_due_ms(&bus->reread);
 	if (nats_consumer_deadline_ms(bus) < due)
 		due = nats_consumer_deadline_ms(bus);
@@ -260,15 +225,12 @@ static bool is_starting(const struct nats_bus *bus)
  * use it still. */
 static void close_library(struct nats_bus *bus)
 {
-	natsStatus s;
-
 	if (bus->n_stragglers > 0 || atomic_load(&bus->is_left))
 		return;
 	/* A reference that it has lost must not keep the streams from being handed over. */
-	s = nats_CloseAndWait(CLOSE_TIMEOUT_MS);
-	if (s == NATS_TIMEOUT)
+	bus->is_library_closed = nats_library_close(CLOSE_TIMEOUT_MS) == 0;
+	if (!bus->is_library_closed)
 		log_warning("The NATS library does not end; it is left behind.");
-	bus->is_library_closed = s != NATS_TIMEOUT;
 }
 
 /* Does what is due.  Returns when the next thing is, in milliseconds from now. */
@@ -278,20 +240,19 @@ static int do_what_is_due(struct nats_bus *bus)
 
 	check_clock(bus);
 	if (bus->attempt && now >= bus->attempt_until_ms) {
-		nats_connect_give_up(bus);
-		fail_with_status(bus, NATS_TIMEOUT);
+		give_up_attempt(bus);
 	}
 	if (nats_connect_cut_due_ms(bus) <= now)
 		nats_connect_cut_off(bus);
 	if (wants_connection(bus) && now >= bus->next_attempt_ms)
 		try_to_connect(bus);
-	if (bus->connection && now >= bus->next_check_ms) {
+	if (bus->wire && now >= bus->next_check_ms) {
 		nats_session_check(bus);
 		bus->next_check_ms = clock_monotonic_ms() +
 				     (bus->syncing ? CHECK_SYNC_INTERVAL_MS : CHECK_INTERVAL_MS);
 	}
 	nats_consumer_expire(bus, now);
-	if (bus->connection && now >= nats_reread_due_ms(&bus->reread))
+	if (bus->wire && now >= nats_reread_due_ms(&bus->reread))
 		nats_session_doubt(bus, "what was in doubt before is due");
 	due = next_due_ms(bus);
 	now = clock_monotonic_ms();
@@ -499,9 +460,4 @@ int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, st
 	}
 	*ret = &bus->bus;
 	return 0;
-}
-
-const char *bus_library_version(void)
-{
-	return nats_GetVersion();
 }
