@@ -120,6 +120,17 @@ struct nats_bus {
 
 /* All that follows is the bus thread's. */
 
+/* ---- phases.c: what happens, event by event ---- */
+
+/* The mail is consumed. */
+void nats_bus_act_upon(struct nats_bus *bus, struct nats_mail *mail);
+
+/* Does what is due at `now_ms` (CLOCK_MONOTONIC).  Returns when the next thing is. */
+int64_t nats_bus_do_what_is_due(struct nats_bus *bus, int64_t now_ms);
+
+/* At the start, what is published waits for the first attempt to connect. */
+bool nats_bus_is_starting(const struct nats_bus *bus);
+
 /* ---- session.c: the connection, the stream, the consumer ---- */
 
 /* No connection to `bus->server` could be made, for this reason: posts BUS_DOWN, unless there is

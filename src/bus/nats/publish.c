@@ -1,7 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Publishing to JetStream as compare-and-set: a message is stored only if the subject's last one is
  * the one it was compared with.  One is in flight for each environment; what comes meanwhile goes
- * out after it, as one message for all. */
+ * out after it, as one message for all.  The states of a subject:
+ *
+ *   IDLE     nothing is in flight, and nothing waits
+ *   FLYING   a message was sent; its acknowledgement is awaited
+ *   ASKING   after a conflict: the answer which message is the last is awaited
+ *
+ *   IDLE     something is published that is not stale                             FLYING
+ *   FLYING   the message is stored, refused, denied, or not acknowledged in time  landed
+ *            another message is the last                                          ASKING
+ *            likewise, for the hundredth time in a row                            landed
+ *            there is no stream: it is looked for, or made                        FLYING
+ *            there is none for the fourth time                                    landed
+ *   ASKING   it is known what is the last                                         FLYING
+ *            and by that all is stale; or it is denied, not told, or not in time  landed
+ *   landed   all that the message was for is answered; something waits            FLYING
+ *            nothing waits                                                        IDLE
+ *   any      the session ends: all is given back, what waits too                  IDLE */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
