@@ -43,9 +43,9 @@ SABOTAGES = (
     Sabotage("outbox", "the outbox does not write down what it has accepted", "src/bus/store/outbox.c",
              "\tr = store_put(store, STORE_OUTBOX, &update);", "\tr = 0;", "lost"),
     Sabotage("purge", "it forgets to read again after a purge", "src/bus/nats/session.c",
-             "(!bus->standard_shape || info->State.Msgs >= nats_subjects_alive(bus))", "true", "lost"),
-    Sabotage("silent", "it waits for ever for a server that falls silent", "src/bus/nats/nats.c",
-             "\tif (bus->attempt && now >= bus->attempt_until_ms) {", "\tif (false) {", "not the same"),
+             "(!bus->standard_shape || stream->n_messages >= nats_subjects_alive(bus))", "true", "lost"),
+    Sabotage("silent", "it waits for ever for a server that falls silent", "src/bus/nats/phases.c",
+             "\tif (bus->attempt && now_ms >= bus->attempt_until_ms)", "\tif (false)", "not the same"),
     Sabotage("refused", "it drops from the outbox what NATS refuses", "src/relay/backlog.c",
              "\t\tif (publication_is_refused(publication))\n\t\t\trow_rest(server, row);\n",
              "\t\tif (publication_is_refused(publication))\n"

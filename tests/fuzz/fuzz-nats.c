@@ -2,7 +2,7 @@
 /* A message on NATS, of which anybody there can be the author: the first line is what follows
  * "flagsmith.environment." in its subject, or the inbox for acknowledgements; all else is its
  * payload. */
-#include "bus/nats/nats-internal.h"
+#include "bus/nats/library-internal.h"
 #include "fuzz.h"
 #include "update/timestamp.h"
 
@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* nats.c itself refuses some. */
 	if (natsMsg_Create(&message, subject, NULL, (const char *)data, (int)size) != NATS_OK)
 		return 0;
-	problem = nats_read_message(message, &update);
+	problem = nats_message_read_update(message, &update);
 	if (problem)
 		FUZZ_REQUIRE(*problem);
 	else
@@ -87,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	/* And with a subject that is another one altogether. */
 	if (*token && natsMsg_Create(&message, token, NULL, "{}", 2) == NATS_OK) {
-		FUZZ_REQUIRE(nats_read_message(message, &update));
+		FUZZ_REQUIRE(nats_message_read_update(message, &update));
 		natsMsg_Destroy(message);
 	}
 	return 0;

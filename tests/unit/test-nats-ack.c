@@ -186,8 +186,8 @@ END_TEST
 
 START_TEST(reply_subject)
 {
-	char inbox[] = "_INBOX.abc", text[NATS_REPLY_SIZE];
-	struct nats_bus bus = {.ack_inbox = inbox};
+	static const struct nats_bus bus = {.ack_inbox = "_INBOX.abc"};
+	char text[NATS_REPLY_SIZE];
 	struct key key, again;
 	uint64_t flight;
 
@@ -202,13 +202,12 @@ END_TEST
 
 START_TEST(longest_reply_subject)
 {
-	char inbox[NATS_INBOX_SIZE], name[KEY_MAX_LENGTH], text[NATS_REPLY_SIZE];
-	struct nats_bus bus = {.ack_inbox = inbox};
+	char name[KEY_MAX_LENGTH], text[NATS_REPLY_SIZE];
+	struct nats_bus bus = {0};
 	struct key key, again;
 	uint64_t flight;
 
-	memset(inbox, 'i', sizeof(inbox) - 1);
-	inbox[sizeof(inbox) - 1] = '\0';
+	memset(bus.ack_inbox, 'i', sizeof(bus.ack_inbox) - 1);
 	memset(name, 'k', sizeof(name));
 	ck_assert_int_eq(key_parse(name, sizeof(name), &key), 0);
 	nats_ack_format_reply(&bus, &key, UINT64_MAX, text);

@@ -4,6 +4,7 @@
  * down.  If these tests fail with another version of it, see is_of_nats() in connect.c. */
 #include <arpa/inet.h>
 #include <check.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "bus/nats/nats-internal.h"
+#include "bus/nats/library-internal.h"
 
 #define WAIT_MS 20000 /* only matters where something has failed */
 
@@ -49,8 +50,7 @@ static void read_mail(struct nats_bus *unused)
 {
 	struct mail_list list;
 	struct mail *mail;
-	natsConnection *connection;
-	natsStatus status;
+	struct nats_wire *wire;
 	struct nats_problem problem;
 	unsigned session;
 
@@ -60,8 +60,7 @@ static void read_mail(struct nats_bus *unused)
 
 		STAILQ_REMOVE_HEAD(&list, link);
 		if (letter->type == NATS_MAIL_CONNECT_END)
-			ck_assert(!nats_connect_on_end(
-				unused, letter, &status, &problem, &connection, &session));
+			ck_assert(!nats_connect_on_end(unused, letter, &wire, &session, &problem));
 		else
 			free(letter);
 	}
@@ -130,15 +129,17 @@ static void with_tls(void)
 
 START_TEST(ends_when_it_is_cut_off)
 {
+	struct nats_problem problem;
 	char text[512];
 
 	snprintf(text, sizeof(text), silences[_i].says, silences[_i].more);
 	if (silences[_i].tls)
 		with_tls();
-	ck_assert_int_eq(nats_connect_begin(bus), NATS_OK);
+	ck_assert_int_eq(nats_connect_begin(bus, &problem), 0);
 	peer = accept_and_say(text);
 	poll(NULL, 0, 100); /* by then it waits for what does not come */
-	nats_connect_give_up(bus);
+	nats_connect_give_up(bus, &problem);
+	ck_assert_str_eq(problem.text, "Timeout");
 	ck_assert_ptr_null(bus->attempt);
 	ck_assert_uint_eq(bus->n_stragglers, 1);
 	ck_assert(is_over(peer, WAIT_MS));
@@ -148,16 +149,15 @@ START_TEST(ends_when_it_is_cut_off)
 }
 END_TEST
 
-/* A connection that is made: bus->connection. */
+/* A connection that is made: bus->wire. */
 static void connect_session(void)
 {
 	struct mail_list list;
 	char text[512], request[1024] = "";
 	struct nats_problem problem;
-	natsStatus status;
 
 	snprintf(text, sizeof(text), INFO, "");
-	ck_assert_int_eq(nats_connect_begin(bus), NATS_OK);
+	ck_assert_int_eq(nats_connect_begin(bus, &problem), 0);
 	peer = accept_and_say(text);
 	while (!strstr(request, "PING"))
 		ck_assert_int_gt(recv(peer, request + strlen(request),
@@ -168,8 +168,8 @@ static void connect_session(void)
 	mailbox_take(&bus->mail.mailbox, &list);
 	ck_assert(
 		nats_connect_on_end(bus, container_of(STAILQ_FIRST(&list), struct nats_mail, mail),
-			&status, &problem, &bus->connection, &bus->session));
-	ck_assert_int_eq(status, NATS_OK);
+			&bus->wire, &bus->session, &problem));
+	ck_assert_ptr_nonnull(bus->wire);
 	ck_assert_uint_eq(bus->session, 1);
 }
 
@@ -189,7 +189,7 @@ START_TEST(spares_all_but_its_sockets)
 	ck_assert_msg(!is_over(peer, 300), "the session has been cut off");
 	ck_assert(!is_over(served, 0) && !is_over(client, 0) && !is_over(pair[0], 0));
 	/* And this shows that it is by the session that it was spared. */
-	natsConnection_Destroy(TAKE_PTR(bus->connection));
+	nats_wire_free(TAKE_PTR(bus->wire));
 	ck_assert(is_over(peer, WAIT_MS));
 	close(client);
 	close(served);
@@ -200,28 +200,29 @@ END_TEST
 
 START_TEST(cuts_off_what_is_no_session)
 {
-	natsConnection *former;
+	struct nats_wire *former;
 
 	connect_session();
-	former = TAKE_PTR(bus->connection);
+	former = TAKE_PTR(bus->wire);
 	nats_connect_cut_off(bus);
 	ck_assert_msg(is_over(peer, WAIT_MS), "this nats.c's sockets are not known as such");
-	natsConnection_Destroy(former);
+	nats_wire_free(former);
 }
 END_TEST
 
 START_TEST(has_a_limit)
 {
 	int peers[NATS_STRAGGLERS_MAX];
+	struct nats_problem problem;
 	char text[512];
 
 	snprintf(text, sizeof(text), INFO, "");
 	for (int i = 0; i < NATS_STRAGGLERS_MAX; i++) {
-		ck_assert_int_eq(nats_connect_begin(bus), NATS_OK);
+		ck_assert_int_eq(nats_connect_begin(bus, &problem), 0);
 		peers[i] = accept_and_say(text);
-		nats_connect_give_up(bus); /* and their mail is not read */
+		nats_connect_give_up(bus, &problem); /* and their mail is not read */
 	}
-	ck_assert_int_eq(nats_connect_begin(bus), NATS_TIMEOUT);
+	ck_assert_int_eq(nats_connect_begin(bus, &problem), -ETIMEDOUT);
 	ck_assert_ptr_null(bus->attempt);
 	for (int64_t until = clock_monotonic_ms() + WAIT_MS; bus->n_stragglers > 0;) {
 		ck_assert_int_lt(clock_monotonic_ms(), until);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bus/nats/nats-internal.h"
+#include "bus/nats/parse.h"
 
 static struct nats_mail parse(const char *body)
 {

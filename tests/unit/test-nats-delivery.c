@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bus/nats/nats-internal.h"
+#include "bus/nats/library-internal.h"
 
 static const struct {
 	const char *reply;
@@ -98,7 +98,7 @@ START_TEST(status)
 	set_header(message, "Status", statuses[_i].status);
 	set_header(message, "Nats-Last-Consumer", statuses[_i].last);
 	set_header(message, "Nats-Consumer-Stalled", statuses[_i].stalled);
-	ck_assert_int_eq(nats_delivery_parse_status(message, &mail), statuses[_i].is_status);
+	ck_assert_int_eq(nats_message_read_status(message, &mail), statuses[_i].is_status);
 	if (statuses[_i].is_status) {
 		ck_assert_uint_eq(mail.number, statuses[_i].number);
 		ck_assert_str_eq(mail.text, statuses[_i].answer);
@@ -120,8 +120,7 @@ START_TEST(subject_too_long)
 		memset(subject, 'x', length);
 		ck_assert_int_eq(natsMsg_Create(&message, INBOX, subject, "", 0), NATS_OK);
 		set_header(message, "Status", "100");
-		ck_assert_int_eq(
-			nats_delivery_parse_status(message, &mail), length < NATS_TEXT_SIZE);
+		ck_assert_int_eq(nats_message_read_status(message, &mail), length < NATS_TEXT_SIZE);
 		natsMsg_Destroy(message);
 	}
 }

@@ -3,7 +3,7 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "bus/nats/nats-internal.h"
+#include "bus/nats/patience.h"
 
 #define MAX_MS 60000
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* URLs of NATS servers taken apart: nats.c never sees the user information. */
+/* URLs of NATS servers taken apart: nats.c never sees the user information.  And nats.c's errors.
+ */
 #include <check.h>
+#include <errno.h>
 #include <string.h>
 
-#include "bus/nats/nats-internal.h"
+#include "bus/nats/library-internal.h"
 #include "bus/nats/url.h"
 
 static const struct {
@@ -111,6 +113,40 @@ START_TEST(test_what_others_say_is_not_for_everybody)
 }
 END_TEST
 
+/* What the session makes of them; see wire.h. */
+static const struct {
+	natsStatus status;
+	jsErrCode code;
+	int error;
+} errors[] = {
+	{NATS_TIMEOUT, 0, -ETIMEDOUT},
+	{NATS_NO_RESPONDERS, 0, -EHOSTUNREACH},
+	{NATS_ERR, JSNotEnabledErr, -EHOSTUNREACH},
+	{NATS_ERR, JSNotEnabledForAccountErr, -EOPNOTSUPP},
+	{NATS_NOT_FOUND, 0, -ENOENT},
+	{NATS_NOT_FOUND, JSStreamNotFoundErr, -ENOENT},
+	{NATS_ERR, JSStreamNotFoundErr, -ENOENT},
+	{NATS_ERR, JSStreamNameExistErr, -EEXIST},
+	{NATS_NO_MEMORY, 0, -ENOMEM},
+	{NATS_ERR, JSInsufficientResourcesErr, -EIO},
+	{NATS_CONNECTION_CLOSED, 0, -EIO},
+};
+
+START_TEST(test_errors)
+{
+	struct nats_error error;
+
+	ck_assert_int_eq(nats_Open(0), NATS_OK);
+	ck_assert_int_eq(
+		nats_failure_read(errors[_i].status, errors[_i].code, &error), errors[_i].error);
+	ck_assert_int_eq(error.error, errors[_i].error);
+	ck_assert_int_eq(error.code, (int)errors[_i].code);
+	ck_assert_str_eq(error.name, natsStatus_GetText(errors[_i].status));
+	ck_assert_str_eq(error.text, error.name); /* nothing has been said */
+	nats_Close();
+}
+END_TEST
+
 START_TEST(test_names)
 {
 	ck_assert_str_eq(nats_server_name("nats://u:p@h:1"), "h:1");
@@ -129,6 +165,7 @@ int main(void)
 	tcase_add_loop_test(cases, test_failure, 0, sizeof(failures) / sizeof(failures[0]));
 	tcase_add_test(cases, test_end_without_tls);
 	tcase_add_test(cases, test_what_others_say_is_not_for_everybody);
+	tcase_add_loop_test(cases, test_errors, 0, sizeof(errors) / sizeof(errors[0]));
 	tcase_add_test(cases, test_names);
 	suite_add_tcase(suite, cases);
 	srunner_run_all(runner, CK_ENV);

@@ -6,11 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bus/nats/nats-internal.h"
+#include "bus/nats/parse.h"
 
 #define LINE_BEGIN "\r\n" NATS_ACCEPTED_HEADER ":"
-
-#define LONG_AGO_US 1
 
 void nats_accepted_format(
 	int64_t first_us, int64_t last_us, char ret_text[static NATS_ACCEPTED_SIZE])
@@ -55,15 +53,10 @@ static void forget(struct nats_mail *mail)
 	mail->update.accepted_us = 0;
 }
 
-void nats_accepted_read(natsMsg *message, struct nats_mail *mail)
+void nats_accepted_read(const char *value, struct nats_mail *mail)
 {
-	const char *value = NULL;
-	natsStatus status = natsMsgHeader_Get(message, NATS_ACCEPTED_HEADER, &value);
-
 	forget(mail);
-	if (status == NATS_NO_MEMORY)
-		mail->told_us = LONG_AGO_US;
-	else if (status == NATS_OK && value)
+	if (value)
 		read_value(value, mail);
 }
 

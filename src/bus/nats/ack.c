@@ -83,7 +83,7 @@ int nats_ack_parse(const char *body, size_t length, struct nats_ack *ret)
 	return nats_ack_parse_plain(body, length, ret) ? 0 : nats_ack_parse_json(body, length, ret);
 }
 
-/* ---- The inbox ---- */
+/* ---- Reply subjects ---- */
 
 void nats_ack_format_reply(
 	const struct nats_bus *bus, const struct key *key, uint64_t flight, char *text)
@@ -103,75 +103,4 @@ bool nats_ack_parse_reply(const char *subject, struct key *ret_key, uint64_t *re
 		return false;
 	*ret_flight = strtoull(flight + 1, &end, 10);
 	return end == key && *ret_flight > 0;
-}
-
-static int parse_body(struct nats_mail *mail, const char *body, size_t length)
-{
-	switch (mail->type) {
-	case NATS_MAIL_ACK:
-		return nats_ack_parse(body, length, &mail->ack);
-	case NATS_MAIL_LAST:
-		return nats_last_parse(body, length, mail);
-	default:
-		return nats_consumer_parse(body, length, mail);
-	}
-}
-
-/* What it is the answer to.  False: to nothing of ours. */
-static bool parse_subject(struct nats_mail *mail, const char *subject)
-{
-	if (nats_last_parse_reply(subject, &mail->update.key, &mail->number)) {
-		mail->type = NATS_MAIL_LAST;
-		return true;
-	}
-	if (nats_ack_parse_reply(subject, &mail->update.key, &mail->number))
-		return true;
-	mail->type = NATS_MAIL_CONSUMER;
-	return nats_consumer_parse_reply(subject, &mail->number);
-}
-
-/* In a thread of nats.c. */
-static void on_ack(
-	natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *closure)
-{
-	const struct nats_origin *origin = closure;
-	struct nats_mail *mail = nats_mail_new(NATS_MAIL_ACK);
-
-	(void)connection;
-	(void)subscription;
-	if (parse_subject(mail, natsMsg_GetSubject(message))) {
-		if (natsMsg_IsNoResponders(message))
-			mail->ack.outcome = NATS_ACK_NO_STREAM;
-		else
-			while (parse_body(mail, natsMsg_GetData(message),
-				       (size_t)natsMsg_GetDataLength(message)) == -ENOMEM)
-				nats_wait_for_memory();
-		mailbox_post(&origin->bus->mail.mailbox, &mail->mail);
-	} else
-		free(mail);
-	natsMsg_Destroy(message);
-}
-
-natsStatus nats_ack_open(struct nats_bus *bus)
-{
-	char subjects[NATS_INBOX_SIZE + sizeof(".>")];
-	natsStatus s;
-
-	s = natsInbox_Create(&bus->ack_inbox);
-	if (s != NATS_OK)
-		return s;
-	snprintf(subjects, sizeof(subjects), "%s.>", bus->ack_inbox);
-	s = natsConnection_Subscribe(&bus->ack_subscription, bus->connection, subjects, on_ack,
-		nats_session_origin(bus));
-	if (s == NATS_OK)
-		s = natsSubscription_SetPendingLimits(bus->ack_subscription, -1, -1);
-	return s;
-}
-
-void nats_ack_close(struct nats_bus *bus)
-{
-	natsSubscription_Destroy(bus->ack_subscription);
-	bus->ack_subscription = NULL;
-	natsInbox_Destroy(bus->ack_inbox);
-	bus->ack_inbox = NULL;
 }

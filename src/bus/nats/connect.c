@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
-#include "bus/nats/nats-internal.h"
+#include "bus/nats/library-internal.h"
 
 #define THREAD_NAME "nats-connect"
 
@@ -70,8 +70,8 @@ static int port_of_session(const struct nats_bus *bus)
 	char *ip = NULL;
 	int port = 0;
 
-	if (!bus->connection ||
-		natsConnection_GetLocalIPAndPort(bus->connection, &ip, &port) != NATS_OK)
+	if (!bus->wire ||
+		natsConnection_GetLocalIPAndPort(bus->wire->connection, &ip, &port) != NATS_OK)
 		port = 0;
 	free(ip);
 	return port;
@@ -121,7 +121,7 @@ static void *run(void *userdata)
 {
 	struct nats_attempt *attempt = userdata;
 
-	attempt->status = natsConnection_Connect(&attempt->connection, attempt->options);
+	attempt->status = natsConnection_Connect(&attempt->wire->connection, attempt->options);
 	if (attempt->status != NATS_OK)
 		nats_failure_describe(
 			attempt->url, attempt->status, nats_GetLastError(NULL), &attempt->problem);
@@ -138,7 +138,7 @@ static bool is_origin_used(const struct nats_bus *bus, unsigned session)
 {
 	const struct nats_attempt *straggler;
 
-	if (bus->connection && bus->session % NATS_ORIGINS == session % NATS_ORIGINS)
+	if (bus->wire && bus->session % NATS_ORIGINS == session % NATS_ORIGINS)
 		return true;
 	TAILQ_FOREACH (straggler, &bus->stragglers, link)
 		if (straggler->session % NATS_ORIGINS == session % NATS_ORIGINS)
@@ -159,12 +159,40 @@ struct nats_origin *nats_connect_next_origin(struct nats_bus *bus)
 	return origin;
 }
 
+static struct nats_attempt *attempt_free(struct nats_attempt *attempt)
+{
+	if (!attempt)
+		return NULL;
+	nats_wire_free(attempt->wire);
+	free(attempt);
+	return NULL;
+}
+DEFINE_CLEANUP(struct nats_attempt *, attempt_free)
+
+/* NULL: out of memory. */
+static struct nats_attempt *attempt_new(struct nats_bus *bus)
+{
+	_cleanup_(attempt_freep) struct nats_attempt *attempt = calloc(1, sizeof(*attempt));
+
+	if (!attempt)
+		return NULL;
+	attempt->wire = calloc(1, sizeof(*attempt->wire));
+	if (!attempt->wire)
+		return NULL;
+	attempt->bus = bus;
+	attempt->url = bus->servers[bus->server];
+	attempt->mail.type = NATS_MAIL_CONNECT_END;
+	return TAKE_PTR(attempt);
+}
+
 static natsStatus start(struct nats_bus *bus, struct nats_attempt *attempt)
 {
 	natsStatus s = natsOptions_Create(&attempt->options);
 
-	if (s == NATS_OK)
-		s = nats_session_set_options(bus, nats_connect_next_origin(bus), attempt->options);
+	if (s == NATS_OK) {
+		attempt->wire->origin = nats_connect_next_origin(bus);
+		s = nats_callbacks_set_options(bus, attempt->wire->origin, attempt->options);
+	}
 	attempt->session = bus->sessions;
 	if (s == NATS_OK && thread_start(&attempt->thread, THREAD_NAME, run, attempt) < 0)
 		s = NATS_NO_MEMORY;
@@ -173,9 +201,9 @@ static natsStatus start(struct nats_bus *bus, struct nats_attempt *attempt)
 	return s;
 }
 
-natsStatus nats_connect_begin(struct nats_bus *bus)
+static natsStatus begin(struct nats_bus *bus)
 {
-	struct nats_attempt *attempt;
+	_cleanup_(attempt_freep) struct nats_attempt *attempt = NULL;
 	natsStatus s;
 
 	/* What a former attempt has opened since it was given up. */
@@ -183,51 +211,64 @@ natsStatus nats_connect_begin(struct nats_bus *bus)
 		nats_connect_cut_off(bus);
 	if (bus->n_stragglers == NATS_STRAGGLERS_MAX)
 		return NATS_TIMEOUT;
-	attempt = calloc(1, sizeof(*attempt));
+	attempt = attempt_new(bus);
 	if (!attempt)
 		return NATS_NO_MEMORY;
-	attempt->bus = bus;
-	attempt->url = bus->servers[bus->server];
-	attempt->mail.type = NATS_MAIL_CONNECT_END;
 	s = start(bus, attempt);
-	if (s != NATS_OK) {
-		free(attempt);
+	if (s != NATS_OK)
 		return s;
-	}
-	bus->attempt = attempt;
+	bus->attempt = TAKE_PTR(attempt);
 	bus->attempt_until_ms = clock_monotonic_ms() + bus->connect_timeout_ms + GRACE_MS;
 	return NATS_OK;
 }
 
-void nats_connect_give_up(struct nats_bus *bus)
+/* Where no more is known. */
+static void describe(natsStatus status, struct nats_problem *ret)
+{
+	ret->open_text = natsStatus_GetText(status);
+	snprintf(ret->text, sizeof(ret->text), "%s", ret->open_text);
+}
+
+int nats_connect_begin(struct nats_bus *bus, struct nats_problem *ret_problem)
+{
+	natsStatus s = begin(bus);
+	struct nats_error error;
+
+	if (s == NATS_OK)
+		return 0;
+	describe(s, ret_problem);
+	return nats_failure_read(s, 0, &error);
+}
+
+void nats_connect_give_up(struct nats_bus *bus, struct nats_problem *ret_problem)
 {
 	struct nats_attempt *attempt = TAKE_PTR(bus->attempt);
 
 	TAILQ_INSERT_TAIL(&bus->stragglers, attempt, link);
 	bus->n_stragglers++;
 	nats_connect_cut_off(bus);
+	describe(NATS_TIMEOUT, ret_problem);
 }
 
-bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, natsStatus *ret_status,
-	struct nats_problem *ret_problem, natsConnection **ret_connection, unsigned *ret_session)
+bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, struct nats_wire **ret_wire,
+	unsigned *ret_session, struct nats_problem *ret_problem)
 {
 	struct nats_attempt *attempt = container_of(mail, struct nats_attempt, mail);
 	bool was_awaited = attempt == bus->attempt;
 
 	if (was_awaited) {
 		bus->attempt = NULL;
-		*ret_status = attempt->status;
-		*ret_problem = attempt->problem;
-		*ret_connection = attempt->connection;
+		*ret_wire = attempt->status == NATS_OK ? TAKE_PTR(attempt->wire) : NULL;
 		*ret_session = attempt->session;
+		*ret_problem = attempt->problem;
 	} else {
 		TAILQ_REMOVE(&bus->stragglers, attempt, link);
 		bus->n_stragglers--;
-		natsConnection_Destroy(attempt->connection); /* mostly NULL */
+		attempt->wire = nats_wire_free(attempt->wire); /* mostly not connected */
 	}
 	/* The mail is the last thing that it does. */
 	if (thread_end(attempt->thread, THREAD_NAME))
-		free(attempt);
+		attempt_free(attempt);
 	return was_awaited;
 }
 
@@ -236,9 +277,10 @@ void nats_connect_end(struct nats_bus *bus, void (*read_mail)(struct nats_bus *b
 	int64_t until_ms = clock_monotonic_ms() + END_MS;
 	struct pollfd pollfd = {.fd = mailbox_fd(&bus->mail.mailbox), .events = POLLIN};
 	struct nats_attempt *attempt;
+	struct nats_problem problem;
 
 	if (bus->attempt)
-		nats_connect_give_up(bus);
+		nats_connect_give_up(bus, &problem);
 	while (bus->n_stragglers > 0 && clock_monotonic_ms() < until_ms) {
 		nats_connect_cut_off(bus);
 		(void)poll(&pollfd, 1, END_LOOK_MS);

@@ -114,28 +114,30 @@ int nats_consumer_parse(const char *body, size_t length, struct nats_mail *mail)
 
 /* ---- Asking for it ---- */
 
-static void fail(struct nats_bus *bus, natsStatus status, const char *why)
+/* `error` and `why` are what has come, or not come, for an answer. */
+static void fail(struct nats_bus *bus, int error, const char *why)
 {
+	struct nats_error no_call = {.error = error, .text = "Error"};
 	char what[NATS_TEXT_SIZE + 32];
 
 	snprintf(what, sizeof(what), "making a consumer%s%s", why[0] ? ", " : "", why);
-	nats_session_fail(bus, what, status, 0);
+	nats_session_fail(bus, what, &no_call);
 	if (!bus->denied)
 		bus->next_attempt_ms = clock_monotonic_ms() + FAILED_PAUSE_MS;
 	bus->server = (bus->server + 1) % bus->n_servers;
 }
 
 /* Without waiting; the answer comes as NATS_MAIL_CONSUMER. */
-static bool request(struct nats_bus *bus, const char *subject, const char *body, int length)
+static bool request(struct nats_bus *bus, const char *subject, const char *body, size_t length)
 {
 	char reply[NATS_REPLY_SIZE];
-	natsStatus s;
+	struct nats_message message = {subject, reply, .body = body, .length = length};
+	struct nats_error error;
 
 	snprintf(reply, sizeof(reply), "%s." CREATE_REPLY ".%" PRIu64, bus->ack_inbox,
 		++bus->creations);
-	s = natsConnection_PublishRequest(bus->connection, subject, reply, body, length);
-	if (s != NATS_OK)
-		return nats_session_fail(bus, "making a consumer", s, 0);
+	if (nats_wire_send(bus->wire, &message, &error) < 0)
+		return nats_session_fail(bus, "making a consumer", &error);
 	bus->create_begun_ms = clock_monotonic_ms();
 	bus->create_until_ms = bus->create_begun_ms + nats_patience_ms(&bus->consumer_patience) +
 			       2 * (int64_t)(bus->n_messages / NATS_MESSAGES_PER_MS);
@@ -145,19 +147,18 @@ static bool request(struct nats_bus *bus, const char *subject, const char *body,
 bool nats_consumer_create(struct nats_bus *bus)
 {
 	char body[sizeof(create_request) + NATS_INBOX_SIZE + 64];
-	natsStatus s;
+	struct nats_error error;
 	int n;
 
 	nats_consumer_drop(bus);
-	s = natsInbox_Create(&bus->deliver_inbox);
-	if (s != NATS_OK)
-		return nats_session_fail(bus, "making a consumer", s, 0);
+	if (nats_wire_make_inbox(bus->wire, bus->deliver_inbox, &error) < 0)
+		return nats_session_fail(bus, "making a consumer", &error);
 	bus->delivered = 0;
 	bus->sync_seen = UINT64_MAX;
 	bus->sync_until = UINT64_MAX;
 	n = snprintf(
 		body, sizeof(body), create_request, bus->deliver_inbox, HEARTBEAT_NS, INACTIVE_NS);
-	return request(bus, CREATE_SUBJECT, body, n);
+	return request(bus, CREATE_SUBJECT, body, (size_t)n);
 }
 
 /* Asks whether it is there, as has to be done later now and then: if that is not permitted, it is
@@ -175,30 +176,27 @@ static void on_made(struct nats_bus *bus, const struct nats_mail *mail)
 }
 
 /* From here on the server sends. */
-static bool bind_to(struct nats_bus *bus, natsMsgHandler on_message)
+static bool bind_to(struct nats_bus *bus)
 {
-	struct nats_origin *origin = nats_session_origin(bus);
-	natsStatus s;
+	struct nats_error error;
 
-	atomic_store(&origin->heard_ms, clock_monotonic_ms());
-	s = natsConnection_Subscribe(
-		&bus->subscription, bus->connection, bus->deliver_inbox, on_message, origin);
-	if (s == NATS_OK)
-		s = natsSubscription_SetPendingLimits(bus->subscription, -1, -1);
-	return s == NATS_OK || nats_session_fail(bus, "subscribing to the consumer", s, 0);
+	atomic_store(&nats_session_origin(bus)->heard_ms, clock_monotonic_ms());
+	if (nats_wire_subscribe(bus->wire, bus->deliver_inbox, &error) < 0)
+		return nats_session_fail(bus, "subscribing to the consumer", &error);
+	bus->is_subscribed = true;
+	return true;
 }
 
-bool nats_consumer_on_created(
-	struct nats_bus *bus, const struct nats_mail *mail, natsMsgHandler on_message)
+bool nats_consumer_on_created(struct nats_bus *bus, const struct nats_mail *mail)
 {
 	if (!nats_consumer_is_awaited(bus) || mail->number != bus->creations)
 		return false; /* was given up */
 	if (mail->ack.outcome == NATS_ACK_NO_STREAM) {
-		fail(bus, NATS_NO_RESPONDERS, "");
+		fail(bus, -EHOSTUNREACH, "");
 		return false;
 	}
 	if (mail->ack.outcome != NATS_ACK_STORED) {
-		fail(bus, NATS_ERR, mail->ack.text);
+		fail(bus, -EIO, mail->ack.text);
 		return false;
 	}
 	if (!bus->consumer[0]) {
@@ -207,7 +205,7 @@ bool nats_consumer_on_created(
 	}
 	bus->create_until_ms = 0;
 	bus->sync_until = mail->ack.sequence;
-	return bind_to(bus, on_message);
+	return bind_to(bus);
 }
 
 bool nats_consumer_is_awaited(const struct nats_bus *bus)
@@ -221,7 +219,7 @@ int64_t nats_consumer_deadline_ms(const struct nats_bus *bus)
 
 	if (nats_consumer_is_awaited(bus))
 		return bus->create_until_ms;
-	return bus->subscription ? atomic_load(&origin->heard_ms) + SILENCE_MS : INT64_MAX;
+	return bus->is_subscribed ? atomic_load(&origin->heard_ms) + SILENCE_MS : INT64_MAX;
 }
 
 void nats_consumer_expire(struct nats_bus *bus, int64_t now_ms)
@@ -230,7 +228,7 @@ void nats_consumer_expire(struct nats_bus *bus, int64_t now_ms)
 		return;
 	if (nats_consumer_is_awaited(bus)) {
 		nats_patience_lost(&bus->consumer_patience);
-		fail(bus, NATS_TIMEOUT, "");
+		fail(bus, -ETIMEDOUT, "");
 		return;
 	}
 	/* If it is read again later only, it is not due at once again until then. */
@@ -238,21 +236,21 @@ void nats_consumer_expire(struct nats_bus *bus, int64_t now_ms)
 	nats_session_doubt(bus, "Missed heartbeats of the consumer");
 }
 
-natsStatus nats_consumer_ask(struct nats_bus *bus, jsConsumerInfo **ret_info, jsErrCode *ret_error)
+int nats_consumer_ask(struct nats_bus *bus, struct nats_consumer *ret, struct nats_error *ret_error)
 {
 	struct nats_request request;
 
 	nats_request_begin(&request, bus);
-	return nats_request_end(&request, js_GetConsumerInfo(ret_info, bus->jetstream, NATS_STREAM,
-						  bus->consumer, &request.options, ret_error));
+	return nats_request_end(&request, nats_wire_get_consumer(bus->wire, NATS_STREAM,
+						  bus->consumer, request.wait_ms, ret, ret_error));
 }
 
 void nats_consumer_drop(struct nats_bus *bus)
 {
-	natsSubscription_Destroy(bus->subscription);
-	bus->subscription = NULL;
+	if (bus->wire)
+		nats_wire_unsubscribe(bus->wire);
+	bus->is_subscribed = false;
 	bus->consumer[0] = '\0';
-	natsInbox_Destroy(bus->deliver_inbox);
-	bus->deliver_inbox = NULL;
+	bus->deliver_inbox[0] = '\0';
 	bus->create_until_ms = 0;
 }

@@ -48,8 +48,7 @@ static const char *skip_tokens(const char *text, size_t n)
 	return text;
 }
 
-/* Up to the next dot, or the end. */
-static bool read_number(const char *text, uint64_t *ret)
+bool nats_delivery_parse_number(const char *text, uint64_t *ret)
 {
 	char *end;
 
@@ -74,9 +73,11 @@ bool nats_delivery_parse(const char *reply, struct nats_mail *mail)
 		reply = skip_tokens(reply, N_BEFORE);
 	else if (n != N_TOKENS)
 		return false;
-	if (!read_number(skip_tokens(reply, STREAM_SEQUENCE), &mail->update.sequence) ||
-		!read_number(skip_tokens(reply, CONSUMER_SEQUENCE), &mail->number) ||
-		!read_number(skip_tokens(reply, STORED_NS), &stored_ns) || stored_ns > INT64_MAX)
+	if (!nats_delivery_parse_number(
+		    skip_tokens(reply, STREAM_SEQUENCE), &mail->update.sequence) ||
+		!nats_delivery_parse_number(skip_tokens(reply, CONSUMER_SEQUENCE), &mail->number) ||
+		!nats_delivery_parse_number(skip_tokens(reply, STORED_NS), &stored_ns) ||
+		stored_ns > INT64_MAX)
 		return false;
 	mail->update.stored_us = (int64_t)stored_ns / NS_PER_US;
 	consumer = skip_tokens(reply, CONSUMER);
@@ -87,62 +88,23 @@ bool nats_delivery_parse(const char *reply, struct nats_mail *mail)
 
 /* ---- JetStream's own ---- */
 
-#define STATUS_CONTROL "100" /* a heartbeat, or flow control */
-
-/* False: it has no such header, or memory is short.  nats.c then parses what is left of the header
- * if it is asked again, and finds less. */
-static bool get_header(natsMsg *message, const char *name, const char **ret)
-{
-	return natsMsgHeader_Get(message, name, ret) == NATS_OK && *ret;
-}
-
-/* Flow control asks for an answer to its reply subject; a heartbeat names that one again. */
-static const char *subject_to_answer(natsMsg *message)
-{
-	const char *subject;
-
-	if (get_header(message, "Nats-Consumer-Stalled", &subject))
-		return subject;
-	subject = natsMsg_GetReply(message);
-	return subject ? subject : "";
-}
-
-bool nats_delivery_parse_status(natsMsg *message, struct nats_mail *mail)
-{
-	const char *value;
-	int n;
-
-	/* Once this has been found, all of the header has been read, and is there. */
-	if (natsMsg_GetDataLength(message) > 0 || !get_header(message, "Status", &value) ||
-		strcmp(value, STATUS_CONTROL) != 0)
-		return false;
-	mail->number = NATS_NUMBER_UNTOLD;
-	if (get_header(message, "Nats-Last-Consumer", &value) && !read_number(value, &mail->number))
-		return false;
-	n = snprintf(mail->text, sizeof(mail->text), "%s", subject_to_answer(message));
-	if (n < 0 || (size_t)n >= sizeof(mail->text))
-		return false;
-	snprintf(mail->consumer, sizeof(mail->consumer), "%s", natsMsg_GetSubject(message));
-	return true;
-}
-
 /* Empty, to where JetStream wants it. */
-static natsStatus answer(struct nats_bus *bus, const char *subject)
+static int answer(struct nats_bus *bus, const char *subject, struct nats_error *ret_error)
 {
-	return subject[0] ? natsConnection_Publish(bus->connection, subject, NULL, 0) : NATS_OK;
+	struct nats_message message = {.subject = subject};
+
+	return subject[0] ? nats_wire_send(bus->wire, &message, ret_error) : 0;
 }
 
 void nats_delivery_on_status(struct nats_bus *bus, const struct nats_mail *mail)
 {
+	struct nats_error error;
 	char text[NATS_TEXT_SIZE];
-	natsStatus s;
 
-	if (!bus->subscription || strcmp(mail->consumer, bus->deliver_inbox) != 0)
+	if (!bus->is_subscribed || strcmp(mail->consumer, bus->deliver_inbox) != 0)
 		return; /* of a consumer that we gave up */
-	s = answer(bus, mail->text);
-	if (s != NATS_OK) {
-		snprintf(text, sizeof(text), "flow control cannot be answered: %s",
-			natsStatus_GetText(s));
+	if (answer(bus, mail->text, &error) < 0) {
+		snprintf(text, sizeof(text), "flow control cannot be answered: %s", error.name);
 		nats_session_doubt(bus, text);
 	} else if (mail->number != NATS_NUMBER_UNTOLD && mail->number != bus->delivered)
 		nats_session_doubt(bus, "the consumer has sent messages that have not come");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Why no connection to NATS could be made, in words for who has to mend it. */
+/* nats.c's errors: why no connection to NATS could be made, in words for who has to mend it; and
+ * what all others are as errno. */
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
@@ -7,7 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "bus/nats/nats-internal.h"
+#include "bus/nats/library-internal.h"
+#include "bus/nats/url.h"
 
 #define DEFAULT_PORT "4222"
 
@@ -137,15 +139,6 @@ static const char *look_at_server(const char *address)
 	return look(host, *end ? end : DEFAULT_PORT);
 }
 
-const char *nats_server_name(const char *url)
-{
-	const char *at = strrchr(url, '@'), *scheme_end = strstr(url, "://");
-
-	if (at)
-		return at + 1;
-	return scheme_end ? scheme_end + strlen("://") : url;
-}
-
 void nats_failure_describe(
 	const char *url, natsStatus status, const char *said, struct nats_problem *ret)
 {
@@ -160,4 +153,40 @@ void nats_failure_describe(
 		snprintf(ret->text, sizeof(ret->text), "%s: %s", name, said);
 	else
 		snprintf(ret->text, sizeof(ret->text), "%s", ret->open_text);
+}
+
+/* By JetStream's code or, where it has none, by nats.c's status; see wire.h. */
+static const struct meaning {
+	jsErrCode code;    /* 0: any */
+	natsStatus status; /* NATS_OK: any */
+	int error;
+} meanings[] = {
+	{JSNotEnabledForAccountErr, NATS_OK, -EOPNOTSUPP},
+	{JSNotEnabledErr, NATS_OK, -EHOSTUNREACH},
+	{JSStreamNotFoundErr, NATS_OK, -ENOENT},
+	{JSStreamNameExistErr, NATS_OK, -EEXIST},
+	{0, NATS_NO_RESPONDERS, -EHOSTUNREACH},
+	{0, NATS_TIMEOUT, -ETIMEDOUT},
+	{0, NATS_NOT_FOUND, -ENOENT},
+	{0, NATS_NO_MEMORY, -ENOMEM},
+};
+
+static int meaning_of(natsStatus status, jsErrCode code)
+{
+	for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++)
+		if ((meanings[i].code == 0 || meanings[i].code == code) &&
+			(meanings[i].status == NATS_OK || meanings[i].status == status))
+			return meanings[i].error;
+	return -EIO;
+}
+
+int nats_failure_read(natsStatus status, jsErrCode code, struct nats_error *ret)
+{
+	const char *said = nats_GetLastError(NULL);
+
+	ret->error = meaning_of(status, code);
+	ret->code = (int)code;
+	ret->name = natsStatus_GetText(status);
+	ret->text = said && *said ? said : ret->name;
+	return ret->error;
 }

@@ -167,13 +167,14 @@ bool nats_last_parse_reply(const char *subject, struct key *ret_key, uint64_t *r
 
 /* ---- Asking ---- */
 
-natsStatus nats_last_ask(struct nats_bus *bus, const struct key *key, uint64_t flight)
+int nats_last_ask(struct nats_bus *bus, const struct key *key, uint64_t flight)
 {
 	char reply[NATS_REPLY_SIZE], request[sizeof(ASK_FORMAT) + KEY_MAX_LENGTH];
-	int n;
+	struct nats_message message = {.subject = ASK_SUBJECT, .reply = reply, .body = request};
+	struct nats_error error;
 
 	snprintf(reply, sizeof(reply), "%s." ASK_REPLY ".%" PRIu64 ".%s", bus->ack_inbox, flight,
 		key->text);
-	n = snprintf(request, sizeof(request), ASK_FORMAT, key->text);
-	return natsConnection_PublishRequest(bus->connection, ASK_SUBJECT, reply, request, n);
+	message.length = (size_t)snprintf(request, sizeof(request), ASK_FORMAT, key->text);
+	return nats_wire_send(bus->wire, &message, &error);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The NATS bus: its thread, and what reaches it. */
+/* The NATS bus: its thread, its mailboxes, its beginning and end. */
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -13,185 +13,14 @@
 
 #define THREAD_NAME "nats"
 
-/* How often the stream is looked at, as nobody tells that it was purged; and while its last values
- * are being read. */
-#define CHECK_INTERVAL_MS      5000
-#define CHECK_SYNC_INTERVAL_MS 500
-
-/* Between attempts to connect: twice as long each time, from ... to. */
-#define RECONNECT_MIN_MS 100
-#define RECONNECT_MAX_MS 2000
-
-#define MEMORY_RETRY_MS 10
-
 /* For nats.c to end in, its connections being closed; less than the bus thread has. */
 #define CLOSE_TIMEOUT_MS 1000
 
-/* A clock that is set changes by more than this between two looks; one that is slewed does not. */
-#define CLOCK_JUMP_MS 2000
-
-void nats_wait_for_memory(void)
-{
-	nats_Sleep(MEMORY_RETRY_MS);
-}
-
-struct nats_mail *nats_mail_new(enum nats_mail_type type)
-{
-	struct nats_mail *mail;
-
-	while (!(mail = calloc(1, sizeof(*mail))))
-		nats_wait_for_memory();
-	mail->type = type;
-	return mail;
-}
-
-const char *nats_read_message(natsMsg *message, struct update *ret)
-{
-	const char *subject = natsMsg_GetSubject(message), *problem;
-	size_t prefix = strlen(NATS_SUBJECT_PREFIX);
-	int r;
-
-	if (strncmp(subject, NATS_SUBJECT_PREFIX, prefix) != 0 ||
-		key_parse(subject + prefix, strlen(subject + prefix), &ret->key) < 0)
-		return "its subject does not end with the key of an environment";
-	while ((r = update_parse_message(natsMsg_GetData(message),
-			(size_t)natsMsg_GetDataLength(message), &ret->time_us, &problem)) ==
-		-ENOMEM)
-		nats_wait_for_memory();
-	return r < 0 ? problem : NULL;
-}
-
-/* ---- Connecting ---- */
-
-static bool wants_connection(const struct nats_bus *bus)
-{
-	return !bus->attempt && (!bus->connection || bus->is_lame_duck);
-}
-
-/* The next server, and after the last one a pause. */
-static void plan_attempt(struct nats_bus *bus)
-{
-	int64_t pause = RECONNECT_MIN_MS;
-
-	bus->server = (bus->server + 1) % bus->n_servers;
-	bus->next_attempt_ms = clock_monotonic_ms();
-	if (++bus->attempts % (unsigned)bus->n_servers != 0)
-		return;
-	for (unsigned i = 0; i < bus->failures && pause < RECONNECT_MAX_MS; i++)
-		pause *= 2;
-	bus->failures++;
-	pause = pause < RECONNECT_MAX_MS ? pause : RECONNECT_MAX_MS;
-	bus->next_attempt_ms += bus->denied ? NATS_DENIED_PAUSE_MS : pause;
-}
-
-static void fail_to_connect(struct nats_bus *bus, const struct nats_problem *problem)
-{
-	nats_session_refuse(bus, problem);
-	plan_attempt(bus);
-}
-
-/* Where no more is known. */
-static void fail_with_status(struct nats_bus *bus, natsStatus status)
-{
-	struct nats_problem problem = {.open_text = natsStatus_GetText(status)};
-
-	snprintf(problem.text, sizeof(problem.text), "%s", problem.open_text);
-	fail_to_connect(bus, &problem);
-}
-
-static void try_to_connect(struct nats_bus *bus)
-{
-	natsStatus s = nats_connect_begin(bus);
-
-	bus->denied = false;
-	if (s != NATS_OK)
-		fail_with_status(bus, s);
-}
-
-static void on_connect_end(struct nats_bus *bus, struct nats_mail *mail)
-{
-	struct nats_problem problem;
-	natsConnection *connection;
-	natsStatus s;
-	unsigned session;
-
-	if (!nats_connect_on_end(bus, mail, &s, &problem, &connection, &session))
-		return; /* was given up */
-	if (bus->stopping) {
-		natsConnection_Destroy(connection);
-	} else if (s != NATS_OK) {
-		fail_to_connect(bus, &problem);
-	} else if (nats_session_begin(bus, connection, session)) {
-		bus->failures = 0;
-		bus->next_check_ms = clock_monotonic_ms() + CHECK_SYNC_INTERVAL_MS;
-	} else {
-		plan_attempt(bus);
-	}
-}
-
-/* It goes on serving its clients for a while, and the session stays until another server has been
- * found. */
-static void leave_lame_duck(struct nats_bus *bus)
-{
-	log_notice(
-		"The NATS server is in lame duck mode: it is about to end. Another is looked for.");
-	bus->is_lame_duck = true;
-	bus->server = (bus->server + 1) % bus->n_servers;
-	bus->next_attempt_ms = clock_monotonic_ms();
-}
-
 /* ---- The thread ---- */
-
-static void act_upon(struct nats_bus *bus, struct nats_mail *mail)
-{
-	switch (mail->type) {
-	case NATS_MAIL_MESSAGE:
-		nats_session_on_message(bus, mail);
-		break;
-	case NATS_MAIL_STATUS:
-		nats_delivery_on_status(bus, mail);
-		break;
-	case NATS_MAIL_ACK:
-		nats_publish_on_ack(bus, mail);
-		break;
-	case NATS_MAIL_LAST:
-		nats_publish_on_last(bus, mail);
-		break;
-	case NATS_MAIL_CONSUMER:
-		nats_session_on_consumer(bus, mail);
-		break;
-	case NATS_MAIL_DOUBT:
-		if (bus->connection && bus->session == mail->session)
-			nats_session_doubt(bus, mail->text);
-		break;
-	case NATS_MAIL_DENIED:
-		if (bus->connection && bus->session == mail->session)
-			nats_session_on_denied(bus, mail->text);
-		break;
-	case NATS_MAIL_CLOSED:
-		if (bus->connection && bus->session == mail->session)
-			nats_session_end(bus, "The connection to NATS is lost.");
-		break;
-	case NATS_MAIL_LAME_DUCK:
-		if (bus->connection && bus->session == mail->session && !bus->is_lame_duck)
-			leave_lame_duck(bus);
-		break;
-	case NATS_MAIL_CONNECT_END:
-		on_connect_end(bus, mail);
-		return; /* consumed */
-	case NATS_MAIL_PING:
-		pulse_answer(&bus->pulse);
-		return; /* not from the heap */
-	case NATS_MAIL_STOP:
-		bus->stopping = true;
-		return; /* likewise */
-	}
-	free(mail);
-}
 
 static void on_mail(struct nats_bus *bus, struct mail *mail)
 {
-	act_upon(bus, container_of(mail, struct nats_mail, mail));
+	nats_bus_act_upon(bus, container_of(mail, struct nats_mail, mail));
 }
 
 static void on_publication(struct nats_bus *bus, struct mail *mail)
@@ -214,88 +43,16 @@ static void read_publications(struct nats_bus *bus)
 		;
 }
 
-/* nats.c's timers go by the wall clock: set back, they are not due for as long.  (Nothing of ours
- * goes by it, see nats-clock.c.) */
-static void check_clock(struct nats_bus *bus)
-{
-	int64_t offset_ms = clock_wall_us() / US_PER_MS - clock_monotonic_ms();
-	int64_t jump_ms = offset_ms - bus->clock_offset_ms;
-
-	bus->clock_offset_ms = offset_ms;
-	if (!bus->connection || (jump_ms < CLOCK_JUMP_MS && jump_ms > -CLOCK_JUMP_MS))
-		return;
-	log_notice(
-		"The system's clock has jumped by %.1f s. The connection to NATS is made anew, and "
-		"all last values are read again.",
-		(double)jump_ms / MS_PER_S);
-	nats_session_end(bus, "The system's clock has jumped.");
-}
-
-static int64_t next_due_ms(const struct nats_bus *bus)
-{
-	int64_t due = nats_publish_deadline_ms(bus);
-
-	if (bus->attempt && bus->attempt_until_ms < due)
-		due = bus->attempt_until_ms;
-	if (nats_connect_cut_due_ms(bus) < due)
-		due = nats_connect_cut_due_ms(bus);
-	if (wants_connection(bus) && bus->next_attempt_ms < due)
-		due = bus->next_attempt_ms;
-	if (bus->connection && bus->next_check_ms < due)
-		due = bus->next_check_ms;
-	if (bus->connection && nats_reread_due_ms(&bus->reread) < due)
-		due = nats_reread_due_ms(&bus->reread);
-	if (nats_consumer_deadline_ms(bus) < due)
-		due = nats_consumer_deadline_ms(bus);
-	return due;
-}
-
-/* At the start, what is published waits for the first attempt to connect. */
-static bool is_starting(const struct nats_bus *bus)
-{
-	return bus->attempt && bus->sessions == 1;
-}
-
 /* Nothing of nats.c calls back any more, once this has succeeded; unless attempts or another bus
  * use it still. */
 static void close_library(struct nats_bus *bus)
 {
-	natsStatus s;
-
 	if (bus->n_stragglers > 0 || atomic_load(&bus->is_left))
 		return;
 	/* A reference that it has lost must not keep the streams from being handed over. */
-	s = nats_CloseAndWait(CLOSE_TIMEOUT_MS);
-	if (s == NATS_TIMEOUT)
+	bus->is_library_closed = nats_library_close(CLOSE_TIMEOUT_MS) == 0;
+	if (!bus->is_library_closed)
 		log_warning("The NATS library does not end; it is left behind.");
-	bus->is_library_closed = s != NATS_TIMEOUT;
-}
-
-/* Does what is due.  Returns when the next thing is, in milliseconds from now. */
-static int do_what_is_due(struct nats_bus *bus)
-{
-	int64_t now = clock_monotonic_ms(), due;
-
-	check_clock(bus);
-	if (bus->attempt && now >= bus->attempt_until_ms) {
-		nats_connect_give_up(bus);
-		fail_with_status(bus, NATS_TIMEOUT);
-	}
-	if (nats_connect_cut_due_ms(bus) <= now)
-		nats_connect_cut_off(bus);
-	if (wants_connection(bus) && now >= bus->next_attempt_ms)
-		try_to_connect(bus);
-	if (bus->connection && now >= bus->next_check_ms) {
-		nats_session_check(bus);
-		bus->next_check_ms = clock_monotonic_ms() +
-				     (bus->syncing ? CHECK_SYNC_INTERVAL_MS : CHECK_INTERVAL_MS);
-	}
-	nats_consumer_expire(bus, now);
-	if (bus->connection && now >= nats_reread_due_ms(&bus->reread))
-		nats_session_doubt(bus, "what was in doubt before is due");
-	due = next_due_ms(bus);
-	now = clock_monotonic_ms();
-	return due > now ? (int)(due - now) : 0;
 }
 
 /* One of each kind.  True: there is more. */
@@ -308,9 +65,18 @@ static bool read_slices(struct nats_bus *bus)
 		nats_publish_expire(bus, clock_monotonic_ms());
 	/* Messages first: they say what a publication would overwrite. */
 	has_more |= nats_mail_read(bus, &bus->messages, on_mail);
-	if (!is_starting(bus))
+	if (!nats_bus_is_starting(bus))
 		has_more |= nats_mail_read(bus, &bus->publications, on_publication);
 	return has_more;
+}
+
+/* Returns in how many milliseconds the next thing is due. */
+static int do_what_is_due(struct nats_bus *bus)
+{
+	int64_t due = nats_bus_do_what_is_due(bus, clock_monotonic_ms());
+	int64_t now = clock_monotonic_ms();
+
+	return due > now ? (int)(due - now) : 0;
 }
 
 static void *run(void *userdata)
@@ -327,7 +93,7 @@ static void *run(void *userdata)
 		int timeout = do_what_is_due(bus);
 
 		/* Not looked at. */
-		fds[2].fd = is_starting(bus) ? -1 : mailbox_fd(&bus->publications.mailbox);
+		fds[2].fd = nats_bus_is_starting(bus) ? -1 : mailbox_fd(&bus->publications.mailbox);
 		if (poll(fds, 3, has_more ? 0 : timeout) < 0 && errno != EINTR) {
 			log_error("The NATS bus cannot wait for mail: %s. Giving up.",
 				strerror(errno));
@@ -499,9 +265,4 @@ int bus_new_nats(const struct nats_settings *settings, struct mailbox *inbox, st
 	}
 	*ret = &bus->bus;
 	return 0;
-}
-
-const char *bus_library_version(void)
-{
-	return nats_GetVersion();
 }

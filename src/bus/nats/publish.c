@@ -1,7 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Publishing to JetStream as compare-and-set: a message is stored only if the subject's last one is
  * the one it was compared with.  One is in flight for each environment; what comes meanwhile goes
- * out after it, as one message for all. */
+ * out after it, as one message for all.  The states of a subject:
+ *
+ *   IDLE     nothing is in flight, and nothing waits
+ *   FLYING   a message was sent; its acknowledgement is awaited
+ *   ASKING   after a conflict: the answer which message is the last is awaited
+ *
+ *   IDLE     something is published that is not stale                             FLYING
+ *   FLYING   the message is stored, refused, denied, or not acknowledged in time  landed
+ *            another message is the last                                          ASKING
+ *            likewise, for the hundredth time in a row                            landed
+ *            there is no stream: it is looked for, or made                        FLYING
+ *            there is none for the fourth time                                    landed
+ *   ASKING   it is known what is the last                                         FLYING
+ *            and by that all is stale; or it is denied, not told, or not in time  landed
+ *   landed   all that the message was for is answered; something waits            FLYING
+ *            nothing waits                                                        IDLE
+ *   any      the session ends: all is given back, what waits too                  IDLE */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -167,62 +183,49 @@ static bool subject_gather(struct nats_bus *bus, struct subject *subject)
 	return !STAILQ_EMPTY(&subject->flying);
 }
 
-/* nats.c's error, or NATS_OK. */
-static natsStatus set_headers(natsMsg *message, const struct subject *subject)
-{
-	char number[sizeof("18446744073709551615")], accepted[NATS_ACCEPTED_SIZE];
-	natsStatus status;
-
-	snprintf(number, sizeof(number), "%" PRIu64, subject->last_sequence);
-	status = natsMsgHeader_Set(message, LAST_SEQUENCE_HEADER, number);
-	if (status != NATS_OK)
-		return status;
-	nats_accepted_format(subject->told_us, subject->flown.stored_us, accepted);
-	return natsMsgHeader_Set(message, NATS_ACCEPTED_HEADER, accepted);
-}
-
-/* Publishes `flown`.  nats.c's error, or NATS_OK. */
-static natsStatus subject_publish(struct nats_bus *bus, struct subject *subject)
+/* Publishes `flown`.  0, or -errno and why. */
+static int subject_publish(
+	struct nats_bus *bus, struct subject *subject, struct nats_error *ret_error)
 {
 	char name[NATS_SUBJECT_SIZE], reply[NATS_REPLY_SIZE], payload[UPDATE_PAYLOAD_SIZE];
-	natsMsg *message = NULL;
-	natsStatus status;
-	size_t length;
+	char last[sizeof("18446744073709551615")], accepted[NATS_ACCEPTED_SIZE];
+	struct nats_message message = {
+		.subject = name,
+		.reply = reply,
+		.headers = {{LAST_SEQUENCE_HEADER, last}, {NATS_ACCEPTED_HEADER, accepted}},
+		.body = payload,
+	};
+	int r;
 
 	snprintf(name, sizeof(name), NATS_SUBJECT_PREFIX "%s", subject->key.text);
 	nats_ack_format_reply(bus, &subject->key, ++bus->flights, reply);
-	length = update_format_payload(subject->flown.time_us, payload);
-	status = natsMsg_Create(&message, name, reply, payload, (int)length);
-	if (status == NATS_OK)
-		status = set_headers(message, subject);
-	if (status == NATS_OK)
-		status = natsConnection_PublishMsg(bus->connection, message);
-	natsMsg_Destroy(message);
-	if (status == NATS_OK)
+	snprintf(last, sizeof(last), "%" PRIu64, subject->last_sequence);
+	nats_accepted_format(subject->told_us, subject->flown.stored_us, accepted);
+	message.length = update_format_payload(subject->flown.time_us, payload);
+	r = nats_wire_send(bus->wire, &message, ret_error);
+	if (r == 0)
 		subject_wait(bus, subject, bus->flights);
-	return status;
+	return r;
 }
 
 /* Sends what is in `flying` and is not stale. */
 static void subject_send(struct nats_bus *bus, struct subject *subject)
 {
-	natsStatus status;
+	struct nats_error error;
+	char text[128];
 
 	if (!subject_gather(bus, subject)) {
 		subject_go_on(bus, subject);
 		return;
 	}
-	status = subject_publish(bus, subject);
-	if (status == NATS_OK && bus->no_acks)
+	if (subject_publish(bus, subject, &error) < 0) {
+		snprintf(text, sizeof(text), "NATS did not take the update: %s. Try again.",
+			error.name);
+		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0, text);
+	} else if (bus->no_acks) {
 		/* Whether it was stored the consumer tells. */
 		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0,
 			"JetStream's stream is set up to acknowledge nothing. Try again.");
-	if (status != NATS_OK) {
-		char text[128];
-
-		snprintf(text, sizeof(text), "NATS did not take the update: %s. Try again.",
-			natsStatus_GetText(status));
-		subject_land(bus, subject, PUBLISH_UNAVAILABLE, 0, text);
 	}
 }
 
@@ -230,7 +233,7 @@ void nats_publish(struct nats_bus *bus, struct publication *publication)
 {
 	struct subject *subject;
 
-	if (!bus->up && bus->connection) {
+	if (!bus->up && bus->wire) {
 		STAILQ_INSERT_TAIL(&bus->held, &publication->mail, link);
 		return;
 	}
@@ -264,14 +267,11 @@ static void subject_land_unknown(struct nats_bus *bus, struct subject *subject)
  * an acknowledgement is, and for as long; others go on meanwhile. */
 static void subject_on_conflict(struct nats_bus *bus, struct subject *subject)
 {
-	natsStatus status = NATS_ERR;
-
 	/* What the consumer tells until the answer is here counts, too. */
 	subject->last_sequence = 0;
 	subject->has_latest = false;
-	if (++subject->conflicts < CONFLICTS_MAX)
-		status = nats_last_ask(bus, &subject->key, ++bus->flights);
-	if (status != NATS_OK) {
+	if (++subject->conflicts >= CONFLICTS_MAX ||
+		nats_last_ask(bus, &subject->key, ++bus->flights) < 0) {
 		subject_land_unknown(bus, subject);
 		return;
 	}
@@ -291,7 +291,7 @@ static void subject_on_no_stream(struct nats_bus *bus, struct subject *subject)
 	if (subject->checks == bus->checks)
 		nats_session_check(bus);
 	/* If that has ended the session, the update has been answered. */
-	if (bus->connection)
+	if (bus->wire)
 		subject_send(bus, subject);
 }
 

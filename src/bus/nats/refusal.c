@@ -3,11 +3,18 @@
  * things, by their words. */
 #include <string.h>
 
-#include "bus/nats/nats-internal.h"
+#include "bus/nats/parse.h"
 
-/* As JSStreamWrongLastSequenceErr, where a write of another is under way; of nats-server 2.12, and
- * not known to nats.c 3.4. */
-#define WRONG_LAST_SEQUENCE_CONSTANT 10164
+/* JetStream's codes. */
+enum {
+	CLUSTER_NOT_ASSIGNED = 10007,
+	CLUSTER_NOT_AVAILABLE = 10008,
+	CLUSTER_NOT_LEADER = 10009,
+	STREAM_WRONG_LAST_SEQUENCE = 10071,
+	STREAM_STORE_FAILED = 10077,
+	/* As WRONG_LAST_SEQUENCE, where a write of another is under way; since nats-server 2.12. */
+	STREAM_WRONG_LAST_SEQUENCE_CONSTANT = 10164,
+};
 
 /* What is not here is refused, and so may be all others: full, sealed, too big, beyond the
  * account's limits, and whatever future servers have. */
@@ -16,13 +23,13 @@ static const struct meaning {
 	const char *words; /* in the description; NULL: any */
 	enum nats_ack_outcome outcome;
 } meanings[] = {
-	{JSStreamWrongLastSequenceErr, NULL, NATS_ACK_CONFLICT},
-	{WRONG_LAST_SEQUENCE_CONSTANT, NULL, NATS_ACK_CONFLICT},
+	{STREAM_WRONG_LAST_SEQUENCE, NULL, NATS_ACK_CONFLICT},
+	{STREAM_WRONG_LAST_SEQUENCE_CONSTANT, NULL, NATS_ACK_CONFLICT},
 	/* A cluster that has no leader at the moment. */
-	{JSClusterNotAvailErr, NULL, NATS_ACK_LATER},
-	{JSClusterNotLeaderErr, NULL, NATS_ACK_LATER},
-	{JSClusterNotAssignedErr, NULL, NATS_ACK_LATER},
-	{JSStreamStoreFailedErr, "per subject", NATS_ACK_REFUSED_ONE},
+	{CLUSTER_NOT_AVAILABLE, NULL, NATS_ACK_LATER},
+	{CLUSTER_NOT_LEADER, NULL, NATS_ACK_LATER},
+	{CLUSTER_NOT_ASSIGNED, NULL, NATS_ACK_LATER},
+	{STREAM_STORE_FAILED, "per subject", NATS_ACK_REFUSED_ONE},
 };
 
 enum nats_ack_outcome nats_ack_meaning(int64_t code, const char *description)

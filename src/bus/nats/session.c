@@ -2,8 +2,8 @@
 /* A session with NATS: the connection, the stream, and a consumer that reads the last value of each
  * subject and all that follows.  A session is never mended: nats.c's own reconnecting is off, and
  * whatever is in doubt is made anew and read again, in this one way. */
+#include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,13 +12,6 @@
 #include "base/log.h"
 #include "bus/nats/nats-internal.h"
 #include "bus/nats/url.h"
-
-/* A write that the server does not take in this time ends the connection. */
-#define WRITE_DEADLINE_MS 500
-
-/* nats.c's queue of messages, in bytes 1024 times as many, which an int has to hold: it drops what
- * is beyond, and flow control keeps far below. */
-#define PENDING_MAX (INT_MAX / 1024)
 
 /* `open_text` names no host; see bus_post_down().  At the end of the process the connection ends,
  * too, and that is no outage. */
@@ -29,112 +22,12 @@ static void begin_down(struct nats_bus *bus, const char *text, const char *open_
 		bus_post_down(bus->inbox, text, open_text);
 }
 
-/* ---- Callbacks, in nats.c's threads ---- */
-
-static void post_about_session(
-	const struct nats_origin *origin, enum nats_mail_type type, const char *text)
-{
-	struct nats_mail *mail = nats_mail_new(type);
-
-	mail->session = atomic_load(&origin->session);
-	snprintf(mail->text, sizeof(mail->text), "%s", text);
-	mailbox_post(&origin->bus->mail.mailbox, &mail->mail);
-}
-
-static void on_message(
-	natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *closure)
-{
-	struct nats_origin *origin = closure;
-	struct nats_mail *mail = nats_mail_new(NATS_MAIL_MESSAGE);
-
-	(void)connection;
-	(void)subscription;
-	atomic_store(&origin->heard_ms, clock_monotonic_ms());
-	if (nats_delivery_parse(natsMsg_GetReply(message), mail)) {
-		mail->problem = nats_read_message(message, &mail->update);
-		nats_accepted_read(message, mail);
-		mailbox_post(&origin->bus->messages.mailbox, &mail->mail);
-	} else if (nats_delivery_parse_status(message, mail)) {
-		mail->type = NATS_MAIL_STATUS;
-		mailbox_post(&origin->bus->messages.mailbox, &mail->mail);
-	} else {
-		free(mail);
-		post_about_session(origin, NATS_MAIL_DOUBT, "a message that cannot be read");
-	}
-	natsMsg_Destroy(message);
-}
-
-static void on_closed(natsConnection *connection, void *closure)
-{
-	(void)connection;
-	post_about_session(closure, NATS_MAIL_CLOSED, "");
-}
-
-/* What NATS itself said, if it did, is this thread's last error. */
-static void on_error(natsConnection *connection, natsSubscription *subscription, natsStatus status,
-	void *closure)
-{
-	const char *text = nats_GetLastError(NULL);
-
-	(void)connection;
-	(void)subscription;
-	if (status == NATS_NOT_PERMITTED && text)
-		post_about_session(closure, NATS_MAIL_DENIED, text);
-	else
-		post_about_session(closure, NATS_MAIL_DOUBT, natsStatus_GetText(status));
-}
-
-static void on_lame_duck(natsConnection *connection, void *closure)
-{
-	(void)connection;
-	post_about_session(closure, NATS_MAIL_LAME_DUCK, "");
-}
-
 struct nats_origin *nats_session_origin(struct nats_bus *bus)
 {
 	return &bus->origins[bus->session % NATS_ORIGINS];
 }
 
 /* ---- The connection ---- */
-
-natsStatus nats_session_set_options(
-	struct nats_bus *bus, struct nats_origin *origin, natsOptions *options)
-{
-	_cleanup_(nats_url_deinit) struct nats_url url = {0};
-	natsStatus s;
-
-	if (nats_url_parse(bus->servers[bus->server], &url) < 0)
-		return NATS_NO_MEMORY;
-	s = natsOptions_SetURL(options, url.address);
-	if (s == NATS_OK && url.password)
-		s = natsOptions_SetUserInfo(options, url.user, url.password);
-	else if (s == NATS_OK && url.user)
-		s = natsOptions_SetToken(options, url.user);
-	if (s == NATS_OK && strncmp(url.address, "tls://", 6) == 0)
-		s = natsOptions_SetSecure(options, true);
-	if (s == NATS_OK)
-		s = natsOptions_SetName(options, "flagsse");
-	if (s == NATS_OK)
-		s = natsOptions_SetAllowReconnect(options, false);
-#if NATS_VERSION_NUMBER >= 0x030400
-	/* One server an attempt: else nats.c goes on to those that this one tells of. */
-	if (s == NATS_OK)
-		s = natsOptions_SetIgnoreDiscoveredServers(options, true);
-#endif
-	if (s == NATS_OK)
-		s = natsOptions_SetTimeout(options, bus->connect_timeout_ms);
-	if (s == NATS_OK)
-		s = natsOptions_SetWriteDeadline(options, WRITE_DEADLINE_MS);
-	if (s == NATS_OK)
-		s = natsOptions_SetMaxPendingMsgs(options, PENDING_MAX);
-	if (s == NATS_OK)
-		s = natsOptions_SetClosedCB(options, on_closed, origin);
-	if (s == NATS_OK)
-		s = natsOptions_SetErrorHandler(options, on_error, origin);
-	if (s == NATS_OK)
-		s = natsOptions_SetLameDuckModeCB(options, on_lame_duck, origin);
-	return s;
-}
 
 /* " at " and the servers without user and password. */
 static void format_place(const struct nats_bus *bus, char *text, size_t size)
@@ -153,7 +46,7 @@ void nats_session_refuse(struct nats_bus *bus, const struct nats_problem *proble
 {
 	char place[94], text[BUS_TEXT_SIZE], open_text[BUS_TEXT_SIZE];
 
-	if (bus->connection)
+	if (bus->wire)
 		return;
 	format_place(bus, place, sizeof(place));
 	/* Each server may have a reason of its own. */
@@ -169,33 +62,23 @@ void nats_session_refuse(struct nats_bus *bus, const struct nats_problem *proble
 
 static bool open_jetstream(struct nats_bus *bus)
 {
-	jsOptions options;
-	natsStatus s;
+	struct nats_error error;
 
-	jsOptions_Init(&options);
-	options.Wait = NATS_REQUEST_TIMEOUT_MS;
-	s = natsConnection_JetStream(&bus->jetstream, bus->connection, &options);
-	if (s == NATS_OK)
-		s = nats_ack_open(bus);
-	return s == NATS_OK || nats_session_fail(bus, "opening JetStream", s, 0);
+	return nats_wire_open(bus->wire, bus->ack_inbox, &error) == 0 ||
+	       nats_session_fail(bus, "opening JetStream", &error);
 }
 
 static void end_session(struct nats_bus *bus, const char *why, const char *open_why)
 {
-	natsConnection *connection = bus->connection;
+	struct nats_wire *wire;
 
-	if (!connection)
+	if (!bus->wire)
 		return;
-	/* Not ours any more, so that what its closing posts is of no interest.  Closed first: then
-	 * nothing below waits for a server that may hang. */
-	bus->connection = NULL;
+	/* Not ours any more, so that what its closing posts is of no interest. */
+	wire = TAKE_PTR(bus->wire);
 	bus->is_lame_duck = false;
-	natsConnection_Close(connection);
+	nats_wire_free(wire);
 	nats_consumer_drop(bus);
-	nats_ack_close(bus);
-	jsCtx_Destroy(bus->jetstream);
-	bus->jetstream = NULL;
-	natsConnection_Destroy(connection);
 	begin_down(bus, why, open_why);
 	nats_publish_fail_all(bus, open_why);
 	bus->next_attempt_ms = clock_monotonic_ms();
@@ -212,27 +95,25 @@ void nats_request_begin(struct nats_request *request, struct nats_bus *bus)
 {
 	request->patience = &bus->stream_patience;
 	request->begun_ms = clock_monotonic_ms();
-	jsOptions_Init(&request->options);
-	request->options.Wait = nats_patience_ms(request->patience) +
-				(int64_t)(bus->n_messages / NATS_MESSAGES_PER_MS);
+	request->wait_ms = nats_patience_ms(request->patience) +
+			   (int64_t)(bus->n_messages / NATS_MESSAGES_PER_MS);
 }
 
-natsStatus nats_request_end(struct nats_request *request, natsStatus status)
+int nats_request_end(struct nats_request *request, int r)
 {
-	if (status == NATS_TIMEOUT)
+	if (r == -ETIMEDOUT)
 		nats_patience_lost(request->patience);
-	else if (status == NATS_OK)
+	else if (r == 0)
 		nats_patience_rewarded(request->patience, clock_monotonic_ms() - request->begun_ms);
-	return status;
+	return r;
 }
 
 /* The reason why nothing has answered. */
 static bool find_denial(const struct nats_bus *bus, struct nats_denial *ret)
 {
-	const char *text = NULL;
+	const char *text = nats_wire_denied(bus->wire);
 
-	return natsConnection_GetLastError(bus->connection, &text) == NATS_NOT_PERMITTED && text &&
-	       nats_denied_parse(text, ret) &&
+	return text && nats_denied_parse(text, ret) &&
 	       (ret->what == NATS_DENIED_REQUEST || ret->what == NATS_DENIED_READING);
 }
 
@@ -246,51 +127,47 @@ static void end_denied(struct nats_bus *bus, const struct nats_denial *denial)
 	bus->next_attempt_ms = clock_monotonic_ms() + NATS_DENIED_PAUSE_MS;
 }
 
-/* What has failed, `place` says where; "" in what everybody may read. */
-struct failure {
-	const char *what, *reason;
-	natsStatus status;
-	jsErrCode error;
-};
-
-static void describe_failure(
-	const struct failure *failure, const char *place, char text[static BUS_TEXT_SIZE])
+/* `place` says where; "" in what everybody may read. */
+static void describe_failure(const char *what, const struct nats_error *error, const char *place,
+	char text[static BUS_TEXT_SIZE])
 {
-	if (failure->error == JSNotEnabledForAccountErr)
+	switch (error->error) {
+	case -EOPNOTSUPP:
 		snprintf(text, BUS_TEXT_SIZE,
 			"NATS%s has JetStream switched off for the account of flagsse's user. Add "
 			"`jetstream: enabled` to that account in nats-server's configuration.",
 			place);
-	else if (failure->status == NATS_NO_RESPONDERS || failure->error == JSNotEnabledErr)
+		break;
+	case -EHOSTUNREACH:
 		snprintf(text, BUS_TEXT_SIZE,
 			"NATS%s has JetStream switched off: start nats-server with `jetstream "
 			"{}`. If it is a leaf node, connect to the servers that have JetStream "
 			"(nats.url).",
 			place);
-	else if (failure->status == NATS_TIMEOUT)
+		break;
+	case -ETIMEDOUT:
 		snprintf(text, BUS_TEXT_SIZE,
 			"JetStream%s does not answer in time (%s). A cluster needs a majority.",
-			place, failure->what);
-	else
+			place, what);
+		break;
+	default:
 		snprintf(text, BUS_TEXT_SIZE, "NATS%s: %s failed: %s (JetStream's code %d).", place,
-			failure->what, failure->reason, (int)failure->error);
+			what, error->text, error->code);
+	}
 }
 
-bool nats_session_fail(struct nats_bus *bus, const char *what, natsStatus status, jsErrCode error)
+bool nats_session_fail(struct nats_bus *bus, const char *what, const struct nats_error *error)
 {
-	const char *reason = nats_GetLastError(NULL);
-	struct failure failure = {
-		what, reason && *reason ? reason : natsStatus_GetText(status), status, error};
 	char text[BUS_TEXT_SIZE], open_text[BUS_TEXT_SIZE], place[84];
 	struct nats_denial denial;
 
-	if (status == NATS_TIMEOUT && find_denial(bus, &denial)) {
+	if (error->error == -ETIMEDOUT && find_denial(bus, &denial)) {
 		end_denied(bus, &denial);
 		return false;
 	}
 	format_place(bus, place, sizeof(place));
-	describe_failure(&failure, place, text);
-	describe_failure(&failure, "", open_text);
+	describe_failure(what, error, place, text);
+	describe_failure(what, error, "", open_text);
 	end_session(bus, text, open_text);
 	return false;
 }
@@ -326,14 +203,14 @@ bool nats_session_sync(struct nats_bus *bus)
 
 void nats_session_on_consumer(struct nats_bus *bus, const struct nats_mail *mail)
 {
-	if (nats_consumer_on_created(bus, mail, on_message))
+	if (nats_consumer_on_created(bus, mail))
 		end_sync_if_complete(bus);
 }
 
-bool nats_session_begin(struct nats_bus *bus, natsConnection *connection, unsigned session)
+bool nats_session_begin(struct nats_bus *bus, struct nats_wire *wire, unsigned session)
 {
 	nats_session_end(bus, "The NATS server is in lame duck mode. Another one is used.");
-	bus->connection = connection;
+	bus->wire = wire;
 	bus->session = session;
 	bus->has_stored = false;
 	return open_jetstream(bus) && nats_session_sync(bus);
@@ -343,12 +220,12 @@ void nats_session_on_message(struct nats_bus *bus, const struct nats_mail *mail)
 {
 	const struct update *update = &mail->update;
 
-	if (!bus->subscription || strcmp(mail->consumer, bus->consumer) != 0)
+	if (!bus->is_subscribed || strcmp(mail->consumer, bus->consumer) != 0)
 		return; /* of a consumer that we gave up */
 	if (mail->number != bus->delivered + 1) {
 		nats_session_doubt(bus, "a gap in the consumer's messages");
 		/* If they are read again later, this one is good news all the same. */
-		if (!bus->subscription || strcmp(mail->consumer, bus->consumer) != 0)
+		if (!bus->is_subscribed || strcmp(mail->consumer, bus->consumer) != 0)
 			return;
 	}
 	bus->delivered = mail->number;
@@ -409,9 +286,8 @@ void nats_session_on_denied(struct nats_bus *bus, const char *text)
  * are to be waited for. */
 static void check_sync(struct nats_bus *bus)
 {
-	jsConsumerInfo *info = NULL;
-	jsErrCode error = 0;
-	natsStatus s;
+	struct nats_consumer consumer;
+	struct nats_error error;
 
 	/* While they come, there is no need: where there are very many, it takes the server a
 	 * second to say, in which it sends none. */
@@ -419,14 +295,12 @@ static void check_sync(struct nats_bus *bus)
 		bus->sync_seen = bus->delivered;
 		return;
 	}
-	s = nats_consumer_ask(bus, &info, &error);
-	if (s != NATS_OK) {
-		nats_session_fail(bus, "asking for the consumer", s, error);
+	if (nats_consumer_ask(bus, &consumer, &error) < 0) {
+		nats_session_fail(bus, "asking for the consumer", &error);
 		return;
 	}
-	if (info->NumPending == 0)
-		bus->sync_until = info->Delivered.Consumer;
-	jsConsumerInfo_Destroy(info);
+	if (consumer.n_pending == 0)
+		bus->sync_until = consumer.delivered;
 	end_sync_if_complete(bus);
 }
 
@@ -434,48 +308,40 @@ static void check_sync(struct nats_bus *bus)
  * known than by its missing heartbeats. */
 static bool consumer_is_there(struct nats_bus *bus, int64_t consumers)
 {
-	jsConsumerInfo *info = NULL;
-	jsErrCode error = 0;
-	bool fewer = consumers < bus->consumers, there;
+	struct nats_consumer consumer;
+	struct nats_error error;
+	bool fewer = consumers < bus->consumers;
 
 	bus->consumers = consumers;
-	if (!fewer)
-		return true;
-	there = nats_consumer_ask(bus, &info, &error) == NATS_OK;
-	jsConsumerInfo_Destroy(info);
-	return there;
+	return !fewer || nats_consumer_ask(bus, &consumer, &error) == 0;
 }
 
-/* A server that is silent is noticed by this, too. */
-void nats_session_check(struct nats_bus *bus)
+/* A purge is told to nobody.  A stream of another shape may keep less, though. */
+static bool stream_is_same(const struct nats_bus *bus, const struct nats_stream *stream)
 {
-	jsStreamInfo *info = NULL;
-	jsErrCode error = 0;
-	natsStatus s;
-	bool same, there;
-
-	bus->checks++;
-	if (nats_consumer_is_awaited(bus))
-		return; /* which has a deadline of its own */
-	if (bus->syncing) {
-		check_sync(bus);
-		return;
-	}
-	s = nats_stream_ask(bus, &info, &error);
-	if (s != NATS_OK && s != NATS_NOT_FOUND && error != JSStreamNotFoundErr) {
-		nats_session_fail(bus, "asking for the stream " NATS_STREAM, s, error);
-		return;
-	}
-	if (s == NATS_OK) {
-		nats_stream_note_acks(bus, info->Config);
-		bus->n_messages = info->State.Msgs;
-	}
-	/* A purge is told to nobody.  A stream of another shape may keep less, though. */
-	same = s == NATS_OK && info->Created == bus->stream_created &&
-	       (!bus->standard_shape || info->State.Msgs >= nats_subjects_alive(bus)) &&
+	return stream->created_ns == bus->stream_created_ns &&
+	       (!bus->standard_shape || stream->n_messages >= nats_subjects_alive(bus)) &&
 	       !nats_subjects_unseen(bus);
-	there = !same || consumer_is_there(bus, info->State.Consumers);
-	jsStreamInfo_Destroy(info);
+}
+
+static void check_stream(struct nats_bus *bus)
+{
+	_cleanup_(nats_stream_deinit) struct nats_stream stream = {0};
+	struct nats_error error;
+	bool same = false, there;
+	int r;
+
+	r = nats_stream_ask(bus, &stream, &error);
+	if (r < 0 && r != -ENOENT) {
+		nats_session_fail(bus, "asking for the stream " NATS_STREAM, &error);
+		return;
+	}
+	if (r == 0) {
+		nats_stream_note_acks(bus, stream.settings.no_ack);
+		bus->n_messages = stream.n_messages;
+		same = stream_is_same(bus, &stream);
+	}
+	there = !same || consumer_is_there(bus, stream.n_consumers);
 	nats_subjects_forget(bus, nats_clock_us(bus) - UPDATE_LIFETIME_US);
 	if (same && there)
 		return;
@@ -485,4 +351,16 @@ void nats_session_check(struct nats_bus *bus)
 		log_notice("The stream " NATS_STREAM " on NATS was deleted or purged, or does not "
 			   "tell what it has acknowledged. What it has lost is written back.");
 	nats_session_sync(bus);
+}
+
+/* A server that is silent is noticed by this, too. */
+void nats_session_check(struct nats_bus *bus)
+{
+	bus->checks++;
+	if (nats_consumer_is_awaited(bus))
+		return; /* which has a deadline of its own */
+	if (bus->syncing)
+		check_sync(bus);
+	else
+		check_stream(bus);
 }

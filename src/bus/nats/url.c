@@ -82,3 +82,12 @@ int nats_url_parse(const char *text, struct nats_url *ret)
 	ret->password = TAKE_PTR(url.password);
 	return 0;
 }
+
+const char *nats_server_name(const char *url)
+{
+	const char *at = strrchr(url, '@'), *scheme_end = strstr(url, "://");
+
+	if (at)
+		return at + 1;
+	return scheme_end ? scheme_end + strlen("://") : url;
+}

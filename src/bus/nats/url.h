@@ -18,3 +18,6 @@ int nats_url_parse(const char *text, struct nats_url *ret);
 
 /* Wipes and frees it. */
 void nats_url_deinit(struct nats_url *url);
+
+/* The part of the URL that may be shown: its host and port. */
+const char *nats_server_name(const char *url);
