@@ -40,6 +40,15 @@ struct server {
 	sd_event_source *expiry_timer;
 };
 
+/* listening.c */
+
+/* The sockets from systemd where there are any, else as configured.  Nobody is accepted yet.  0 or
+ * -errno, logged. */
+int listening_open(struct server *server, const struct config *config, struct inherited *inherited);
+
+/* Accepts on all of them, which are HTTP's from then on.  Likewise. */
+int listening_begin(struct server *server, struct inherited *inherited);
+
 /* Each part's constructor gives 0 or -errno; its end takes NULL and returns NULL. */
 
 /* reload.c: the configuration that runs, and another one in its place while all goes on.  Until

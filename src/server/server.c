@@ -14,7 +14,6 @@
 #include "base/thread.h"
 #include "bus/store/store.h"
 #include "bus/store/thread.h"
-#include "net/listen.h"
 #include "restart/take-up.h"
 #include "server/server-internal.h"
 #include "server/settings.h"
@@ -204,73 +203,6 @@ static int make_http(
 	return http_new(server->event, &settings, &operations, server, &server->http);
 }
 
-/* Accepts on it from now on.  The descriptor is consumed. */
-static int add_listener(struct server *server, int fd)
-{
-	char name[LISTEN_NAME_SIZE];
-	int r;
-
-	listen_name(fd, name);
-	r = http_add_listener(server->http, fd);
-	if (r < 0)
-		log_error("Cannot accept on %s: %s.", name, strerror(-r));
-	else
-		log_info("Listening on %s.", name);
-	return r;
-}
-
-/* The names of those that are ours, for the check before a hand-over. */
-static int note_addresses(struct server *server, const int fds[], size_t n)
-{
-	const size_t size = (n + 1) * LISTEN_NAME_SIZE;
-	size_t length = 0;
-
-	server->addresses = calloc(1, size);
-	if (!server->addresses)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		char name[LISTEN_NAME_SIZE];
-
-		listen_name(fds[i], name);
-		length += (size_t)snprintf(
-			server->addresses + length, size - length, "%s%s", i > 0 ? "," : "", name);
-	}
-	return 0;
-}
-
-/* From systemd where there are any, else as configured.  Nobody is accepted yet. */
-static int open_listeners(
-	struct server *server, const struct config *config, struct inherited *inherited)
-{
-	_cleanup_(freep) char *problem = NULL;
-	int r;
-
-	if (inherited->n_listeners > 0)
-		r = listen_check_all(inherited->listeners, inherited->n_listeners, &problem);
-	else {
-		free(TAKE_PTR(inherited->listeners));
-		r = listen_open(config->http_listen, &inherited->listeners, &inherited->n_listeners,
-			&problem);
-		if (r >= 0)
-			return note_addresses(server, inherited->listeners, inherited->n_listeners);
-	}
-	if (r < 0)
-		log_error("%s", problem ? problem : "Out of memory for the listening sockets.");
-	return r;
-}
-
-static int accept_on_all(struct server *server, struct inherited *inherited)
-{
-	int r;
-
-	while (inherited->n_listeners > 0) {
-		r = add_listener(server, inherited->listeners[--inherited->n_listeners]);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 /* ---- systemd ---- */
 
 static bool write_status(char *text, size_t size, void *userdata)
@@ -378,7 +310,7 @@ static int open_parts(
 	int r;
 
 	if ((r = make_parts(server, config)) < 0 ||
-		(r = open_listeners(server, config, inherited)) < 0 ||
+		(r = listening_open(server, config, inherited)) < 0 ||
 		(r = make_restart(server, config)) < 0)
 		return r;
 	/* It tells main nothing before the loop runs. */
@@ -397,7 +329,7 @@ static int server_start(
 		return r;
 	takeup(&inherited->stash, server->hub, server->registry, relay_streams_max(server->relay));
 	if ((r = hub_start(server->hub)) < 0 || (r = start_ready_timer(server)) < 0 ||
-		(r = accept_on_all(server, inherited)) < 0)
+		(r = listening_begin(server, inherited)) < 0)
 		return r;
 	return relay_has_bus(server->relay) ? 0 : start_bus(server, config);
 }
