@@ -103,8 +103,10 @@ bool exchange_is_subscriber(const struct exchange *exchange)
 
 	if ((match->route && match->route->subscribes) || match->names_stream)
 		return true;
+	if (exchange->method != METHOD_GET)
+		return false;
 	accept = exchange_field(exchange, "Accept", &length);
-	return exchange->method == METHOD_GET && accept && strstr(accept, "text/event-stream");
+	return accept && strstr(accept, "text/event-stream");
 }
 
 void exchange_log(const struct exchange *exchange, const char *what)

@@ -2,201 +2,30 @@
 /* What the files of src/http/ share.  All of it is the main thread's. */
 #pragma once
 
-#include <microhttpd.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/queue.h>
-#include <systemd/sd-event.h>
 
-#include "base/siphash.h"
 #include "http/exchange.h"
 #include "http/http.h"
 #include "net/farewell.h"
 
-/* Counters of connections by their clients' addresses. */
-#define ROOM_PEERS 1024
-
-/* What a connection waits for, and so which deadline it has: the same time for all of one kind, so
- * that each kind's queue is in order of its deadlines.  A connection is in just one queue, from its
- * beginning until libmicrohttpd has closed it. */
-enum waiting {
-	WAITING_REQUEST, /* a request to be whole: settings.request_timeout_ms */
-	WAITING_BUS,     /* an answer of the bus: no deadline of ours */
-	WAITING_ANSWER,  /* its client to read the answer: settings.answer_timeout_ms without any */
-	WAITING_IDLE,    /* the next request: settings.idle_timeout_ms */
-	WAITING_END,     /* libmicrohttpd to close it: we have shut it down */
-	WAITING_GONE,    /* likewise: its socket has left, and is somebody else's */
-	N_WAITING,
-};
-
-/* From accept(2) on, and as long as libmicrohttpd's, whose socket context it is. */
-struct connection {
-	struct http *http;
-	int fd; /* the socket, which is libmicrohttpd's to close */
-	struct MHD_Connection *mhd;
-	enum waiting waiting;
-	int64_t since_ms;    /* CLOCK_MONOTONIC: when this waiting began */
-	int64_t deadline_ms; /* likewise; INT64_MAX: none */
-	int64_t answered_ms; /* WAITING_ANSWER: when it began */
-	int64_t read_ms;     /* ... when the client was last seen to have read some */
-	int64_t taken;       /* ... connection_taken() at the last look; -1: none yet */
-	bool has_published;  /* with the right token */
-	struct origin origin;
-	unsigned room;                /* its client's counter in http->n_of_peers */
-	TAILQ_ENTRY(connection) link; /* in http->arriving or .waiting[waiting] */
-
-	/* The request that is under way. */
-	struct exchange exchange;
-	bool begun;           /* its header is whole, and has been looked at */
-	bool suspended;       /* libmicrohttpd leaves it alone until its answer has come */
-	bool dropped;         /* libmicrohttpd is to let it go */
-	const char *target;   /* as it came, in libmicrohttpd's memory; without its query from
-				 request_start() on */
-	size_t target_length; /* with its query */
-	struct MHD_Response *response; /* to be sent; NULL: none, or libmicrohttpd has it */
-	unsigned status;               /* of the response */
-};
-
-TAILQ_HEAD(connection_queue, connection);
-
 struct http {
-	sd_event *event;
 	struct http_settings settings;
-	unsigned most_connections; /* settings.max_connections at the start */
-	unsigned library_limit;    /* that libmicrohttpd was set up for */
 	struct http_operations operations;
 	void *userdata;
 
-	struct MHD_Daemon *daemon;
-	sd_event_source *daemon_readable; /* its epoll descriptor */
-	sd_event_source *daemon_again;    /* it has more to do at once */
-	sd_event_source *daemon_timer;    /* ... or at a later time */
-	unsigned n_runs;                  /* since the loop has polled */
-	unsigned n_idle_runs;  /* that it had asked for, and in which it did not call us */
-	uint64_t n_calls;      /* of libmicrohttpd to us */
-	uint64_t gone_in_call; /* the last of them in which a connection became WAITING_GONE */
-
+	struct mhd *mhd;
 	struct listeners *listeners;
-	bool stopping; /* http_stop_accepting() */
-
-	unsigned n_connections;
-	size_t peak; /* trim_is_due()'s */
-	sd_event_source *trim_timer;
-	bool trimmed_again;                         /* after the last storm */
-	sd_event_source *hang_up_timer;             /* on while there are connections */
-	struct connection_queue arriving;           /* libmicrohttpd has still to report them */
-	struct connection_queue waiting[N_WAITING]; /* earliest deadline first */
-	sd_event_source *deadline_timer;
-	int64_t deadline_armed_ms; /* when it fires; INT64_MAX: it is off */
-
-	unsigned n_ending;               /* in waiting[WAITING_END] */
-	unsigned n_of_peers[ROOM_PEERS]; /* connections, by their clients' addresses */
-	struct siphash_key peer_key;     /* of the addresses' counters */
-	sd_event_source *room_timer;     /* on while places are full, and nobody can go */
-	struct connection **candidates;  /* room.c's, library_limit of them */
-	int64_t room_told_ms;            /* in the log; 0: never */
-	struct farewells farewells;      /* what has left libmicrohttpd for its last answer */
+	struct farewells farewells; /* what has left its adapter for its last answer */
+	bool stopping;              /* http_stop_accepting() */
 
 	struct http_counters counters;
 	uint64_t unauthorized; /* publishes with a wrong token, or none */
 };
 
-/* http.c */
-
-/* Runs libmicrohttpd once more, soon: something was given to it from outside, or it asks for that.
- */
-void http_kick(struct http *http);
-
-/* Whether the installed libmicrohttpd is 1.0 or later, which is another library in many ways. */
-bool http_library_is_1_0(void);
-
-/* Makes room where it is scarce, and accepts, or leaves new connections waiting in the kernel, as
- * things then stand. */
-void accept_update(struct http *http);
-
-/* connection.c */
-
-int connection_timers_init(struct http *http);
-
-/* Starts the wait: the deadline counts from now. */
-void connection_wait(struct connection *connection, enum waiting waiting);
-
-/* Its answer is with the kernel: the client has to read it, if it has not yet. */
-void connection_answered(struct connection *connection);
-
-/* Ends it, whatever it waits for. */
-void connection_end(struct connection *connection);
-
-/* Those that wait for nothing but their next request are WAITING_IDLE from now on. */
-void connections_sift(struct http *http);
-
-/* The time for this kind of waiting has become longer by `ms` (shorter, if negative). */
-void connections_extend(struct http *http, enum waiting waiting, int64_t ms);
-
-/* Ends those that wait for a next request.  One that is there by now is answered, and the last. */
-void connections_end_idle(struct http *http);
-
-/* A request may be there that has not been read yet. */
-bool connection_has_input(const struct connection *connection);
-
-/* Gives libmicrohttpd a connection that has been accepted; its descriptor, on failure too.  0 or
- * -errno. */
-int connection_take(struct http *http, int fd, const struct origin *origin);
-
-/* Frees those that libmicrohttpd has not reported. */
-void connections_deinit(struct http *http);
-
-/* Of MHD_OPTION_NOTIFY_CONNECTION. */
-void connection_notify(void *userdata, struct MHD_Connection *mhd, void **socket_context,
-	enum MHD_ConnectionNotificationCode what);
-
-/* room.c */
-
-/* 0 or -errno. */
-int room_init(struct http *http);
-void room_deinit(struct http *http);
-
-/* Whether one more connection may be accepted. */
-bool room_is_there(const struct http *http);
-
-/* Where hardly any place is left, ends some of those that make no progress. */
-void room_update(struct http *http);
-
-/* The number of the counter for a client of this address. */
-unsigned room_counter(const struct http *http, const struct peer *peer);
-
-/* answer.c */
-
-/* Answers exchanges that are a connection's. */
-extern const struct exchange_adapter answer_adapter;
-
-/* Gives libmicrohttpd the connection's response, in a call of request_handle(), which returns the
- * same. */
-enum MHD_Result answer_queue(struct connection *connection);
-
-/* request.c */
-
-/* Of MHD_OPTION_URI_LOG_CALLBACK: the first line of a request has arrived.  Gives the request's
- * context. */
-void *request_start(void *userdata, const char *target, struct MHD_Connection *mhd);
-
-/* Of MHD_start_daemon(): the header, a piece of the body, or the end of a request has arrived. */
-enum MHD_Result request_handle(void *userdata, struct MHD_Connection *mhd, const char *url,
-	const char *method, const char *version, const char *body, size_t *body_length,
-	void **context);
-
-/* Of MHD_OPTION_NOTIFY_COMPLETED: the answer has been sent, or the connection has ended before. */
-void request_end(void *userdata, struct MHD_Connection *mhd, void **context,
-	enum MHD_RequestTerminationCode why);
-
-/* framing.c */
-
-/* Finds out whether a request could be understood differently by a proxy before us, and so a second
- * request be smuggled in (RFC 9112, sections 3.2, 5 and 6).  `method` and `version` as given to
- * request_handle() with the header.  0, or the status to refuse it with and *ret_problem, a static
- * text. */
-unsigned framing_check(const struct connection *connection, const char *method, const char *version,
-	uint64_t *ret_content_length, const char **ret_problem);
+/* For adapters: how many places there are may have changed.  Makes room where it is scarce, and
+ * accepts, or leaves new connections waiting in the kernel, as things then stand. */
+void http_update_room(struct http *http);
 
 /* One file a resource. */
 resource_handler stream_handle;

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/messages.h"
-#include "http/http-internal.h"
+#include "http/mhd/mhd-internal.h"
 
 /* This part of the places is cleared at a time.  So there is always room for the next that come,
  * and looking for who has to go costs each of them little. */
@@ -37,28 +37,28 @@ static int on_room_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	(void)source;
 	(void)usec;
-	accept_update(userdata);
+	http_update_room(((struct mhd *)userdata)->http);
 	return 0;
 }
 
-int room_init(struct http *http)
+int room_init(struct mhd *mhd)
 {
 	int r;
 
-	siphash_draw_key(&http->peer_key);
+	siphash_draw_key(&mhd->peer_key);
 	/* All at once are never more than libmicrohttpd was set up for. */
-	http->candidates = calloc(http->library_limit, sizeof(struct connection *));
-	if (!http->candidates)
+	mhd->candidates = calloc(mhd->library_limit, sizeof(struct connection *));
+	if (!mhd->candidates)
 		return -ENOMEM;
 	r = sd_event_add_time(
-		http->event, &http->room_timer, CLOCK_MONOTONIC, 0, US_PER_MS, on_room_timer, http);
-	return r < 0 ? r : sd_event_source_set_enabled(http->room_timer, SD_EVENT_OFF);
+		mhd->event, &mhd->room_timer, CLOCK_MONOTONIC, 0, US_PER_MS, on_room_timer, mhd);
+	return r < 0 ? r : sd_event_source_set_enabled(mhd->room_timer, SD_EVENT_OFF);
 }
 
-void room_deinit(struct http *http)
+void room_deinit(struct mhd *mhd)
 {
-	sd_event_source_disable_unref(http->room_timer);
-	free(http->candidates);
+	sd_event_source_disable_unref(mhd->room_timer);
+	free(mhd->candidates);
 }
 
 /* ---- Addresses ---- */
@@ -88,11 +88,11 @@ static uint64_t address_number(const struct sockaddr_storage *address)
 }
 
 /* Two addresses may share a counter, but nobody can choose with whom. */
-unsigned room_counter(const struct http *http, const struct peer *peer)
+unsigned room_counter(const struct mhd *mhd, const struct peer *peer)
 {
 	uint64_t number = address_number(&peer->address);
 
-	return (unsigned)(siphash(&http->peer_key, &number, sizeof(number)) % ROOM_PEERS);
+	return (unsigned)(siphash(&mhd->peer_key, &number, sizeof(number)) % ROOM_PEERS);
 }
 
 /* ---- Who has to go ---- */
@@ -126,16 +126,16 @@ static bool has_progress(const struct connection *connection, enum progress prog
 }
 
 /* Those that have waited since `before_ms` or longer. */
-static size_t collect(struct http *http, enum progress progress, int64_t before_ms)
+static size_t collect(struct mhd *mhd, enum progress progress, int64_t before_ms)
 {
 	struct connection *connection;
 	size_t n = 0;
 
-	TAILQ_FOREACH (connection, &http->waiting[queue_of(progress)], link) {
-		if (connection->since_ms > before_ms || n == http->library_limit)
+	TAILQ_FOREACH (connection, &mhd->waiting[queue_of(progress)], link) {
+		if (connection->since_ms > before_ms || n == mhd->library_limit)
 			break;
 		if (has_progress(connection, progress))
-			http->candidates[n++] = connection;
+			mhd->candidates[n++] = connection;
 	}
 	return n;
 }
@@ -153,51 +153,51 @@ static int compare(const void *a, const void *b, void *userdata)
 	return (left->since_ms > right->since_ms) - (left->since_ms < right->since_ms);
 }
 
-static unsigned end_some(struct http *http, enum progress progress, int64_t before_ms, unsigned n)
+static unsigned end_some(struct mhd *mhd, enum progress progress, int64_t before_ms, unsigned n)
 {
-	size_t n_candidates = collect(http, progress, before_ms);
+	size_t n_candidates = collect(mhd, progress, before_ms);
 
 	if (n_candidates == 0)
 		return 0;
-	qsort_r(http->candidates, n_candidates, sizeof(http->candidates[0]), compare,
-		http->n_of_peers);
+	qsort_r(mhd->candidates, n_candidates, sizeof(mhd->candidates[0]), compare,
+		mhd->n_of_peers);
 	if (n > n_candidates)
 		n = (unsigned)n_candidates;
 	for (unsigned i = 0; i < n; i++)
-		connection_end(http->candidates[i]);
+		connection_end(mhd->candidates[i]);
 	return n;
 }
 
-static void note(struct http *http, unsigned n)
+static void note(struct mhd *mhd, unsigned n)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_PLACES_TAKEN};
 	int64_t now_ms = clock_monotonic_ms();
 
-	http->counters.ended_for_others += n;
-	if (http->room_told_ms > 0 && now_ms - http->room_told_ms < WARNING_INTERVAL_MS)
+	mhd->http->counters.ended_for_others += n;
+	if (mhd->room_told_ms > 0 && now_ms - mhd->room_told_ms < WARNING_INTERVAL_MS)
 		return;
-	http->room_told_ms = now_ms;
+	mhd->room_told_ms = now_ms;
 	log_with(LOG_WARNING, &fields,
 		"The places for requests are taken: of %u connections those that make no progress are "
 		"ended (%llu so far), so that others are served. Somebody opens connections and does "
 		"not use them; their addresses are shown by `ss -tn`.",
-		http->n_connections, (unsigned long long)http->counters.ended_for_others);
+		mhd->n_connections, (unsigned long long)mhd->http->counters.ended_for_others);
 }
 
 /* ---- Room ---- */
 
 /* A connection may need a second one at any moment: when its socket leaves, libmicrohttpd closes
  * its own only at the end of a run, in which all of them may leave. */
-static size_t descriptors_used(const struct http *http)
+static size_t descriptors_used(const struct mhd *mhd)
 {
-	return 2 * (size_t)http->n_connections + farewells_count(&http->farewells) +
-	       http->operations.streams(http->userdata);
+	return 2 * (size_t)mhd->n_connections + farewells_count(&mhd->http->farewells) +
+	       mhd->http->operations.streams(mhd->http->userdata);
 }
 
-bool room_is_there(const struct http *http)
+bool mhd_has_room(const struct mhd *mhd)
 {
-	return http->n_connections < http->settings.max_connections &&
-	       descriptors_used(http) < http->settings.max_descriptors;
+	return mhd->n_connections < mhd->http->settings.max_connections &&
+	       descriptors_used(mhd) < mhd->http->settings.max_descriptors;
 }
 
 static unsigned part_of(size_t places)
@@ -208,37 +208,38 @@ static unsigned part_of(size_t places)
 }
 
 /* Connections, of which some are on their way out already. */
-static void make_room(struct http *http, unsigned n)
+static void make_room(struct mhd *mhd, unsigned n)
 {
 	int64_t now_ms = clock_monotonic_ms();
 	unsigned n_ended = 0;
 
-	if (http->n_ending >= n)
+	if (mhd->n_ending >= n)
 		return;
-	n -= http->n_ending;
-	connections_sift(http);
+	n -= mhd->n_ending;
+	connections_sift(mhd);
 	for (int i = 0; i < N_PROGRESS && n_ended == 0; i++)
-		n_ended = end_some(http, i, now_ms - YOUNG_MS, n);
+		n_ended = end_some(mhd, i, now_ms - YOUNG_MS, n);
 	if (n_ended > 0) {
-		note(http, n_ended);
-		http_kick(http);
-	} else if (!room_is_there(http)) {
+		note(mhd, n_ended);
+		mhd_kick(mhd);
+	} else if (!mhd_has_room(mhd)) {
 		/* Those that are there may have become older by then. */
-		sd_event_source_set_time_relative(http->room_timer, YOUNG_MS * (uint64_t)US_PER_MS);
-		sd_event_source_set_enabled(http->room_timer, SD_EVENT_ONESHOT);
+		sd_event_source_set_time_relative(mhd->room_timer, YOUNG_MS * (uint64_t)US_PER_MS);
+		sd_event_source_set_enabled(mhd->room_timer, SD_EVENT_ONESHOT);
 	}
 }
 
-void room_update(struct http *http)
+void mhd_make_room(struct mhd *mhd)
 {
-	size_t places = http->settings.max_connections, most = http->settings.max_descriptors;
-	size_t n_streams = http->operations.streams(http->userdata);
+	size_t places = mhd->http->settings.max_connections,
+	       most = mhd->http->settings.max_descriptors;
+	size_t n_streams = mhd->http->operations.streams(mhd->http->userdata);
 	unsigned part;
 
-	if (http->n_connections + part_of(places) > places)
-		make_room(http, part_of(places));
+	if (mhd->n_connections + part_of(places) > places)
+		make_room(mhd, part_of(places));
 	part = part_of(most > n_streams ? most - n_streams : 0);
-	if (descriptors_used(http) + part > most &&
-		farewells_make_room(&http->farewells, part) < part)
-		make_room(http, part);
+	if (descriptors_used(mhd) + part > most &&
+		farewells_make_room(&mhd->http->farewells, part) < part)
+		make_room(mhd, part);
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "http/http-internal.h"
+#include "http/mhd/mhd-internal.h"
 
 /* What stands at the end of a line, CR and LF, is NULs by now; behind the header that is twice. */
 #define LINE_END   2
@@ -62,7 +62,7 @@ static void check_request_line(struct framing *framing, const struct connection 
 {
 	const char *behind_method = method + strlen(method) + 1;
 
-	if (http_library_is_1_0())
+	if (mhd_is_1_0())
 		return;
 	if (behind_method + strspn(behind_method, " ") != connection->target ||
 		connection->target + connection->target_length + 1 != version)
@@ -107,8 +107,8 @@ static enum MHD_Result note_field(
 static void check_header_end(
 	struct framing *framing, const struct connection *connection, const char *method)
 {
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(connection->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		connection->library, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 
 	if (framing->end && info)
 		check_gap(framing, method + info->header_size, HEADER_END);
@@ -121,7 +121,7 @@ unsigned framing_check(const struct connection *connection, const char *method, 
 	bool is_1_0 = connection->exchange.is_1_0;
 
 	check_request_line(&framing, connection, method, version);
-	MHD_get_connection_values(connection->mhd, MHD_HEADER_KIND, note_field, &framing);
+	MHD_get_connection_values(connection->library, MHD_HEADER_KIND, note_field, &framing);
 	check_header_end(&framing, connection, method);
 	if (!framing.problem && !framing.host && !is_1_0)
 		framing.problem = "no Host field, which HTTP/1.1 demands";

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Connections in libmicrohttpd's hands, and their deadlines.  Its own time-out is for inactivity
  * only, so that a client could trickle a request for ever. */
-#include <errno.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <malloc.h>
@@ -15,7 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/trim.h"
-#include "http/http-internal.h"
+#include "http/mhd/mhd-internal.h"
 
 /* Deadlines this close together make one wake-up. */
 #define ACCURACY_US (250 * US_PER_MS)
@@ -42,15 +41,15 @@
 
 /* ---- Queues and deadlines ---- */
 
-static int64_t waiting_time_ms(const struct http *http, enum waiting waiting)
+static int64_t waiting_time_ms(const struct mhd *mhd, enum waiting waiting)
 {
 	switch (waiting) {
 	case WAITING_REQUEST:
-		return http->settings.request_timeout_ms;
+		return mhd->http->settings.request_timeout_ms;
 	case WAITING_ANSWER:
-		return http->settings.answer_timeout_ms / LOOKS_AT_ANSWER;
+		return mhd->http->settings.answer_timeout_ms / LOOKS_AT_ANSWER;
 	case WAITING_IDLE:
-		return http->settings.idle_timeout_ms;
+		return mhd->http->settings.idle_timeout_ms;
 	case WAITING_END:
 		return CLOSING_MS;
 	default:
@@ -60,48 +59,48 @@ static int64_t waiting_time_ms(const struct http *http, enum waiting waiting)
 
 /* Sets the timer where it would fire too late.  One that fires too early sets itself anew: cheaper
  * than to move it with every request. */
-static void deadlines_arm(struct http *http)
+static void deadlines_arm(struct mhd *mhd)
 {
 	int64_t earliest_ms = NO_DEADLINE;
 
 	for (int i = 0; i < N_WAITING; i++) {
-		const struct connection *first = TAILQ_FIRST(&http->waiting[i]);
+		const struct connection *first = TAILQ_FIRST(&mhd->waiting[i]);
 
 		if (first && first->deadline_ms < earliest_ms)
 			earliest_ms = first->deadline_ms;
 	}
 	if (earliest_ms == NO_DEADLINE) {
-		sd_event_source_set_enabled(http->deadline_timer, SD_EVENT_OFF);
-		http->deadline_armed_ms = NO_DEADLINE;
-	} else if (earliest_ms < http->deadline_armed_ms) {
-		sd_event_source_set_time(http->deadline_timer, (uint64_t)(earliest_ms * US_PER_MS));
-		sd_event_source_set_enabled(http->deadline_timer, SD_EVENT_ONESHOT);
-		http->deadline_armed_ms = earliest_ms;
+		sd_event_source_set_enabled(mhd->deadline_timer, SD_EVENT_OFF);
+		mhd->deadline_armed_ms = NO_DEADLINE;
+	} else if (earliest_ms < mhd->deadline_armed_ms) {
+		sd_event_source_set_time(mhd->deadline_timer, (uint64_t)(earliest_ms * US_PER_MS));
+		sd_event_source_set_enabled(mhd->deadline_timer, SD_EVENT_ONESHOT);
+		mhd->deadline_armed_ms = earliest_ms;
 	}
 }
 
 static void connection_unlink(struct connection *connection)
 {
-	struct http *http = connection->http;
+	struct mhd *mhd = connection->mhd;
 
-	TAILQ_REMOVE(&http->waiting[connection->waiting], connection, link);
+	TAILQ_REMOVE(&mhd->waiting[connection->waiting], connection, link);
 	if (connection->waiting == WAITING_END)
-		http->n_ending--;
+		mhd->n_ending--;
 }
 
 static void connection_link(struct connection *connection, enum waiting waiting)
 {
-	struct http *http = connection->http;
-	int64_t time_ms = waiting_time_ms(http, waiting);
+	struct mhd *mhd = connection->mhd;
+	int64_t time_ms = waiting_time_ms(mhd, waiting);
 
 	connection->waiting = waiting;
 	connection->since_ms = clock_monotonic_ms();
 	connection->deadline_ms =
 		time_ms == NO_DEADLINE ? NO_DEADLINE : connection->since_ms + time_ms;
-	TAILQ_INSERT_TAIL(&http->waiting[waiting], connection, link);
+	TAILQ_INSERT_TAIL(&mhd->waiting[waiting], connection, link);
 	if (waiting == WAITING_END)
-		http->n_ending++;
-	deadlines_arm(http);
+		mhd->n_ending++;
+	deadlines_arm(mhd);
 }
 
 void connection_wait(struct connection *connection, enum waiting waiting)
@@ -143,11 +142,11 @@ void connection_answered(struct connection *connection)
 		connection, connection_unsent(connection) > 0 ? WAITING_ANSWER : WAITING_IDLE);
 }
 
-void connections_sift(struct http *http)
+void connections_sift(struct mhd *mhd)
 {
 	struct connection *connection, *next;
 
-	for (connection = TAILQ_FIRST(&http->waiting[WAITING_ANSWER]); connection;
+	for (connection = TAILQ_FIRST(&mhd->waiting[WAITING_ANSWER]); connection;
 		connection = next) {
 		next = TAILQ_NEXT(connection, link);
 		if (!connection->begun && connection_unsent(connection) == 0)
@@ -168,13 +167,13 @@ void connection_end(struct connection *connection)
 	connection_wait(connection, WAITING_END);
 }
 
-void connections_extend(struct http *http, enum waiting waiting, int64_t ms)
+void connections_extend(struct mhd *mhd, enum waiting waiting, int64_t ms)
 {
 	struct connection *connection;
 
-	TAILQ_FOREACH (connection, &http->waiting[waiting], link)
+	TAILQ_FOREACH (connection, &mhd->waiting[waiting], link)
 		connection->deadline_ms += ms;
-	deadlines_arm(http);
+	deadlines_arm(mhd);
 }
 
 /* An answer that is still on its way out goes out; then libmicrohttpd sees the end. */
@@ -188,10 +187,10 @@ static void end_idle(struct connection_queue *queue)
 			shutdown(connection->fd, SHUT_RD);
 }
 
-void connections_end_idle(struct http *http)
+void mhd_end_idle(struct mhd *mhd)
 {
-	end_idle(&http->waiting[WAITING_ANSWER]);
-	end_idle(&http->waiting[WAITING_IDLE]);
+	end_idle(&mhd->waiting[WAITING_ANSWER]);
+	end_idle(&mhd->waiting[WAITING_IDLE]);
 }
 
 /* ---- Deadlines that have passed ---- */
@@ -200,7 +199,7 @@ void connections_end_idle(struct http *http)
  * settings.idle_timeout_ms. */
 static bool is_being_read(struct connection *connection, int unsent, int64_t now_ms)
 {
-	const struct http_settings *settings = &connection->http->settings;
+	const struct http_settings *settings = &connection->mhd->http->settings;
 	int64_t taken = connection_taken(connection, unsent);
 
 	if (taken != connection->taken)
@@ -229,10 +228,10 @@ static void end_is_due(struct connection *connection)
 {
 	log_debug("libmicrohttpd does not let a connection go; it is told to again.");
 	(void)MHD_set_connection_option(
-		connection->mhd, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)LIBRARY_TIMEOUT_S);
+		connection->library, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)LIBRARY_TIMEOUT_S);
 	connection_unlink(connection);
 	connection_link(connection, WAITING_END);
-	http_kick(connection->http);
+	mhd_kick(connection->mhd);
 }
 
 static void connection_is_due(struct connection *connection, int64_t now_ms)
@@ -251,18 +250,18 @@ static void connection_is_due(struct connection *connection, int64_t now_ms)
 
 static int deadlines_passed(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	struct http *http = userdata;
+	struct mhd *mhd = userdata;
 	int64_t now_ms = clock_monotonic_ms();
 	struct connection *connection;
 
 	(void)source;
 	(void)usec;
-	http->deadline_armed_ms = NO_DEADLINE;
+	mhd->deadline_armed_ms = NO_DEADLINE;
 	for (int i = 0; i < N_WAITING; i++)
-		while ((connection = TAILQ_FIRST(&http->waiting[i])) &&
+		while ((connection = TAILQ_FIRST(&mhd->waiting[i])) &&
 			connection->deadline_ms <= now_ms)
 			connection_is_due(connection, now_ms);
-	deadlines_arm(http);
+	deadlines_arm(mhd);
 	return 0;
 }
 
@@ -284,14 +283,14 @@ static void end_hung_up(struct connection_queue *queue)
 
 static int look_for_hang_ups(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	struct http *http = userdata;
+	struct mhd *mhd = userdata;
 
 	(void)usec;
-	end_hung_up(&http->waiting[WAITING_REQUEST]);
-	end_hung_up(&http->waiting[WAITING_ANSWER]);
-	end_hung_up(&http->waiting[WAITING_IDLE]);
-	accept_update(http);
-	if (http->n_connections == 0)
+	end_hung_up(&mhd->waiting[WAITING_REQUEST]);
+	end_hung_up(&mhd->waiting[WAITING_ANSWER]);
+	end_hung_up(&mhd->waiting[WAITING_IDLE]);
+	http_update_room(mhd->http);
+	if (mhd->n_connections == 0)
 		return 0;
 	sd_event_source_set_time_relative(source, HANG_UP_INTERVAL_US);
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -301,58 +300,57 @@ static int look_for_hang_ups(sd_event_source *source, uint64_t usec, void *userd
 
 static int trim_memory(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	struct http *http = userdata;
+	struct mhd *mhd = userdata;
 
 	(void)usec;
 	malloc_trim(0);
 	/* What is left of the storm has its memory still: once more, when that is gone too. */
-	http->peak = http->n_connections;
-	if (http->peak > STORM / TRIM_FALL && http->peak < STORM)
-		http->peak = STORM;
+	mhd->peak = mhd->n_connections;
+	if (mhd->peak > STORM / TRIM_FALL && mhd->peak < STORM)
+		mhd->peak = STORM;
 	/* Some of it is freed by others, the shards, and that may be later. */
-	if (!http->trimmed_again) {
-		http->trimmed_again = true;
+	if (!mhd->trimmed_again) {
+		mhd->trimmed_again = true;
 		sd_event_source_set_time_relative(source, TRIM_AGAIN_US);
 		sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 	}
 	return 0;
 }
 
-static void count_connections(struct http *http, int change)
+static void count_connections(struct mhd *mhd, int change)
 {
-	http->n_connections += (unsigned)change;
-	if (http->n_connections == 1 && change > 0) {
-		sd_event_source_set_time_relative(http->hang_up_timer, HANG_UP_INTERVAL_US);
-		sd_event_source_set_enabled(http->hang_up_timer, SD_EVENT_ONESHOT);
+	mhd->n_connections += (unsigned)change;
+	if (mhd->n_connections == 1 && change > 0) {
+		sd_event_source_set_time_relative(mhd->hang_up_timer, HANG_UP_INTERVAL_US);
+		sd_event_source_set_enabled(mhd->hang_up_timer, SD_EVENT_ONESHOT);
 	}
-	if (!trim_is_due(&http->peak, http->n_connections, STORM))
+	if (!trim_is_due(&mhd->peak, mhd->n_connections, STORM))
 		return;
-	http->trimmed_again = false;
-	sd_event_source_set_time_relative(http->trim_timer, TRIM_US);
-	sd_event_source_set_enabled(http->trim_timer, SD_EVENT_ONESHOT);
+	mhd->trimmed_again = false;
+	sd_event_source_set_time_relative(mhd->trim_timer, TRIM_US);
+	sd_event_source_set_enabled(mhd->trim_timer, SD_EVENT_ONESHOT);
 }
 
-static int add_timer(struct http *http, uint64_t accuracy_us, sd_event_time_handler_t handler,
+static int add_timer(struct mhd *mhd, uint64_t accuracy_us, sd_event_time_handler_t handler,
 	sd_event_source **ret)
 {
-	int r = sd_event_add_time(http->event, ret, CLOCK_MONOTONIC, 0, accuracy_us, handler, http);
+	int r = sd_event_add_time(mhd->event, ret, CLOCK_MONOTONIC, 0, accuracy_us, handler, mhd);
 
 	return r < 0 ? r : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
 }
 
-int connection_timers_init(struct http *http)
+int connection_timers_init(struct mhd *mhd)
 {
 	int r;
 
-	TAILQ_INIT(&http->arriving);
 	for (int i = 0; i < N_WAITING; i++)
-		TAILQ_INIT(&http->waiting[i]);
-	http->deadline_armed_ms = NO_DEADLINE;
-	r = add_timer(http, ACCURACY_US, deadlines_passed, &http->deadline_timer);
+		TAILQ_INIT(&mhd->waiting[i]);
+	mhd->deadline_armed_ms = NO_DEADLINE;
+	r = add_timer(mhd, ACCURACY_US, deadlines_passed, &mhd->deadline_timer);
 	if (r >= 0)
-		r = add_timer(http, ACCURACY_US, trim_memory, &http->trim_timer);
+		r = add_timer(mhd, ACCURACY_US, trim_memory, &mhd->trim_timer);
 	if (r >= 0)
-		r = add_timer(http, ACCURACY_US, look_for_hang_ups, &http->hang_up_timer);
+		r = add_timer(mhd, ACCURACY_US, look_for_hang_ups, &mhd->hang_up_timer);
 	return r;
 }
 
@@ -365,109 +363,48 @@ bool connection_has_input(const struct connection *connection)
 	return ioctl(connection->fd, SIOCINQ, &n) == 0 && n > 0;
 }
 
-static struct connection *connection_new(struct http *http, int fd, const struct origin *origin)
+static void connection_begin(struct connection *connection, struct MHD_Connection *library)
 {
-	struct connection *connection = calloc(1, sizeof(*connection));
+	struct mhd *mhd = connection->mhd;
 
-	if (!connection)
-		return NULL;
-	connection->http = http;
-	connection->fd = fd;
-	connection->origin = *origin;
-	TAILQ_INSERT_TAIL(&http->arriving, connection, link);
-	return connection;
-}
-
-/* The one that arrives by this descriptor; NULL: there is none. */
-static struct connection *find_arriving(struct http *http, int fd)
-{
-	struct connection *connection;
-
-	TAILQ_FOREACH (connection, &http->arriving, link)
-		if (connection->fd == fd)
-			break;
-	return connection;
-}
-
-/* It never was a connection; takes NULL. */
-static void forget_arriving(struct http *http, struct connection *connection)
-{
-	if (!connection)
-		return;
-	TAILQ_REMOVE(&http->arriving, connection, link);
-	free(connection);
-}
-
-int connection_take(struct http *http, int fd, const struct origin *origin)
-{
-	/* If libmicrohttpd has closed it without a word, the descriptor may be used again. */
-	forget_arriving(http, find_arriving(http, fd));
-	if (!connection_new(http, fd, origin)) {
-		log_error("Out of memory: a new connection cannot be served.");
-		close(fd);
-		return 0;
-	}
-	/* From 1.0 on it reports the connection by connection_notify() later.  It closes the
-	 * descriptor if it fails. */
-	errno = 0;
-	if (MHD_add_connection(http->daemon, fd, (const struct sockaddr *)&origin->peer.address,
-		    origin->peer.length) == MHD_YES)
-		return 0;
-	forget_arriving(http, find_arriving(http, fd));
-	return errno > 0 ? -errno : -EIO;
-}
-
-static void connection_begin(struct connection *connection, struct MHD_Connection *mhd)
-{
-	struct http *http = connection->http;
-
-	TAILQ_REMOVE(&http->arriving, connection, link);
-	connection->mhd = mhd;
-	connection->room = room_counter(http, &connection->origin.peer);
-	http->n_of_peers[connection->room]++;
+	connection->library = library;
+	connection->room = room_counter(mhd, &connection->origin.peer);
+	mhd->n_of_peers[connection->room]++;
 	connection_link(connection, WAITING_REQUEST);
 }
 
 static void connection_free(struct connection *connection)
 {
-	connection->http->n_of_peers[connection->room]--;
+	connection->mhd->n_of_peers[connection->room]--;
 	connection_unlink(connection);
-	deadlines_arm(connection->http);
+	deadlines_arm(connection->mhd);
 	free(connection);
 }
 
-static int library_fd(struct MHD_Connection *mhd)
+static int library_fd(struct MHD_Connection *library)
 {
-	return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+	return MHD_get_connection_info(library, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 }
 
-void connection_notify(void *userdata, struct MHD_Connection *mhd, void **socket_context,
+void connection_notify(void *userdata, struct MHD_Connection *library, void **socket_context,
 	enum MHD_ConnectionNotificationCode what)
 {
-	struct http *http = userdata;
+	struct mhd *mhd = userdata;
 	struct connection *connection = *socket_context;
 
-	http->n_calls++;
+	mhd->n_calls++;
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-		count_connections(http, 1);
-		connection = find_arriving(http, library_fd(mhd));
+		count_connections(mhd, 1);
+		connection = arrival_take(mhd, library_fd(library));
 		if (connection)
-			connection_begin(connection, mhd);
+			connection_begin(connection, library);
 		else /* it would have no deadline */
-			shutdown(library_fd(mhd), SHUT_RDWR);
+			shutdown(library_fd(library), SHUT_RDWR);
 		*socket_context = connection;
 		return;
 	}
-	count_connections(http, -1);
+	count_connections(mhd, -1);
 	if (connection)
 		connection_free(connection);
 	*socket_context = NULL;
-}
-
-void connections_deinit(struct http *http)
-{
-	struct connection *connection;
-
-	while ((connection = TAILQ_FIRST(&http->arriving)))
-		forget_arriving(http, connection);
 }

@@ -2,7 +2,7 @@
 /* Requests as libmicrohttpd reports them, from the first line to the end. */
 #include <string.h>
 
-#include "http/http-internal.h"
+#include "http/mhd/mhd-internal.h"
 
 /* ---- Its beginning and its end ---- */
 
@@ -30,19 +30,20 @@ static void cut_query(const char *target)
 		mark[1] = '\0';
 }
 
-void *request_start(void *userdata, const char *target, struct MHD_Connection *mhd)
+void *request_start(void *userdata, const char *target, struct MHD_Connection *library)
 {
-	struct http *http = userdata;
+	struct mhd *mhd = userdata;
 	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+		MHD_get_connection_info(library, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 	struct connection *connection = info ? info->socket_context : NULL;
 
-	http->n_calls++;
-	http->counters.requests++;
+	mhd->n_calls++;
+	mhd->http->counters.requests++;
 	if (!connection)
 		return NULL;
 	request_reset(connection);
-	exchange_start(&connection->exchange, http, &answer_adapter, &connection->origin, target);
+	exchange_start(
+		&connection->exchange, mhd->http, &answer_adapter, &connection->origin, target);
 	connection->target = target;
 	connection->target_length = strlen(target);
 	cut_query(target);
@@ -50,13 +51,13 @@ void *request_start(void *userdata, const char *target, struct MHD_Connection *m
 	return connection;
 }
 
-void request_end(void *userdata, struct MHD_Connection *mhd, void **context,
+void request_end(void *userdata, struct MHD_Connection *library, void **context,
 	enum MHD_RequestTerminationCode why)
 {
 	struct connection *connection = *context;
 
-	(void)mhd;
-	((struct http *)userdata)->n_calls++;
+	(void)library;
+	((struct mhd *)userdata)->n_calls++;
 	if (!connection)
 		return;
 	request_reset(connection);
@@ -69,8 +70,8 @@ void request_end(void *userdata, struct MHD_Connection *mhd, void **context,
 
 static size_t header_size(const struct connection *connection)
 {
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(connection->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		connection->library, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 
 	return info ? info->header_size : 0;
 }
@@ -99,7 +100,7 @@ static enum MHD_Result settle(struct connection *connection)
 {
 	if (connection->dropped) {
 		if (connection->waiting == WAITING_GONE)
-			connection->http->gone_in_call = connection->http->n_calls;
+			connection->mhd->gone_in_call = connection->mhd->n_calls;
 		return MHD_NO;
 	}
 	return connection->response ? answer_queue(connection) : MHD_YES;
@@ -113,18 +114,18 @@ static void take_whole(struct connection *connection)
 		return;
 	connection_wait(connection, WAITING_BUS);
 	connection->suspended = true;
-	MHD_suspend_connection(connection->mhd);
+	MHD_suspend_connection(connection->library);
 }
 
-enum MHD_Result request_handle(void *userdata, struct MHD_Connection *mhd, const char *url,
+enum MHD_Result request_handle(void *userdata, struct MHD_Connection *library, const char *url,
 	const char *method, const char *version, const char *body, size_t *body_length,
 	void **context)
 {
 	struct connection *connection = *context;
 
-	(void)mhd;
+	(void)library;
 	(void)url; /* request_start() has seen the target as it came */
-	((struct http *)userdata)->n_calls++;
+	((struct mhd *)userdata)->n_calls++;
 	if (!connection)
 		return MHD_NO;
 	if (!connection->begun) {

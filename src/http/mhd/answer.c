@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "http/http-internal.h"
+#include "http/mhd/mhd-internal.h"
 
 DEFINE_CLEANUP(struct MHD_Response *, MHD_destroy_response)
 
@@ -21,7 +21,7 @@ static struct connection *connection_of(const struct exchange *exchange)
 
 static const char *get_field(const struct exchange *exchange, const char *name)
 {
-	return MHD_lookup_connection_value(connection_of(exchange)->mhd, MHD_HEADER_KIND, name);
+	return MHD_lookup_connection_value(connection_of(exchange)->library, MHD_HEADER_KIND, name);
 }
 
 /* ---- Leaving ---- */
@@ -34,8 +34,8 @@ static void resume(struct connection *connection)
 	connection->suspended = false;
 	if (connection->waiting != WAITING_GONE)
 		connection_wait(connection, WAITING_ANSWER);
-	MHD_resume_connection(connection->mhd);
-	http_kick(connection->http);
+	MHD_resume_connection(connection->library);
+	mhd_kick(connection->mhd);
 }
 
 static int detach(struct exchange *exchange)
@@ -164,14 +164,14 @@ enum MHD_Result answer_queue(struct connection *connection)
 {
 	_cleanup_(MHD_destroy_responsep) struct MHD_Response *response =
 		TAKE_PTR(connection->response);
-	bool is_last = connection->http->stopping || connection->exchange.close;
+	bool is_last = connection->mhd->http->stopping || connection->exchange.close;
 
 	if ((is_last && !add_field(response, "Connection", "close")) ||
-		MHD_queue_response(connection->mhd, connection->status, response) != MHD_YES) {
+		MHD_queue_response(connection->library, connection->status, response) != MHD_YES) {
 		log_warning("Cannot answer a request (status %u), the connection is dropped: "
 			    "out of memory?",
 			connection->status);
-		connection->http->counters.responses[connection->status / 100]--;
+		connection->mhd->http->counters.responses[connection->status / 100]--;
 		return MHD_NO;
 	}
 	connection_wait(connection, WAITING_ANSWER);
