@@ -61,6 +61,8 @@ enum event {
 	CHECK_NO_CONSUMER,
 	CHECK_NONE_PENDING,
 	CLOCK_JUMPS,
+	CLOCK_JUMPS_BACK,
+	CLOCK_IS_SLEWED,
 	PING,
 	STOP,
 	N_EVENTS,
@@ -112,6 +114,8 @@ static const enum phase transitions[N_EVENTS][N_PHASES] = {
 	[CHECK_NO_CONSUMER] = {AWAY, CONNECTING, MAKING, LOOKING, AWAY, MAKING},
 	[CHECK_NONE_PENDING] = {AWAY, CONNECTING, MAKING, LOOKING, UP, UP},
 	[CLOCK_JUMPS] = {AWAY, CONNECTING, AWAY, AWAY, AWAY, AWAY},
+	[CLOCK_JUMPS_BACK] = {AWAY, CONNECTING, AWAY, AWAY, AWAY, AWAY},
+	[CLOCK_IS_SLEWED] = {AWAY, CONNECTING, MAKING, LOOKING, READING, UP},
 	[PING] = {AWAY, CONNECTING, MAKING, LOOKING, READING, UP},
 	[STOP] = {AWAY, CONNECTING, MAKING, LOOKING, READING, UP},
 };
@@ -259,6 +263,13 @@ static void let_mail_come(enum event event)
 	}
 }
 
+/* The wall clock is ahead of where it was at the last look. */
+static void let_clock_jump(int64_t ahead_ms)
+{
+	bus->clock_offset_ms -= ahead_ms;
+	nats_bus_do_what_is_due(bus, EARLY_MS);
+}
+
 static void let_happen(enum event event)
 {
 	int64_t silent_ms = nats_consumer_deadline_ms(bus);
@@ -315,8 +326,11 @@ static void let_happen(enum event event)
 		nats_bus_do_what_is_due(bus, bus->wire ? bus->next_check_ms - 1 : EARLY_MS);
 		break;
 	case CLOCK_JUMPS:
-		bus->clock_offset_ms -= 5 * MS_PER_S;
-		nats_bus_do_what_is_due(bus, EARLY_MS);
+	case CLOCK_JUMPS_BACK:
+	case CLOCK_IS_SLEWED:
+		let_clock_jump(event == CLOCK_JUMPS        ? 5 * MS_PER_S
+			       : event == CLOCK_JUMPS_BACK ? -5 * MS_PER_S
+							   : 1);
 		break;
 	case PING:
 		ck_assert(pulse_ask(&bus->pulse, 1));
