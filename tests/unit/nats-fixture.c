@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -156,10 +157,12 @@ int nats_wire_send(
 	struct nats_wire *wire, const struct nats_message *message, struct nats_error *ret_error)
 {
 	struct sent *next = &sent[n_sent];
+	int r = made_up.next_send < 0 ? made_up.next_send : made_up.send;
 
 	ck_assert_ptr_eq(wire->bus, bus);
-	if (made_up.send < 0)
-		return result(made_up.send, ret_error);
+	made_up.next_send = 0;
+	if (r < 0)
+		return result(r, ret_error);
 	ck_assert_uint_lt(n_sent++, SENT_MAX);
 	*next = (struct sent){0};
 	copy(next->subject, sizeof(next->subject), message->subject);
@@ -320,6 +323,70 @@ void fixture_mail(const struct nats_mail *mail)
 	nats_bus_act_upon(bus, letter);
 }
 
+void fixture_message(const char *consumer, uint64_t number, uint64_t sequence)
+{
+	struct nats_mail mail = {
+		.type = NATS_MAIL_MESSAGE,
+		.update = {.time_us = FIXTURE_NOW_US,
+			.stored_us = FIXTURE_NOW_US,
+			.sequence = sequence},
+		.number = number,
+	};
+	char key[32];
+
+	snprintf(key, sizeof(key), "key-%" PRIu64, sequence);
+	mail.update.key = fixture_key(key);
+	copy(mail.consumer, sizeof(mail.consumer), consumer);
+	fixture_mail(&mail);
+}
+
+void fixture_status(const char *delivery_inbox, uint64_t number, const char *to_answer)
+{
+	struct nats_mail mail = {.type = NATS_MAIL_STATUS, .number = number};
+
+	copy(mail.consumer, sizeof(mail.consumer), delivery_inbox);
+	copy(mail.text, sizeof(mail.text), to_answer);
+	fixture_mail(&mail);
+}
+
+void fixture_consumer(enum nats_ack_outcome outcome, uint64_t n_values, uint64_t request)
+{
+	const struct nats_mail mail = {
+		.type = NATS_MAIL_CONSUMER,
+		.number = request,
+		.consumer = "c",
+		.ack = {outcome, n_values, "as NATS says it"},
+	};
+
+	fixture_mail(&mail);
+}
+
+void fixture_about_session(enum nats_mail_type type, unsigned session, const char *text)
+{
+	struct nats_mail mail = {.type = type, .session = session};
+
+	copy(mail.text, sizeof(mail.text), text);
+	fixture_mail(&mail);
+}
+
+void fixture_connect(void)
+{
+	nats_bus_do_what_is_due(bus, bus->next_attempt_ms);
+	fixture_connect_ends(true);
+}
+
+void fixture_come_up(unsigned n_values)
+{
+	fixture_connect();
+	fixture_consumer(NATS_ACK_STORED, n_values, bus->creations);
+	fixture_consumer(NATS_ACK_STORED, n_values, bus->creations);
+	for (unsigned i = 1; i <= n_values; i++)
+		fixture_message("c", i, i);
+	ck_assert(bus->up);
+	fixture_count_sent();
+	fixture_count_events();
+}
+
 /* ---- What was sent, and told ---- */
 
 const struct sent *fixture_sent(void)
@@ -333,6 +400,12 @@ unsigned fixture_count_sent(void)
 
 	n_seen = n_sent;
 	return n;
+}
+
+const struct sent *fixture_last_sent(void)
+{
+	ck_assert_uint_gt(n_sent, 0);
+	return &sent[n_sent - 1];
 }
 
 static void note_answer(const struct publication *publication)
@@ -373,6 +446,19 @@ struct bus_event fixture_expect(enum bus_event_type type)
 	free(event);
 	ck_assert_int_eq(copy_of_it.type, type);
 	return copy_of_it;
+}
+
+const unsigned *fixture_count_events(void)
+{
+	static unsigned n[BUS_OUTBOX_ANSWER + 1];
+	struct bus_event *event;
+
+	memset(n, 0, sizeof(n));
+	while ((event = next_event())) {
+		n[event->type]++;
+		free(event);
+	}
+	return n;
 }
 
 void fixture_expect_no_event(void)

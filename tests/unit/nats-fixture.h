@@ -17,6 +17,7 @@
 struct made_up {
 	/* 0, or the -errno that the function of wire.h or connect.h returns. */
 	int begin, open, make_inbox, subscribe, send, get_stream, make_stream, get_consumer;
+	int next_send;             /* likewise, once */
 	struct nats_stream stream; /* get_stream is 0 once it has been made */
 	struct nats_consumer consumer;
 	const char *denied; /* nats_wire_denied() */
@@ -39,6 +40,11 @@ void fixture_tear_down(void);
 /* A wire that is connected. */
 struct nats_wire *fixture_new_wire(void);
 
+/* From there: to a connection, on which a consumer is asked for; and on to where its `n_values`
+ * last values have been read. */
+void fixture_connect(void);
+void fixture_come_up(unsigned n_values);
+
 /* ---- What the bus has sent ---- */
 
 struct sent {
@@ -53,13 +59,17 @@ const struct sent *fixture_sent(void);
 /* How many there are; they count as looked at. */
 unsigned fixture_count_sent(void);
 
+/* The last one, looked at or not. */
+const struct sent *fixture_last_sent(void);
+
 /* ---- What main has got ---- */
 
-/* The next event, whose type it must be. */
+/* The next event but for answers, which fixture_is_answered() tells of.  This must be its type. */
 struct bus_event fixture_expect(enum bus_event_type type);
-
-/* Answers come in any number and order among events; they are kept by fixture_answered(). */
 void fixture_expect_no_event(void);
+
+/* How many of each type there are; they count as looked at.  Good until the next call. */
+const unsigned *fixture_count_events(void);
 
 /* ---- Publications ---- */
 
@@ -74,6 +84,21 @@ bool fixture_is_answered(const struct publication *publication);
 
 /* Copied. */
 void fixture_mail(const struct nats_mail *mail);
+
+/* The consumer sends a message, its `number`th: an update of "key-N", of now, which is number
+ * `sequence` of the stream. */
+void fixture_message(const char *consumer, uint64_t number, uint64_t sequence);
+
+/* What comes to its inbox besides: it has sent so many messages, and wants an answer to
+ * `to_answer`, if that is not "". */
+void fixture_status(const char *delivery_inbox, uint64_t number, const char *to_answer);
+
+/* The answer to a request for the consumer, which is called "c": it will send so many last values,
+ * or NATS says "as NATS says it". */
+void fixture_consumer(enum nats_ack_outcome outcome, uint64_t n_values, uint64_t request);
+
+/* DOUBT, DENIED, CLOSED, LAME_DUCK. */
+void fixture_about_session(enum nats_mail_type type, unsigned session, const char *text);
 
 /* The attempt that is under way ends. */
 void fixture_connect_ends(bool well);
