@@ -74,7 +74,7 @@ static int listen_somewhere(int *ret_port)
 
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, length), 0);
-	ck_assert_int_eq(listen(fd, 16), 0);
+	ck_assert_int_eq(listen(fd, 128), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &length), 0);
 	*ret_port = ntohs(address.sin_port);
 	return fd;

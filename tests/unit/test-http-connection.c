@@ -374,6 +374,26 @@ static void say_unseen(int fd, const char *text)
 	ck_assert_int_eq(send(fd, text, strlen(text), 0), (ssize_t)strlen(text));
 }
 
+/* More at once than libmicrohttpd may ever have. */
+START_TEST(loses_none_of_a_crowd)
+{
+	enum {
+		N = 5 * MAX_CONNECTIONS
+	};
+	int fds[N];
+
+	for (int i = 0; i < N; i++) {
+		fds[i] = call();
+		say_unseen(fds[i], GET_LIVE);
+	}
+	for (int i = 0; i < N; i++) {
+		hear(fds[i], 1);
+		assert_status(200);
+		close(fds[i]);
+	}
+}
+END_TEST
+
 START_TEST(accepts_the_rest_before_it_stops)
 {
 	int fds[MAX_CONNECTIONS];
@@ -479,6 +499,7 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, waits_for_who_reads_slowly);
 	tcase_add_test(tests, notices_an_end_that_comes_with_the_last_bytes);
 	tcase_add_test(tests, stops);
+	tcase_add_test(tests, loses_none_of_a_crowd);
 	tcase_add_test(tests, accepts_the_rest_before_it_stops);
 	tcase_add_test(tests, a_request_is_not_lost_by_a_stop);
 	tcase_add_test(tests, an_answer_is_not_lost_by_a_stop);

@@ -17,6 +17,7 @@ static struct connection *connection_new(struct mhd *mhd, int fd, const struct o
 	connection->fd = fd;
 	connection->origin = *origin;
 	TAILQ_INSERT_TAIL(&mhd->arriving, connection, link);
+	mhd->n_arriving++;
 	return connection;
 }
 
@@ -28,8 +29,10 @@ struct connection *arrival_take(struct mhd *mhd, int fd)
 	TAILQ_FOREACH (connection, &mhd->arriving, link)
 		if (connection->fd == fd)
 			break;
-	if (connection)
+	if (connection) {
 		TAILQ_REMOVE(&mhd->arriving, connection, link);
+		mhd->n_arriving--;
+	}
 	return connection;
 }
 
@@ -37,8 +40,6 @@ int mhd_take(struct mhd *mhd, int fd, const struct origin *origin)
 {
 	int error;
 
-	/* One that libmicrohttpd has closed without a word had the same descriptor. */
-	free(arrival_take(mhd, fd));
 	if (!connection_new(mhd, fd, origin)) {
 		log_error("Out of memory: a new connection cannot be served.");
 		close(fd);
@@ -58,7 +59,7 @@ void arrivals_init(struct mhd *mhd)
 	TAILQ_INIT(&mhd->arriving);
 }
 
-void arrivals_deinit(struct mhd *mhd)
+void arrivals_forget(struct mhd *mhd)
 {
 	struct connection *connection;
 

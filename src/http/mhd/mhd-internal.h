@@ -74,6 +74,7 @@ struct mhd {
 	uint64_t n_calls;      /* of libmicrohttpd to us */
 	uint64_t gone_in_call; /* the last of them in which a connection became WAITING_GONE */
 
+	unsigned n_arriving; /* in .arriving */
 	unsigned n_connections;
 	size_t peak; /* trim_is_due()'s */
 	sd_event_source *trim_timer;
@@ -99,9 +100,11 @@ bool mhd_is_1_0(void);
 
 /* arrival.c */
 
-/* Before all else; arrivals_deinit() frees those that have not been taken. */
+/* Before all else; arrivals_forget() frees those that have not been taken. */
 void arrivals_init(struct mhd *mhd);
-void arrivals_deinit(struct mhd *mhd);
+
+/* Those that libmicrohttpd has not reported when it has run it has closed without a word. */
+void arrivals_forget(struct mhd *mhd);
 
 /* libmicrohttpd reports the connection that has this descriptor.  It is the caller's; NULL: none is
  * known. */

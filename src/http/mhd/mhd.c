@@ -90,6 +90,7 @@ static void mhd_run(struct mhd *mhd)
 	uint64_t n_calls = mhd->n_calls;
 
 	MHD_run(mhd->daemon);
+	arrivals_forget(mhd);
 	mhd->n_runs++;
 	if (mhd->n_calls != n_calls)
 		mhd->n_idle_runs = 0;
@@ -227,7 +228,7 @@ struct mhd *mhd_free(struct mhd *mhd)
 	sd_event_source_disable_unref(mhd->daemon_readable);
 	if (mhd->daemon)
 		MHD_stop_daemon(mhd->daemon); /* ends each connection by connection_notify() */
-	arrivals_deinit(mhd);
+	arrivals_forget(mhd);
 	room_deinit(mhd);
 	sd_event_source_disable_unref(mhd->daemon_again);
 	sd_event_source_disable_unref(mhd->daemon_timer);

@@ -186,17 +186,23 @@ static void note(struct mhd *mhd, unsigned n)
 
 /* ---- Room ---- */
 
+/* Those that libmicrohttpd has still to report take theirs already. */
+static size_t places_taken(const struct mhd *mhd)
+{
+	return (size_t)mhd->n_connections + mhd->n_arriving;
+}
+
 /* A connection may need a second one at any moment: when its socket leaves, libmicrohttpd closes
  * its own only at the end of a run, in which all of them may leave. */
 static size_t descriptors_used(const struct mhd *mhd)
 {
-	return 2 * (size_t)mhd->n_connections + farewells_count(&mhd->http->farewells) +
+	return 2 * places_taken(mhd) + farewells_count(&mhd->http->farewells) +
 	       mhd->http->operations.streams(mhd->http->userdata);
 }
 
 bool mhd_has_room(const struct mhd *mhd)
 {
-	return mhd->n_connections < mhd->http->settings.max_connections &&
+	return places_taken(mhd) < mhd->http->settings.max_connections &&
 	       descriptors_used(mhd) < mhd->http->settings.max_descriptors;
 }
 
@@ -236,7 +242,7 @@ void mhd_make_room(struct mhd *mhd)
 	size_t n_streams = mhd->http->operations.streams(mhd->http->userdata);
 	unsigned part;
 
-	if (mhd->n_connections + part_of(places) > places)
+	if (places_taken(mhd) + part_of(places) > places)
 		make_room(mhd, part_of(places));
 	part = part_of(most > n_streams ? most - n_streams : 0);
 	if (descriptors_used(mhd) + part > most &&
