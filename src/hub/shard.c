@@ -369,7 +369,7 @@ static void shard_dispatch(struct shard *shard, const struct epoll_event events[
 {
 	for (int i = 0; i < n; i++)
 		if (events[i].data.ptr)
-			stream_on_event(shard, events[i].data.ptr, events[i].events);
+			stream_on_event(shard, events[i].data.ptr, wire_events(events[i].events));
 }
 
 int shard_step(struct shard *shard, bool wait)
