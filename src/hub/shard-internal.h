@@ -150,6 +150,22 @@ static inline void shard_unsubscribe(struct shard *shard, uint32_t hash)
 		&shard->subscribed[hash % SUBSCRIBED_SLOTS], 1, memory_order_relaxed);
 }
 
+/* shard.c */
+
+/* As hub_drain() has it, from now on. */
+void shard_begin_drain(struct shard *shard, int64_t over_ms);
+
+/* shard-mail.c */
+
+/* Mail that must not fail for want of memory later; free() frees it.  NULL: out of memory. */
+struct shard_standing_mail *shard_standing_mail_new(void);
+
+/* Main thread: ends the shard's thread, once it has read the mail before this. */
+void shard_tell_to_stop(struct shard *shard);
+
+/* Acts upon a slice of the mail, in order. */
+void shard_read_mail(struct shard *shard);
+
 /* stream.c */
 
 /* Takes the connection over: greets it, sends the snapshot.  The descriptor and the snapshot's
