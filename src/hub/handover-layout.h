@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The bytes of a state that is handed over: a header, then the records of each kind, then the bytes
- * that are left of writes.  Numbers are the machine's own: no other reads them.  For handover.c and
- * the tests. */
+ * that are left of writes.  Numbers are the machine's own: no other reads them.  For the files of
+ * handover.h and the tests. */
 #pragma once
 
 #include <stddef.h>
@@ -72,3 +72,8 @@ struct stream_record {
 	uint32_t unused;
 	int64_t end_ms; /* not in version 1 */
 };
+
+/* What the records of a section may have: version 1's size at least, ours at most. */
+extern const struct handover_record_size {
+	size_t oldest, ours;
+} handover_record_sizes[N_SECTIONS];

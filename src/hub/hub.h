@@ -44,7 +44,7 @@ int hub_start(struct hub *hub);
 unsigned hub_halt(struct hub *hub);
 
 /* Between the two.  Adds all streams and their environments; their descriptors stay the hub's, so
- * that it can still go on with them.  0 or -ENOMEM. */
+ * that it can still go on with them.  0; -ENOMEM; another -errno: one cannot be handed over. */
 int hub_save(struct hub *hub, struct handover_writer *writer);
 
 /* Before hub_start().  Goes on with streams of another process: `items` are their descriptors in

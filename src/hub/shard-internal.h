@@ -13,6 +13,7 @@
 #include "base/pulse.h"
 #include "base/table.h"
 #include "hub/shard.h"
+#include "hub/wire.h"
 #include "update/frame.h"
 
 enum stream_state {
@@ -35,17 +36,19 @@ struct stream {
 	struct environment *environment;   /* NULL while lingering */
 	struct frame *partial;             /* what is left of a write; NULL: nothing */
 	int64_t last_ms;                   /* the last byte sent; lingering: the FIN */
-	int fd;
+	struct wire wire;
 	uint32_t version;        /* the environment's version that it has */
 	uint32_t end_tick;       /* the wheel's tick that ends its life; 0: none */
 	uint16_t partial_offset; /* bytes of `partial` that are sent */
 	uint8_t input;           /* units that were read; since it lingers, if it does */
 	uint8_t state : 2;       /* enum stream_state */
 	bool chunked : 1;
-	bool blocked : 1;            /* waits for EPOLLOUT; the latest update follows then */
+	bool blocked : 1;            /* waits for room; the latest update follows then */
 	bool close_after_update : 1; /* a long poll */
 	bool aging : 1;              /* while open: its keep-alive may be sent */
 };
+
+_Static_assert(sizeof(struct stream) + sizeof(size_t) <= 96, "malloc() takes more for a stream");
 
 TAILQ_HEAD(stream_queue, stream);
 LIST_HEAD(stream_list, stream);
@@ -147,6 +150,22 @@ static inline void shard_unsubscribe(struct shard *shard, uint32_t hash)
 		&shard->subscribed[hash % SUBSCRIBED_SLOTS], 1, memory_order_relaxed);
 }
 
+/* shard.c */
+
+/* As hub_drain() has it, from now on. */
+void shard_begin_drain(struct shard *shard, int64_t over_ms);
+
+/* shard-mail.c */
+
+/* Mail that must not fail for want of memory later; free() frees it.  NULL: out of memory. */
+struct shard_standing_mail *shard_standing_mail_new(void);
+
+/* Main thread: ends the shard's thread, once it has read the mail before this. */
+void shard_tell_to_stop(struct shard *shard);
+
+/* Acts upon a slice of the mail, in order. */
+void shard_read_mail(struct shard *shard);
+
 /* stream.c */
 
 /* Takes the connection over: greets it, sends the snapshot.  The descriptor and the snapshot's
@@ -167,16 +186,19 @@ void stream_end(struct shard *shard, struct stream *stream);
 /* What is left of a short write. */
 struct span stream_rest(const struct stream *stream);
 
+/* What it waits for, of enum wire_event: input, unless there was too much; room, if blocked. */
+unsigned stream_awaits(const struct stream *stream);
+
 /* Whether the environment's latest update has not begun to go out on it. */
 bool stream_is_behind(const struct stream *stream);
 
 /* Ends its life at `end_ms`, on the clock of the shard. */
 void stream_set_end(struct shard *shard, struct stream *stream, int64_t end_ms);
 
-/* What epoll has told about it.  The stream may be freed. */
-void stream_on_event(struct shard *shard, struct stream *stream, uint32_t events);
+/* What its wire has told, of enum wire_event.  The stream may be freed. */
+void stream_on_event(struct shard *shard, struct stream *stream, unsigned events);
 
-/* Closes the descriptor, at whatever state, and forgets the stream. */
+/* Closes the connection, at whatever state, and forgets the stream. */
 void stream_free(struct shard *shard, struct stream *stream);
 
 /* keepalive.c */

@@ -75,7 +75,7 @@ size_t shard_environments(const struct shard *shard);
 
 /* While there is no thread: */
 
-/* Adds its streams and their environments; none if its thread was left behind.  0 or -ENOMEM. */
+/* Adds its streams and their environments; none if its thread was left behind.  As hub_save(). */
 int shard_save(struct shard *shard, struct handover_writer *writer);
 
 /* A stream that comes from another process.  Of no environment, it can only be ended. */

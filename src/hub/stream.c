@@ -2,17 +2,9 @@
 /* One stream: its begin, its writes (all at once, or the rest when the socket takes more), its end.
  */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "hub/shard-internal.h"
-
-/* Input is of no interest; so much of it is thrown away at a time. */
-#define DISCARD_SIZE 4096
 
 /* More than what is ever written at once: a response head, a greeting, an event, a last chunk. */
 #define BUFFER_SIZE 2048
@@ -56,53 +48,43 @@ void stream_free(struct shard *shard, struct stream *stream)
 	stream_leave(shard, stream);
 	environment_detach(shard, stream);
 	frame_unref(stream->partial);
-	/* Closing alone would leave the watch on, as long as HTTP has not closed its own descriptor
-	 * of the same connection: an event would then lead to freed memory. */
-	(void)epoll_ctl(shard->epoll_fd, EPOLL_CTL_DEL, stream->fd, NULL);
-	close(stream->fd);
+	wire_free(&stream->wire, shard->epoll_fd);
 	free(stream);
 	shard_add(&shard->closed, 1);
 	atomic_fetch_sub(&shard->n_streams, 1);
 }
 
-/* What the stream waits for: input, unless there was too much; room in the socket, if blocked. */
-static uint32_t stream_awaits(const struct stream *stream)
+unsigned stream_awaits(const struct stream *stream)
 {
-	return (stream->input < STREAM_INPUT_MAX ? EPOLLIN : 0u) |
-	       (stream->blocked ? EPOLLOUT : 0u);
+	return (stream->input < STREAM_INPUT_MAX ? WIRE_INPUT : 0u) |
+	       (stream->blocked ? WIRE_ROOM : 0u);
 }
 
-/* Sets both, and tells epoll if that makes a difference.  0; -errno: the stream is to be freed. */
+/* Sets both, and tells the wire if that makes a difference.  0; -errno: the stream is to be freed.
+ */
 static int stream_set(struct shard *shard, struct stream *stream, bool blocked, uint8_t input)
 {
-	struct epoll_event event = {.data.ptr = stream};
-	uint32_t before = stream_awaits(stream);
+	unsigned before = stream_awaits(stream), after;
 
 	stream->blocked = blocked;
 	stream->input = input;
-	event.events = stream_awaits(stream);
-	if (event.events == before)
-		return 0;
-	return epoll_ctl(shard->epoll_fd, EPOLL_CTL_MOD, stream->fd, &event) < 0 ? -errno : 0;
+	after = stream_awaits(stream);
+	return after == before ? 0 : wire_await(&stream->wire, shard->epoll_fd, after, stream);
 }
 
-/* Waits for room in the socket, or no longer.  As stream_set(). */
+/* Waits for room, or no longer.  As stream_set(). */
 static int stream_set_blocked(struct shard *shard, struct stream *stream, bool blocked)
 {
 	return stream_set(shard, stream, blocked, stream->input);
 }
 
-/* Bytes taken by the socket, 0 if it is full, or -errno. */
+/* As wire_send(); counts the bytes. */
 static ssize_t stream_send(struct shard *shard, struct stream *stream, struct span span)
 {
-	ssize_t n;
+	ssize_t n = wire_send(&stream->wire, span);
 
-	do
-		n = send(stream->fd, span.data, span.length, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == EAGAIN ? 0 : -errno;
-	shard_add(&shard->bytes, (uint64_t)n);
+	if (n > 0)
+		shard_add(&shard->bytes, (uint64_t)n);
 	return n;
 }
 
@@ -117,7 +99,7 @@ struct span stream_rest(const struct stream *stream)
 		rest.data + stream->partial_offset, rest.length - stream->partial_offset};
 }
 
-/* Keeps bytes to be sent when the socket takes them.  0 or -ENOMEM. */
+/* Keeps bytes to be sent when there is room for them.  0 or -ENOMEM. */
 static int stream_keep(struct stream *stream, struct span span)
 {
 	stream->partial = frame_new_bytes(span.data, span.length);
@@ -125,8 +107,8 @@ static int stream_keep(struct stream *stream, struct span span)
 	return stream->partial ? 0 : -ENOMEM;
 }
 
-/* Writes in one send(); if the socket takes but some, keeps the rest.  1: it is on its way.  0: the
- * socket is full and nothing was written; the stream is blocked now.  -errno: the stream is to be
+/* Writes in one piece; if the wire takes but some, keeps the rest.  1: it is on its way.  0: there
+ * is no room and nothing was written; the stream is blocked now.  -errno: the stream is to be
  * freed. */
 static int stream_write(struct shard *shard, struct stream *stream, struct span span)
 {
@@ -156,7 +138,7 @@ static int stream_write(struct shard *shard, struct stream *stream, struct span 
 static void stream_shut_down(struct shard *shard, struct stream *stream)
 {
 	/* It is read again, so that the client's own end is seen, and no unread input resets it. */
-	if (shutdown(stream->fd, SHUT_WR) < 0 || stream_set(shard, stream, false, 0) < 0) {
+	if (wire_end(&stream->wire) < 0 || stream_set(shard, stream, false, 0) < 0) {
 		stream_free(shard, stream);
 		return;
 	}
@@ -300,43 +282,32 @@ static void stream_on_writable(struct shard *shard, struct stream *stream)
 		stream_update(shard, stream);
 }
 
-/* Reads some, counts it and forgets it.  False: the client has closed, or is gone. */
+/* Reads some and counts it.  False: the client has closed, or is gone. */
 static bool stream_discard_input(struct shard *shard, struct stream *stream)
 {
-	char input[DISCARD_SIZE];
-	ssize_t n = recv(stream->fd, input, sizeof(input), MSG_DONTWAIT);
+	ssize_t n = wire_discard(&stream->wire);
 	size_t units;
 
 	if (n <= 0)
-		return n < 0 && (errno == EAGAIN || errno == EINTR);
+		return n == 0;
 	units = stream->input + ((size_t)n + STREAM_INPUT_UNIT - 1) / STREAM_INPUT_UNIT;
 	if (units > STREAM_INPUT_MAX)
 		units = STREAM_INPUT_MAX;
 	return stream_set(shard, stream, stream->blocked, (uint8_t)units) == 0;
 }
 
-void stream_on_event(struct shard *shard, struct stream *stream, uint32_t events)
+void stream_on_event(struct shard *shard, struct stream *stream, unsigned events)
 {
-	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
-		if (!stream_discard_input(shard, stream)) {
-			stream_free(shard, stream);
-			return;
-		}
+	if (events & WIRE_INPUT && !stream_discard_input(shard, stream)) {
+		stream_free(shard, stream);
+		return;
 	}
 	if (stream->input == STREAM_INPUT_MAX && stream->state == STREAM_OPEN) {
 		stream_end(shard, stream);
 		return;
 	}
-	if (events & EPOLLOUT && stream->blocked)
+	if (events & WIRE_ROOM && stream->blocked)
 		stream_on_writable(shard, stream);
-}
-
-/* A failure is of no consequence: a unix socket does not have it. */
-static void stream_tune(const struct shard *shard, int fd)
-{
-	int timeout = (int)shard->settings.user_timeout_ms;
-
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
 }
 
 /* All in one write: the response head, the greeting, the snapshot. */
@@ -360,7 +331,7 @@ static int stream_greet(
 		length += event.length;
 	}
 	r = stream_write(shard, stream, (struct span){buffer, length});
-	/* A socket so full that it takes nothing at all has been used by somebody else. */
+	/* A wire so full that it takes nothing at all has been used by somebody else. */
 	return r == 0 ? -EPIPE : r;
 }
 
@@ -375,25 +346,24 @@ void stream_set_end(struct shard *shard, struct stream *stream, int64_t end_ms)
 	LIST_INSERT_HEAD(&shard->wheel[stream->end_tick % WHEEL_SLOTS], stream, of_wheel);
 }
 
-/* The stream's place in the shard.  NULL: out of memory, or of epoll's watches. */
-static struct stream *stream_new(struct shard *shard, const struct hub_arrival *arrival)
+/* The stream's place in the shard.  NULL: out of memory, or of epoll's watches; the wire is to be
+ * dismissed, as it may be watched already. */
+static struct stream *stream_new(
+	struct shard *shard, struct wire wire, const struct hub_arrival *arrival)
 {
 	_cleanup_(freep) struct stream *stream = calloc(1, sizeof(*stream));
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = stream};
 	struct environment *environment;
 
 	if (!stream)
 		return NULL;
-	stream->fd = arrival->fd;
+	stream->wire = wire;
 	stream->chunked = arrival->encoding == ENCODING_CHUNKED;
 	stream->close_after_update = arrival->close_after_update;
-	if (epoll_ctl(shard->epoll_fd, EPOLL_CTL_ADD, stream->fd, &event) < 0)
+	if (wire_watch(&stream->wire, shard->epoll_fd, stream_awaits(stream), stream) < 0)
 		return NULL;
 	environment = environment_get(shard, &arrival->key);
-	if (!environment) {
-		(void)epoll_ctl(shard->epoll_fd, EPOLL_CTL_DEL, stream->fd, NULL);
+	if (!environment)
 		return NULL;
-	}
 	environment_attach(environment, stream);
 	stream->state = STREAM_OPEN;
 	stream->last_ms = shard->now_ms;
@@ -405,27 +375,30 @@ static struct stream *stream_new(struct shard *shard, const struct hub_arrival *
 }
 
 /* Nothing can be kept of it, so it gets a clean, empty answer: its client comes back. */
-static void refuse(struct shard *shard, const struct hub_arrival *arrival)
+static void refuse(struct shard *shard, const struct wire *wire, const struct hub_arrival *arrival)
 {
 	struct span last = frame_last(arrival->encoding);
+	char buffer[BUFFER_SIZE];
+	struct span answer = {buffer, 0};
 
-	(void)send(arrival->fd, arrival->head.data, arrival->head.length,
-		MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE);
-	(void)send(arrival->fd, last.data, last.length, MSG_DONTWAIT | MSG_NOSIGNAL);
-	(void)shutdown(arrival->fd, SHUT_WR);
-	close(arrival->fd);
+	if (arrival->head.length + last.length <= sizeof(buffer)) {
+		answer.length = append(buffer, answer.length, arrival->head);
+		answer.length = append(buffer, answer.length, last);
+	}
+	wire_dismiss(wire, shard->epoll_fd, answer);
 	shard_unsubscribe(shard, table_hash(arrival->key.text, arrival->key.length));
 	atomic_fetch_sub(&shard->n_streams, 1);
 }
 
 void stream_begin(struct shard *shard, struct hub_arrival *arrival)
 {
+	struct wire wire = wire_of_socket(arrival->fd);
 	struct stream *stream;
 
-	stream_tune(shard, arrival->fd);
-	stream = stream_new(shard, arrival);
+	wire_set_user_timeout(&wire, shard->settings.user_timeout_ms);
+	stream = stream_new(shard, wire, arrival);
 	if (!stream)
-		refuse(shard, arrival);
+		refuse(shard, &wire, arrival);
 	else if (stream_greet(shard, stream, arrival) < 0)
 		stream_free(shard, stream);
 	else if (arrival->snapshot)

@@ -3,8 +3,6 @@
  * meanwhile. */
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 
 #include "hub/shard-internal.h"
 
@@ -55,8 +53,9 @@ static int save_stream(
 		.end_ms = stream->state == STREAM_OPEN ? end_of(shard, stream) : 0,
 		.rest = stream_rest(stream),
 	};
+	int fd = wire_save(&stream->wire);
 
-	return handover_add_stream(writer, &saved, stream->fd);
+	return fd < 0 ? fd : handover_add_stream(writer, &saved, fd);
 }
 
 int shard_save(struct shard *shard, struct handover_writer *writer)
@@ -105,21 +104,18 @@ static struct stream *restore_stream(struct shard *shard, const struct shard_res
 {
 	const struct handover_stream *saved = restored->stream;
 	_cleanup_(freep) struct stream *stream = calloc(1, sizeof(*stream));
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = stream};
 
 	if (!stream)
 		return NULL;
-	stream->fd = restored->fd;
+	stream->wire = wire_of_socket(restored->fd);
 	stream->chunked = saved->chunked;
 	stream->close_after_update = saved->close_after_update;
 	stream->last_ms = saved->last_ms;
 	stream->blocked = saved->rest.length > 0 || saved->phase == HANDOVER_ENDING;
-	if (stream->blocked) {
-		event.events |= EPOLLOUT;
+	if (stream->blocked)
 		stream->partial = frame_new_bytes(saved->rest.data, saved->rest.length);
-	}
 	if ((stream->blocked && !stream->partial) ||
-		epoll_ctl(shard->epoll_fd, EPOLL_CTL_ADD, stream->fd, &event) < 0) {
+		wire_watch(&stream->wire, shard->epoll_fd, stream_awaits(stream), stream) < 0) {
 		frame_unref(stream->partial);
 		return NULL;
 	}
@@ -145,17 +141,15 @@ static void give_up(
 	struct shard *shard, struct stream *stream, const struct shard_restored *restored)
 {
 	const struct handover_stream *saved = restored->stream;
-	struct span last = frame_last(saved->chunked ? ENCODING_CHUNKED : ENCODING_IDENTITY);
-	int fd = restored->fd;
+	struct wire wire = wire_of_socket(restored->fd);
+	struct span last = {NULL, 0};
 
+	if (saved->phase == HANDOVER_OPEN && saved->rest.length == 0)
+		last = frame_last(saved->chunked ? ENCODING_CHUNKED : ENCODING_IDENTITY);
 	if (stream)
 		frame_unref(stream->partial);
 	free(stream);
-	(void)epoll_ctl(shard->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-	if (saved->phase == HANDOVER_OPEN && saved->rest.length == 0 && last.length > 0)
-		(void)send(fd, last.data, last.length, MSG_DONTWAIT | MSG_NOSIGNAL);
-	(void)shutdown(fd, SHUT_WR);
-	close(fd);
+	wire_dismiss(&wire, shard->epoll_fd, last);
 }
 
 void shard_restore(struct shard *shard, const struct shard_restored *restored)

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -187,6 +188,39 @@ START_TEST(greets_and_sends_the_snapshot_in_one)
 }
 END_TEST
 
+static const struct {
+	enum encoding encoding;
+	const char *received;
+} refusals[] = {
+	{ENCODING_IDENTITY, HEAD "EOF"},
+	{ENCODING_CHUNKED, HEAD "0\r\n\r\nEOF"},
+};
+
+START_TEST(who_cannot_be_served_gets_a_clean_end)
+{
+	struct shard *shard = make_shard(0);
+	struct epoll_event event = {.events = EPOLLIN};
+	struct hub_arrival arrival;
+	int pair[2];
+
+	connect_pair(pair);
+	/* epoll does not take it twice, as if it had no room for one more. */
+	ck_assert_int_eq(epoll_ctl(shard->epoll_fd, EPOLL_CTL_ADD, pair[0], &event), 0);
+	arrival = make_arrival(pair[0], "env");
+	arrival.encoding = refusals[_i].encoding;
+	arrival.snapshot = frame_new_update(T0);
+	adopt(shard, &arrival);
+	frame_unref(arrival.snapshot);
+	ck_assert_str_eq(receive(pair[1]), refusals[_i].received);
+	ck_assert_uint_eq(shard_streams(shard), 0);
+	ck_assert_uint_eq(shard_environments(shard), 0);
+	ck_assert(!shard_is_subscribed(shard, &arrival.key));
+	ck_assert_int_eq(fcntl(pair[0], F_GETFD), -1);
+	close(pair[1]);
+	shard_free(shard);
+}
+END_TEST
+
 START_TEST(sends_an_update_to_its_environment_only)
 {
 	struct shard *shard = make_shard(0);
@@ -302,13 +336,13 @@ START_TEST(finishes_what_is_half_written)
 	receive(client);
 	/* As if the socket had taken ten bytes of it. */
 	event = frame_bytes(frame, ENCODING_IDENTITY);
-	ck_assert_int_eq(send(stream->fd, event.data, 10, 0), 10);
+	ck_assert_int_eq(send(stream->wire.fd, event.data, 10, 0), 10);
 	stream->partial = frame_new_bytes(event.data + 10, event.length - 10);
 	stream->blocked = true;
 	publish(shard, "env", T0 + 1);
 	publish(shard, "env", T0 + 2);
 	step(shard, 2);
-	stream_on_event(shard, stream, EPOLLOUT);
+	stream_on_event(shard, stream, WIRE_ROOM);
 	ck_assert_ptr_null(stream->partial);
 	snprintf(expected, sizeof(expected), "%s", event_text(T0));
 	strcat(expected, event_text(T0 + 2));
@@ -337,7 +371,7 @@ START_TEST(ends_after_what_is_half_written)
 	stream_end(shard, stream);
 	ck_assert_ptr_eq(TAILQ_FIRST(&shard->ending), stream);
 	ck_assert_str_eq(receive(pair[1]), "");
-	stream_on_event(shard, stream, EPOLLOUT);
+	stream_on_event(shard, stream, WIRE_ROOM);
 	ck_assert_str_eq(receive(pair[1]), "rest0\r\n\r\nEOF");
 	ck_assert_ptr_eq(TAILQ_FIRST(&shard->lingering), stream);
 	close(pair[1]);
@@ -1006,6 +1040,7 @@ int main(void)
 	tcase_add_unchecked_fixture(tests, raise_descriptor_limit, NULL);
 	tcase_set_timeout(tests, 120);
 	tcase_add_test(tests, greets_and_sends_the_snapshot_in_one);
+	tcase_add_loop_test(tests, who_cannot_be_served_gets_a_clean_end, 0, 2);
 	tcase_add_test(tests, sends_an_update_to_its_environment_only);
 	tcase_add_test(tests, knows_whose_updates_concern_it);
 	tcase_add_test(tests, conflates_before_a_slow_client);

@@ -225,7 +225,7 @@ START_TEST(finishes_what_is_half_written_and_then_the_latest)
 	char expected[512];
 
 	/* As if the socket had taken ten bytes of it, and two of the rest later. */
-	ck_assert_int_eq(send(stream->fd, event.data, 12, 0), 12);
+	ck_assert_int_eq(send(stream->wire.fd, event.data, 12, 0), 12);
 	stream->partial = frame_new_bytes(event.data + 10, event.length - 10);
 	stream->partial_offset = 2;
 	stream->blocked = true;
@@ -328,6 +328,61 @@ START_TEST(those_that_are_ending_end)
 }
 END_TEST
 
+START_TEST(a_wire_that_cannot_leave_stops_the_hand_over)
+{
+	_cleanup_(handover_writer_freep) struct handover_writer *writer = NULL;
+	struct shard *shard = make_shard();
+	int client = open_stream(shard, (struct hub_arrival){0}, "env");
+	struct stream *stream = TAILQ_FIRST(&shard->open);
+	struct wire wire = stream->wire;
+
+	ck_assert_int_eq(handover_writer_new(&writer), 0);
+	stream->wire.fd = -EOPNOTSUPP;
+	ck_assert_int_eq(shard_save(shard, writer), -EOPNOTSUPP);
+	/* It goes on here. */
+	stream->wire = wire;
+	publish(shard, "env", T0);
+	step(shard, 3);
+	ck_assert_str_eq(receive(client), event_text(T0, ENCODING_IDENTITY));
+	close(client);
+	shard_free(shard);
+}
+END_TEST
+
+static const struct {
+	struct handover_stream stream;
+	const char *received;
+} given_up[] = {
+	{{.phase = HANDOVER_OPEN}, "EOF"},
+	{{.phase = HANDOVER_OPEN, .chunked = true}, "0\r\n\r\nEOF"},
+	/* Nothing whole can follow what is cut off. */
+	{{.phase = HANDOVER_OPEN, .chunked = true, .rest = {"rest", 4}}, "EOF"},
+	{{.phase = HANDOVER_ENDING, .chunked = true, .rest = {"rest", 4}}, "EOF"},
+	{{.phase = HANDOVER_LINGERING, .chunked = true}, "EOF"},
+};
+
+START_TEST(who_cannot_go_on_is_ended_without_a_reset)
+{
+	struct shard *shard = make_shard();
+	struct key key = make_key("env");
+	struct shard_restored restored = {.stream = &given_up[_i].stream};
+	struct epoll_event event = {.events = EPOLLIN};
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	/* epoll does not take it twice, as if it had no room for one more. */
+	ck_assert_int_eq(epoll_ctl(shard->epoll_fd, EPOLL_CTL_ADD, pair[0], &event), 0);
+	restored.fd = pair[0];
+	restored.key = restored.stream->phase == HANDOVER_OPEN ? &key : NULL;
+	shard_restore(shard, &restored);
+	ck_assert_str_eq(receive(pair[1]), given_up[_i].received);
+	ck_assert_uint_eq(shard_streams(shard), 0);
+	ck_assert_int_eq(fcntl(pair[0], F_GETFD), -1);
+	close(pair[1]);
+	shard_free(shard);
+}
+END_TEST
+
 START_TEST(only_some_go_on_if_there_are_too_many)
 {
 	struct shard *from = make_shard(), *to;
@@ -371,6 +426,9 @@ int main(void)
 	tcase_add_test(tests, keeps_its_times);
 	tcase_add_test(tests, a_life_that_is_over_meanwhile_ends);
 	tcase_add_test(tests, those_that_are_ending_end);
+	tcase_add_test(tests, a_wire_that_cannot_leave_stops_the_hand_over);
+	tcase_add_loop_test(tests, who_cannot_go_on_is_ended_without_a_reset, 0,
+		sizeof(given_up) / sizeof(given_up[0]));
 	tcase_add_test(tests, only_some_go_on_if_there_are_too_many);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
