@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of the log share: log.c makes records of messages, log-queue.c keeps them for its
- * thread, log-sink.c writes them. */
+ * thread, log-sink.c writes them.  That thread is begun as all are, by thread.c, which logs what
+ * goes wrong then: a circle, but no loop, as there is no thread yet and the message is written at
+ * once. */
 #pragma once
 
 #include <stdbool.h>

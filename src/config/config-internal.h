@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the parts of the configuration module have in common; for src/config*.c only. */
+/* What the parts of the configuration have in common.  They call each other in a circle: config.c
+ * reads files (file.c) and settles what is in them (settle.c), and both assign settings by
+ * config.c's loader. */
 #pragma once
 
 #include "config/config.h"

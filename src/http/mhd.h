@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The adapter for libmicrohttpd: HTTP/1 over a socket, as exchanges.  src/http/mhd/ has it, and
- * nobody else knows that library; here is what http.c asks of it.  Main thread. */
+ * nobody else knows that library; here is what http.c asks of it.  It calls back where its places
+ * change (http-internal.h), as http.c accepts by them.  Main thread. */
 #pragma once
 
 #include <stdbool.h>

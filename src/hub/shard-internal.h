@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a shard keeps: a stream is a connection that events go out on, an environment is what
  * streams are subscribed to.  For the shard's own files; all of it belongs to the shard's thread.
- */
+ * They call each other in a circle: the shard's loop has its streams and environments act, and what
+ * becomes of them changes what the shard waits for. */
 #pragma once
 
 #include <stdatomic.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* For listen.c and listen-try.c. */
+/* For listen.c, which opens sockets, listen-try.c, which tries whether they could be opened, and
+ * listen-words.c, which says why not.  They call each other in a circle, as why not is found out by
+ * trying. */
 #pragma once
 
 #include <stdbool.h>

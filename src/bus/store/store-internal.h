@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The store's own state, for store*.c. */
+/* The store's own state, for store.c, place.c, rows.c and check.c.  They call each other in a
+ * circle: to open a store is to find its place, which may have to take rows along from another one,
+ * and all of them run their statements on the store. */
 #pragma once
 
 #include <sqlite3.h>
