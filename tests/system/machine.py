@@ -3,6 +3,7 @@
 
 Its directory is $FLAGSSE_SYSTEM.  There `./dev system` has put root.tar, the system without flagsse.
 """
+import errno
 import fcntl
 import json
 import os
@@ -62,6 +63,31 @@ def execute(*command, check=True, timeout=TIMEOUT, **options):
     return result
 
 
+def control_groups():
+    """Where a group of its own can be made for a machine, in each hierarchy that systemd uses (cgroups(7)).
+
+    Of what is in one group with it systemd-nspawn makes "payload": two machines at once would be in the same groups, and
+    the systemd of each would remove those of the other.
+    """
+    roots = {"name=systemd": "/sys/fs/cgroup/systemd",
+             "": "/sys/fs/cgroup/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, name, place = line.split(":", 2)
+        if name in roots and os.path.exists(f"{roots[name]}{place}/cgroup.procs"):
+            yield Path(f"{roots[name]}{place}") / NETWORK
+
+
+def remove_group(top):
+    """With those in it.  Whether it is gone: what has just ended may be there for a moment yet."""
+    for group, _, _ in os.walk(top, topdown=False):
+        try:
+            os.rmdir(group)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+    return not top.exists()
+
+
 class Machine:
     def __init__(self, directory, package):
         self.directory = Path(directory)
@@ -99,6 +125,14 @@ class Machine:
         execute("ip", "-n", NETWORK, "link", "set", "lo", "up")
 
     def _boot(self):
+        groups = list(control_groups())
+        for group in groups:
+            group.mkdir(exist_ok=True)
+
+        def enter():
+            for group in groups:
+                (group / "cgroup.procs").write_text(str(os.getpid()))
+
         with open(self.directory / "console.log", "ab") as console:
             # In a session of its own, so that a Ctrl-C reaches only us.
             self.process = subprocess.Popen(
@@ -106,7 +140,8 @@ class Machine:
                  "--boot", f"--directory={self.root}", "--machine=flagsse-test",
                  f"--network-namespace-path=/run/netns/{NETWORK}", "--link-journal=no", "--resolv-conf=off",
                  "--timezone=off", "--console=read-only"],
-                stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True)
+                stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
+                preexec_fn=enter)  # pylint: disable=subprocess-popen-preexec-fn
         wait_until(self._is_up, "the system does not boot; see console.log", TIMEOUT, 0.2)
 
     def _is_up(self):
@@ -145,6 +180,8 @@ class Machine:
             self.lock.close()
 
     def _clean(self):
+        for group in control_groups():
+            wait_until(lambda group=group: remove_group(group), f"processes are left in {group}")
         execute("ip", "link", "delete", INTERFACE, check=False)
         execute("ip", "netns", "delete", NETWORK, check=False)
         if self.root.exists():
