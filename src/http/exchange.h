@@ -38,7 +38,8 @@ struct exchange_adapter {
 
 	/* Sends the answer, without its body if the method is HEAD, and ends the connection behind
 	 * it if exchange->close is set.  Date, Content-Length and what concerns the connection are
-	 * its to add.  0, or -errno: nothing has been sent. */
+	 * its to add.  Called, like the others, within the adapter's call of exchange_begin() or
+	 * exchange_handle(), or at any time later.  0, or -errno: nothing has been sent. */
 	int (*answer)(struct exchange *exchange, const struct answer *answer);
 
 	/* A second descriptor of the connection, which is the caller's; or -errno.  The exchange

@@ -185,7 +185,7 @@ void ask(const struct asked *asked)
 	exchange_begin(exchange);
 	if (exchange->answered)
 		return;
-	if (exchange->content_length > 0)
+	if (asked->body)
 		take_body(exchange, asked->body);
 	exchange_handle(exchange);
 }

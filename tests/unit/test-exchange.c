@@ -83,13 +83,8 @@ static void check_any(const struct asked *asked, bool has_token)
 /* One of each: the number says which. */
 START_TEST(answers_each_once)
 {
-	int n = _i;
-	struct asked asked = {0};
+	struct asked asked = ASK(methods[_i / N_OF(targets)], targets[_i % N_OF(targets)]);
 
-	asked.target = targets[n % N_OF(targets)];
-	n /= N_OF(targets);
-	asked.method = methods[n % N_OF(methods)];
-	n /= N_OF(methods);
 	for (int i = 0; i < N_OF(tokens) * N_OF(bodies); i++) {
 		const char *token = tokens[i % N_OF(tokens)];
 

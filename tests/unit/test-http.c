@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "http-cases.h"
 #include "http-fixture.h"
+#include "http/exchange.h"
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 static void assert_common_fields(void)
@@ -360,6 +361,39 @@ START_TEST(answers_when_the_bus_has)
 }
 END_TEST
 
+static void assert_origin(const struct http_publish *publish, int client)
+{
+	const struct exchange *exchange = container_of(publish, const struct exchange, publish);
+	char name[LISTEN_NAME_SIZE], expected[LISTEN_NAME_SIZE];
+
+	peer_name(&exchange->origin->peer, name);
+	listen_name(client, expected);
+	ck_assert_str_eq(name, expected);
+	snprintf(expected, sizeof(expected), "127.0.0.1:%d", fixture.port);
+	ck_assert_str_eq(exchange->origin->listener->name, expected);
+}
+
+START_TEST(knows_where_requests_come_from)
+{
+	int fds[2] = {call(), call()};
+
+	fixture.answer_at_once = false;
+	for (int i = 0; i < 2; i++) {
+		say(fds[i], POST);
+		while (fixture.n_publishes == i)
+			turn_ms(1);
+	}
+	/* The listener is known when it is closed, too. */
+	http_stop_accepting(fixture.http);
+	for (int i = 0; i < 2; i++) {
+		assert_origin(fixture.publishes[i], fds[i]);
+		http_answer(fixture.publishes[i], HTTP_STALE, 0, NULL);
+		hear_end(fds[i]);
+		close(fds[i]);
+	}
+}
+END_TEST
+
 START_TEST(answers_pipelined_requests_in_order)
 {
 	enum {
@@ -538,6 +572,7 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, turns_streams_away);
 	tcase_add_loop_test(tests, ends_streams_that_do_not_begin, 0, 2);
 	tcase_add_loop_test(tests, answers_when_the_bus_has, 0, N_OF(outcomes));
+	tcase_add_test(tests, knows_where_requests_come_from);
 	tcase_add_test(tests, answers_pipelined_requests_in_order);
 	tcase_add_test(tests, answers_pipelined_requests_that_wait);
 	tcase_add_test(tests, hands_over_behind_a_publish);

@@ -15,7 +15,6 @@ static void request_reset(struct connection *connection)
 		MHD_destroy_response(connection->response);
 	connection->response = NULL;
 	connection->begun = false;
-	connection->dropped = false;
 }
 
 /* libmicrohttpd before 1.0 has no answer where a query has more parameters than fit into its
