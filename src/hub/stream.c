@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One stream: its begin, its writes (all at once, or the rest when the socket takes more), its end.
+/* One stream: its begin, its writes (all at once, or the rest once there is room), its end.
  */
 #include <errno.h>
 #include <string.h>
