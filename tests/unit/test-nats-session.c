@@ -189,78 +189,14 @@ static void let_check_happen(enum event event)
 	case CHECK_NONE_PENDING:
 		made_up.consumer.n_pending = 0;
 		break;
+	case CHECK_NOT_DUE:
+		made_up.get_stream = made_up.get_consumer = -EIO;
+		nats_bus_do_what_is_due(bus, bus->wire ? bus->next_check_ms - 1 : EARLY_MS);
+		return;
 	default:
 		break;
 	}
 	check();
-}
-
-static void let_mail_come(enum event event)
-{
-	unsigned this = bus->session, former = bus->session + 15;
-
-	switch (event) {
-	case FORMER_MESSAGE:
-		fixture_message("b", bus->delivered + 2, 7);
-		break;
-	case GAP:
-		fixture_message("c", bus->delivered + 2, 7);
-		break;
-	case HEARTBEAT:
-		fixture_status(bus->deliver_inbox, bus->delivered, "");
-		break;
-	case HEARTBEAT_AHEAD:
-		fixture_status(bus->deliver_inbox, bus->delivered + 1, "");
-		break;
-	case FORMER_HEARTBEAT:
-		fixture_status(FIXTURE_DELIVERY "0", bus->delivered + 1, "");
-		break;
-	case FLOW_CONTROL:
-		fixture_status(bus->deliver_inbox, NATS_NUMBER_UNTOLD, "$JS.FC.here");
-		break;
-	case FLOW_CONTROL_FAILS:
-		made_up.next_send = -EIO;
-		fixture_status(bus->deliver_inbox, NATS_NUMBER_UNTOLD, "$JS.FC.here");
-		break;
-	case DOUBT:
-		fixture_about_session(NATS_MAIL_DOUBT, this, "nats.c complains");
-		break;
-	case FORMER_DOUBT:
-		fixture_about_session(NATS_MAIL_DOUBT, former, "nats.c complains");
-		break;
-	case DENIED_REQUEST:
-		fixture_about_session(
-			NATS_MAIL_DENIED, this, DENIAL("$JS.API.STREAM.INFO.environments-stream"));
-		break;
-	case DENIED_READING:
-		fixture_about_session(NATS_MAIL_DENIED, this, DENIAL("_INBOX.x.y"));
-		break;
-	case DENIED_ENVIRONMENT:
-		fixture_about_session(NATS_MAIL_DENIED, this, DENIAL("flagsmith.environment.k"));
-		break;
-	case DENIED_OTHER:
-		fixture_about_session(NATS_MAIL_DENIED, this,
-			DENIAL("$JS.API.STREAM.MSG.GET.environments-stream"));
-		break;
-	case DENIED_UNKNOWN:
-		fixture_about_session(
-			NATS_MAIL_DENIED, this, "Permissions Violation of a new kind");
-		break;
-	case FORMER_DENIED:
-		fixture_about_session(NATS_MAIL_DENIED, former, DENIAL("_INBOX.x.y"));
-		break;
-	case CLOSED:
-		fixture_about_session(NATS_MAIL_CLOSED, this, "");
-		break;
-	case FORMER_CLOSED:
-		fixture_about_session(NATS_MAIL_CLOSED, former, "");
-		break;
-	case LAME_DUCK:
-		fixture_about_session(NATS_MAIL_LAME_DUCK, this, "");
-		break;
-	default:
-		ck_abort();
-	}
 }
 
 /* The wall clock is ahead of where it was at the last look. */
@@ -270,22 +206,11 @@ static void let_clock_jump(int64_t ahead_ms)
 	nats_bus_do_what_is_due(bus, EARLY_MS);
 }
 
-static void let_happen(enum event event)
+static void let_consumer_happen(enum event event)
 {
 	int64_t silent_ms = nats_consumer_deadline_ms(bus);
 
 	switch (event) {
-	case ATTEMPT_DUE:
-		nats_bus_do_what_is_due(bus, bus->wire ? EARLY_MS : bus->next_attempt_ms);
-		break;
-	case ATTEMPT_WORKS:
-	case ATTEMPT_FAILS:
-		fixture_connect_ends(event == ATTEMPT_WORKS);
-		break;
-	case ATTEMPT_LATE:
-		bus->attempt_until_ms = EARLY_MS;
-		nats_bus_do_what_is_due(bus, EARLY_MS);
-		break;
 	case CONSUMER_THERE:
 		fixture_consumer(NATS_ACK_STORED, 2, bus->creations);
 		break;
@@ -304,33 +229,101 @@ static void let_happen(enum event event)
 	case SILENCE:
 		nats_bus_do_what_is_due(bus, silent_ms == INT64_MAX ? EARLY_MS : silent_ms);
 		break;
+	default:
+		ck_abort();
+	}
+}
+
+static void let_message_come(enum event event)
+{
+	switch (event) {
 	case ONE_VALUE:
 		send_values(1);
 		break;
 	case ALL_VALUES:
 		send_values(2);
 		break;
-	case CHECK:
-	case CHECK_PURGED:
-	case CHECK_DELETED:
-	case CHECK_OTHER_STREAM:
-	case CHECK_UNSEEN:
-	case CHECK_NO_ANSWER:
-	case CHECK_REFUSED:
-	case CHECK_NO_CONSUMER:
-	case CHECK_NONE_PENDING:
-		let_check_happen(event);
+	case GAP:
+		fixture_message("c", bus->delivered + 2, 7);
 		break;
-	case CHECK_NOT_DUE:
-		made_up.get_stream = made_up.get_consumer = -EIO;
-		nats_bus_do_what_is_due(bus, bus->wire ? bus->next_check_ms - 1 : EARLY_MS);
+	case FORMER_MESSAGE:
+		fixture_message("b", bus->delivered + 2, 7);
 		break;
+	case HEARTBEAT:
+		fixture_status(bus->deliver_inbox, bus->delivered, "");
+		break;
+	case HEARTBEAT_AHEAD:
+		fixture_status(bus->deliver_inbox, bus->delivered + 1, "");
+		break;
+	case FORMER_HEARTBEAT:
+		fixture_status(FIXTURE_DELIVERY "0", bus->delivered + 1, "");
+		break;
+	case FLOW_CONTROL:
+		fixture_status(bus->deliver_inbox, NATS_NUMBER_UNTOLD, "$JS.FC.here");
+		break;
+	case FLOW_CONTROL_FAILS:
+		made_up.next_send = -EIO;
+		fixture_status(bus->deliver_inbox, NATS_NUMBER_UNTOLD, "$JS.FC.here");
+		break;
+	default:
+		ck_abort();
+	}
+}
+
+/* What the connection tells by itself. */
+static const struct {
+	enum nats_mail_type type;
+	bool is_former; /* it is about a session that was given up */
+	const char *text;
+} tellings[N_EVENTS] = {
+	[DOUBT] = {NATS_MAIL_DOUBT, false, "nats.c complains"},
+	[FORMER_DOUBT] = {NATS_MAIL_DOUBT, true, "nats.c complains"},
+	[DENIED_REQUEST] = {NATS_MAIL_DENIED, false,
+		DENIAL("$JS.API.STREAM.INFO.environments-stream")},
+	[DENIED_READING] = {NATS_MAIL_DENIED, false, DENIAL("_INBOX.x.y")},
+	[DENIED_ENVIRONMENT] = {NATS_MAIL_DENIED, false, DENIAL("flagsmith.environment.k")},
+	[DENIED_OTHER] = {NATS_MAIL_DENIED, false,
+		DENIAL("$JS.API.STREAM.MSG.GET.environments-stream")},
+	[DENIED_UNKNOWN] = {NATS_MAIL_DENIED, false, "Permissions Violation of a new kind"},
+	[FORMER_DENIED] = {NATS_MAIL_DENIED, true, DENIAL("_INBOX.x.y")},
+	[CLOSED] = {NATS_MAIL_CLOSED, false, ""},
+	[FORMER_CLOSED] = {NATS_MAIL_CLOSED, true, ""},
+	[LAME_DUCK] = {NATS_MAIL_LAME_DUCK, false, ""},
+};
+
+static void let_connection_tell(enum event event)
+{
+	fixture_about_session(tellings[event].type,
+		bus->session + (tellings[event].is_former ? 15 : 0), tellings[event].text);
+}
+
+static void let_attempt_happen(enum event event)
+{
+	switch (event) {
+	case ATTEMPT_DUE:
+		nats_bus_do_what_is_due(bus, bus->wire ? EARLY_MS : bus->next_attempt_ms);
+		break;
+	case ATTEMPT_LATE:
+		bus->attempt_until_ms = EARLY_MS;
+		nats_bus_do_what_is_due(bus, EARLY_MS);
+		break;
+	default:
+		fixture_connect_ends(event == ATTEMPT_WORKS);
+	}
+}
+
+/* Main's mail, and the clock. */
+static void let_else_happen(enum event event)
+{
+	switch (event) {
 	case CLOCK_JUMPS:
+		let_clock_jump(5 * MS_PER_S);
+		break;
 	case CLOCK_JUMPS_BACK:
+		let_clock_jump(-5 * MS_PER_S);
+		break;
 	case CLOCK_IS_SLEWED:
-		let_clock_jump(event == CLOCK_JUMPS        ? 5 * MS_PER_S
-			       : event == CLOCK_JUMPS_BACK ? -5 * MS_PER_S
-							   : 1);
+		let_clock_jump(1);
 		break;
 	case PING:
 		ck_assert(pulse_ask(&bus->pulse, 1));
@@ -344,8 +337,24 @@ static void let_happen(enum event event)
 		ck_assert(bus->stopping);
 		break;
 	default:
-		let_mail_come(event);
+		ck_abort();
 	}
+}
+
+static void let_happen(enum event event)
+{
+	if (event <= ATTEMPT_LATE)
+		let_attempt_happen(event);
+	else if (event <= SILENCE)
+		let_consumer_happen(event);
+	else if (event <= FLOW_CONTROL_FAILS)
+		let_message_come(event);
+	else if (event <= LAME_DUCK)
+		let_connection_tell(event);
+	else if (event <= CHECK_NONE_PENDING)
+		let_check_happen(event);
+	else
+		let_else_happen(event);
 }
 
 static void enter(enum phase which)

@@ -151,7 +151,7 @@ bool nats_consumer_create(struct nats_bus *bus)
 	int n;
 
 	nats_consumer_drop(bus);
-	if (nats_wire_make_inbox(bus->wire, bus->deliver_inbox, &error) < 0)
+	if (nats_wire_make_inbox(bus->deliver_inbox, &error) < 0)
 		return nats_session_fail(bus, "making a consumer", &error);
 	bus->delivered = 0;
 	bus->sync_seen = UINT64_MAX;

@@ -160,7 +160,7 @@ void nats_session_doubt(struct nats_bus *bus, const char *why);
 /* JetStream has made the consumer, or refuses to. */
 void nats_session_on_consumer(struct nats_bus *bus, const struct nats_mail *mail);
 
-/* What a request of the bus thread to JetStream is waited for; and what came of it: 0 or -errno,
+/* For how long a request to JetStream may be waited for; and what has come of it: 0 or -errno,
  * which is returned. */
 struct nats_request {
 	struct nats_patience *patience;

@@ -37,10 +37,8 @@ static natsStatus make_inbox(char ret_inbox[static NATS_INBOX_SIZE])
 	return s;
 }
 
-int nats_wire_make_inbox(struct nats_wire *wire, char ret_inbox[static NATS_INBOX_SIZE],
-	struct nats_error *ret_error)
+int nats_wire_make_inbox(char ret_inbox[static NATS_INBOX_SIZE], struct nats_error *ret_error)
 {
-	(void)wire;
 	return result(make_inbox(ret_inbox), 0, ret_error);
 }
 

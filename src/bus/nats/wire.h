@@ -65,8 +65,7 @@ int nats_wire_send(
 	struct nats_wire *wire, const struct nats_message *message, struct nats_error *ret_error);
 
 /* An inbox for nats_wire_subscribe(). */
-int nats_wire_make_inbox(struct nats_wire *wire, char ret_inbox[static NATS_INBOX_SIZE],
-	struct nats_error *ret_error);
+int nats_wire_make_inbox(char ret_inbox[static NATS_INBOX_SIZE], struct nats_error *ret_error);
 
 /* What comes to the inbox comes as NATS_MAIL_MESSAGE or NATS_MAIL_STATUS from now on.  One at a
  * time. */
