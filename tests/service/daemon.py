@@ -259,12 +259,20 @@ class Daemon:
         return time_us
 
     def publish_soon(self, key, timeout=TIMEOUT):
-        """Publishes until the bus takes it, for times in which that may be away."""
+        """Publishes until the bus takes one, for times in which that may be away.  Its time."""
+        return self.publish_some(key, timeout)[-1]
+
+    def publish_some(self, key, timeout=TIMEOUT):
+        """The same; the times of all that were accepted, those that were queued too."""
+        times = []
+
         def taken():
             response, time_us = self.offer(key)
             assert response.status in (200, 202), response
-            return time_us if response.status == 200 else None
-        return wait_until(taken, f"the bus never took it: {self.log_tail()}", timeout, 0.2)
+            times.append(time_us)
+            return response.status == 200
+        wait_until(taken, f"the bus never took it: {self.log_tail()}", timeout, 0.2)
+        return times
 
     def queue(self, key, time_us=None):
         """Publishes an update that must go into the outbox.  Its time."""

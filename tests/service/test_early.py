@@ -40,9 +40,9 @@ def test_head_and_greeting_come_at_once(returning, key):
     server.start()
     for stream in streams:
         assert stream.event() == time_us
-    newer = daemon.publish_soon(key)
+    newer = daemon.publish_some(key)
     for stream in streams:
-        assert stream.event() == newer
+        assert [stream.event() for _ in newer] == newer
         stream.close()
 
 
@@ -132,8 +132,8 @@ def test_what_the_bus_tells_after_a_hand_over(returning, away, key):
         handed.check_silent()
         server.start()
         handed.check_receive(format_chunk(format_event(time_us)))
-        newer = daemon.publish_soon(key)
-        handed.check_receive(format_chunk(format_event(newer)))
+        for newer in daemon.publish_some(key):
+            handed.check_receive(format_chunk(format_event(newer)))
         handed.check_silent()
 
 
@@ -146,5 +146,5 @@ def test_what_was_accepted_meanwhile_is_not_told_twice(returning, away, key):
         assert newer > time_us
         server.start()
         wait_until(lambda: daemon.metrics()["flagsse_outbox_updates"] == 0, "the update does not reach the bus")
-        newest = daemon.publish_soon(key)
-        handed.check_receive(format_chunk(format_event(newest)))
+        for newest in daemon.publish_some(key):
+            handed.check_receive(format_chunk(format_event(newest)))
