@@ -38,8 +38,8 @@ SABOTAGES = (
     Sabotage("late-outbox", "what waited is dropped for a younger one that had been stored before",
              "src/update/update.c", "\t\treturn latest->told_us <= before_us;\n", "\t\treturn false;\n", "lost"),
     Sabotage("outbox", "there is no outbox: what NATS does not take is refused", "src/relay/publish.c",
-             "\tif (!server->outbox) {\n\t\trefuse(server, pending, why);",
-             "\tif (true) {\n\t\trefuse(server, pending, \"NATS is away. Try again.\");", "answer refused"),
+             "\tif (!relay->outbox) {\n\t\trefuse(relay, pending, why);",
+             "\tif (true) {\n\t\trefuse(relay, pending, \"NATS is away. Try again.\");", "answer refused"),
     Sabotage("outbox", "the outbox does not write down what it has accepted", "src/bus/store/outbox.c",
              "\tr = store_put(store, STORE_OUTBOX, &update);", "\tr = 0;", "lost"),
     Sabotage("purge", "it forgets to read again after a purge", "src/bus/nats/session.c",
@@ -47,12 +47,12 @@ SABOTAGES = (
     Sabotage("silent", "it waits for ever for a server that falls silent", "src/bus/nats/phases.c",
              "\tif (bus->attempt && now_ms >= bus->attempt_until_ms)", "\tif (false)", "not the same"),
     Sabotage("refused", "it drops from the outbox what NATS refuses", "src/relay/backlog.c",
-             "\t\tif (publication_is_refused(publication))\n\t\t\trow_rest(server, row);\n",
+             "\t\tif (publication_is_refused(publication))\n\t\t\trow_rest(relay, row);\n",
              "\t\tif (publication_is_refused(publication))\n"
-             "\t\t\trow_arrived(server, row, publication->outcome);\n", "lost"),
-    Sabotage("clocks", "it forgets updates by the node's own clock", "src/relay/intake.c",
-             "\treturn bus_clock_us(&server->bus_clock, clock_wall_us(), clock_steady_us());",
-             "\t(void)server;\n\treturn clock_wall_us();", "lost"),
+             "\t\t\trow_arrived(relay, row, publication->outcome);\n", "lost"),
+    Sabotage("clocks", "it forgets updates by the node's own clock", "src/relay/relay.c",
+             "\treturn bus_clock_us(&relay->bus_state.clock, clock_wall_us(), clock_steady_us());",
+             "\t(void)relay;\n\treturn clock_wall_us();", "lost"),
 )
 
 
