@@ -47,7 +47,7 @@ TIMEOUT = 60  # seconds; only matters where something has failed
 
 DIES_WITH_US = ("setpriv", "--pdeathsig", "TERM")  # put before a command
 UNITS = ("flagsse.socket", "flagsse.service")
-MESSAGES = Path(__file__).resolve().parents[2] / "src" / "messages.h"
+MESSAGES = Path(__file__).resolve().parents[2] / "src/base/messages.h"
 
 
 def message_id(name):
