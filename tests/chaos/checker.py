@@ -14,7 +14,7 @@ ANSWERS.
    silence, once it was killed or told to stop.
  - "stale" is allowed only if another update can have been written with just this time (the same one, published
    again, is one), and NATS had not had a higher one before this one was sent, unless the same one may wait in
-   the node's outbox; or if a fault may have taken the answer away, so that it met itself, and has been received.
+   the node's outbox, or the node was cut off and had not heard of the higher one; or if a fault may have taken the answer away, so that it met itself, and has been received.
 
 STREAMS.
  - The bytes are exactly those of the contract (sse.py).
@@ -116,7 +116,8 @@ class Checker:
 
     def _stale(self, publication):
         environment = self.environment(publication.key)
-        if environment.demand(publication).was_overtaken:
+        if (environment.demand(publication).was_overtaken and
+                not environment.is_latest_of_cut_off_node(publication)):
             return "NATS had a higher time before, so it is not the latest itself"
         if not environment.has_twin(publication) and not environment.may_be_stale_by_itself(publication):
             return "no other one can have had this time"

@@ -98,6 +98,13 @@ class Environment:
         return self._faults_between(publication.sent, publication.answered) > 0 and any(
             us == publication.us and at >= publication.sent for s in self.subscriptions for at, us in s.receipts)
 
+    def is_latest_of_cut_off_node(self, publication):
+        """A node that is cut off from NATS knows its own latest only: a higher time may be there of which it has not
+        heard.  One of its clients had, if one has received it."""
+        return self._faults_between(publication.sent, publication.answered) > 0 and not any(
+            us > publication.us and at < publication.sent
+            for s in self.subscriptions if s.node == publication.node for at, us in s.receipts)
+
     # What has to be reached
 
     def demand(self, publication):

@@ -388,6 +388,20 @@ def test_stale_for_what_waits_in_the_outbox(story, node, rules):
     assert story.rules() == rules
 
 
+@pytest.mark.parametrize("fault, heard, rules", [(True, None, set()), (True, 1, set()), (True, 0, {"answer stale"}),
+                                                 (False, None, {"answer stale"})])
+def test_stale_of_a_node_that_is_cut_off(story, fault, heard, rules):
+    """It goes by what it has heard: not of the higher one, unless one of its clients has received that."""
+    first = story.publish(1, node=1)
+    higher = story.publish(2, node=1)
+    story.publish(3, STALE, us=first)
+    if fault:
+        story.trouble(1.9)
+    if heard is not None:
+        story.stream((1.1, first), (2.1, higher), node=heard)
+    assert story.rules() == rules
+
+
 def test_stale_with_a_higher_one_under_way(story):
     first = story.publish(1)
     story.publish(2, takes=1)

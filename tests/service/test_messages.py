@@ -69,7 +69,7 @@ def test_few_descriptors(start):
     def few():
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
     daemon = start.daemon(preexec=few)
-    assert daemon.log_lines("warning: 200 files may be open: .* raise LimitNOFILE=")
+    assert daemon.wait_log("warning: 200 files may be open: .* raise LimitNOFILE=")
 
 
 def test_no_more_threads(state):
@@ -89,7 +89,7 @@ def test_no_more_threads(state):
 @pytest.mark.parametrize("value", ["abc", "0"])
 def test_watchdog_that_is_none(start, notify, value):
     daemon = start.daemon(env={"NOTIFY_SOCKET": notify.path, "WATCHDOG_USEC": value})
-    assert daemon.log_lines(f"warning: The variables WATCHDOG_USEC={value} and .* not understood.*WatchdogSec=")
+    assert daemon.wait_log(f"warning: The variables WATCHDOG_USEC={value} and .* not understood.*WatchdogSec=")
 
 
 @pytest.mark.parametrize("value", ["abc", "-1"])
