@@ -343,6 +343,8 @@ int intake_replace_inbox(struct relay *relay)
 	if (r < 0)
 		return r;
 	former->is_former = true;
+	former->next_former = relay->intake.former;
+	relay->intake.former = former;
 	return 0;
 }
 
@@ -379,9 +381,21 @@ static void drop_mail(struct relay *relay)
 	}
 }
 
+static void free_former(struct relay *relay)
+{
+	struct inbox *former;
+
+	while ((former = relay->intake.former)) {
+		relay->intake.former = former->next_former;
+		take_mail(former);
+		inbox_free(former);
+	}
+}
+
 void intake_deinit(struct relay *relay)
 {
 	sd_event_source_disable_unref(relay->intake.source);
+	free_former(relay);
 	if (relay->intake.bus_inbox)
 		take_mail(relay->intake.bus_inbox);
 	if (relay->intake.outbox_inbox)

@@ -62,11 +62,13 @@ struct inbox {
 	struct relay *relay;
 	sd_event_source *source;
 	bool is_former; /* of a bus that was left behind: nothing counts but what comes back */
+	struct inbox *next_former;
 };
 
 /* intake.c's: what bus and outbox tell. */
 struct intake {
 	struct inbox *bus_inbox, *outbox_inbox;
+	struct inbox *former;    /* all that are */
 	struct mail_list mail;   /* taken from them, not yet acted upon */
 	sd_event_source *source; /* on while there is some */
 	bool undelivered; /* its first is in the registry, but the hub had no memory for it */

@@ -31,8 +31,8 @@ struct relay_operations {
 int relay_new(sd_event *event, struct hub *hub, struct registry *registry,
 	const struct relay_operations *operations, void *userdata, struct relay **ret);
 
-/* The bus and the outbox have been ended.  Publishers that still wait are refused.  Takes NULL;
- * returns NULL. */
+/* The bus and the outbox have been ended, and no thread of theirs is left behind: it might post
+ * yet. Publishers that still wait are refused.  Takes NULL; returns NULL. */
 struct relay *relay_free(struct relay *relay);
 DEFINE_CLEANUP(struct relay *, relay_free)
 
