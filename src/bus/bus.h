@@ -117,7 +117,7 @@ void bus_ping(struct bus *bus);
 int64_t bus_silence_ms(const struct bus *bus);
 
 /* So long a NATS bus that is well may be silent.  With a million environments a request of its
- * thread may take 14 s (nats-patience.c), and there may be two in a row. */
+ * thread may take 14 s (nats/patience.c), and there may be two in a row. */
 #define BUS_NATS_SILENCE_MS 30000
 
 /* The thread of a NATS bus hangs: it is left behind, and the bus with it.  What it has may come

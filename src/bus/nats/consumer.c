@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The consumer: made, subscribed to, asked for, doubted when it is silent.  What it sends is read
- * in nats-delivery.c.
+ * in delivery.c.
  *
  * nats.c's js_Subscribe() would make it as well, and wait for that in one call: where there are
  * very many environments, for tens of seconds, in which the bus thread could do nothing else, not

@@ -179,7 +179,7 @@ void nats_bus_act_upon(struct nats_bus *bus, struct nats_mail *mail)
 /* ---- What is due ---- */
 
 /* nats.c's timers go by the wall clock: set back, they are not due for as long.  (Nothing of ours
- * goes by it, see nats-clock.c.) */
+ * goes by it, see clock.c.) */
 static void check_clock(struct nats_bus *bus)
 {
 	int64_t offset_ms = clock_wall_us() / US_PER_MS - clock_monotonic_ms();
