@@ -24,7 +24,7 @@ void bus_post_clock(struct mailbox *inbox, const struct bus_clock *clock);
 void bus_post_lost(struct mailbox *inbox, const struct update *update);
 void bus_post_text(struct mailbox *inbox, enum bus_event_type type, const char *format, ...)
 	_printf_(3, 4);
-/* BUS_DOWN.  `open_text` is `text` without the names of hosts, for who may not know them. */
+/* BUS_DOWN.  `open_text` is `text` without names of hosts, for anybody to read. */
 void bus_post_down(struct mailbox *inbox, const char *text, const char *open_text);
 void bus_post_answer(struct mailbox *inbox, struct publication *publication);
 void bus_post_outbox_row(struct mailbox *inbox, const struct update *update);

@@ -108,20 +108,22 @@ int bus_new_local(const char *state_dir, struct mailbox *inbox, struct bus **ret
 struct bus *bus_free(struct bus *bus);
 DEFINE_CLEANUP(struct bus *, bus_free)
 
-/* Hands the publication to the bus; it comes back by BUS_ANSWER, whatever happens, though perhaps
- * late: the caller minds its own deadline. */
+/* Hands the publication to the bus.  It always comes back by BUS_ANSWER, but perhaps late: mind
+ * your own deadline. */
 void bus_publish(struct bus *bus, struct publication *publication);
 
-/* Asks the thread to show that it is alive; and for how long it has not done so (0: it has). */
+/* bus_ping() asks the thread to show that it is alive; bus_silence_ms() returns for how long it has
+ * not done so (0: it has). */
 void bus_ping(struct bus *bus);
 int64_t bus_silence_ms(const struct bus *bus);
 
-/* So long a NATS bus that is well may be silent.  With a million environments a request of its
- * thread may take 14 s (nats/patience.h), and there may be two in a row. */
+/* How long a healthy NATS bus may be silent.  With a million environments a request of its
+ * thread may take 14 s (nats/patience.c), and there may be two in a row. */
 #define BUS_NATS_SILENCE_MS 30000
 
-/* The thread of a NATS bus hangs: it is left behind, and the bus with it.  What it has may come
- * back yet, so the mailbox must stay, and be read: nothing of that but BUS_ANSWER counts. */
+/* The thread of a NATS bus hangs: leaves it behind, with the bus.  The publications that it has may
+ * still come back, so the mailbox must stay, and be read: ignore everything in it but BUS_ANSWER.
+ */
 void bus_leave(struct bus *bus);
 
 /* nats.c's version, for --version. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The outbox of the NATS bus: updates that were accepted while NATS could not acknowledge them,
- * durable in the store, one an environment: the newest.  Beside the bus, not part of it: who owns
- * both takes them from here to there.
+ * durable in the store, one an environment: the newest.  It is not part of the bus: the owner of
+ * both moves updates from one to the other.
  *
- * It works in the store's thread, and posts all it has to tell into the mailbox that its user gave
- * it.  The functions are called from one thread, and no call waits but outbox_free(). */
+ * It works in the store's thread, and posts its events into its user's mailbox.  Call the functions
+ * from one thread.  No call waits, except outbox_free(). */
 #pragma once
 
 #include <stdbool.h>
@@ -35,9 +35,9 @@ struct outbox_item {
 	char problem[160];           /* out, with OUTBOX_FAILED; for the client */
 };
 
-/* Starts the thread, which opens (and makes) the store in `state_dir`, as often as it takes; that
- * it cannot be opened is no error but BUS_OUTBOX_DOWN.  `inbox` gets the events; it outlives the
- * outbox.  0 or -errno. */
+/* Starts the thread, which opens (and makes) the store in `state_dir`, and tries as often as it
+ * takes. A store that cannot be opened is no error; it is told as BUS_OUTBOX_DOWN.  `inbox` gets
+ * the events; it outlives the outbox.  0 or -errno. */
 int outbox_new(const char *state_dir, struct mailbox *inbox, struct outbox **ret);
 
 /* Ends the thread and waits for it.  Each item still with the outbox comes back as OUTBOX_FAILED
@@ -46,14 +46,15 @@ int outbox_new(const char *state_dir, struct mailbox *inbox, struct outbox **ret
 struct outbox *outbox_free(struct outbox *outbox);
 DEFINE_CLEANUP(struct outbox *, outbox_free)
 
-/* Hands the item over; it comes back by BUS_OUTBOX_ANSWER, whatever happens, though perhaps late.
+/* Hands the item over.  It always comes back by BUS_OUTBOX_ANSWER, but perhaps late.
  */
 void outbox_keep(struct outbox *outbox, struct outbox_item *item);
 
-/* The update (as it was kept) has arrived: deletes it, if it is still there and not a newer one.
- * That this may fail is no harm, as it goes as stale the next time.  0 or -ENOMEM. */
+/* The update (as it was kept) is on the bus: deletes it, unless a newer one has replaced it.  A
+ * deletion that fails does no harm: the update is stale the next time.  0 or -ENOMEM. */
 int outbox_drop(struct outbox *outbox, const struct update *update);
 
-/* Asks the thread to show that it is alive; and for how long it has not done so (0: it has). */
+/* outbox_ping() asks the thread to show that it is alive; outbox_silence_ms() returns for how long
+ * it has not done so (0: it has). */
 void outbox_ping(struct outbox *outbox);
 int64_t outbox_silence_ms(const struct outbox *outbox);

@@ -39,7 +39,7 @@ struct setting {
 	size_t offset;        /* of the value, in struct config or struct config_profile */
 };
 
-/* config-table.c */
+/* table.c */
 extern const struct setting config_settings[];
 extern const size_t config_n_settings;
 extern const struct setting profile_settings[];
@@ -82,7 +82,7 @@ void setting_print_allowed(FILE *file, const struct setting *setting);
 /* Writes text, and URLs with *** for the user information in each. */
 void urls_print_masked(FILE *file, const char *urls);
 
-/* config-value.c */
+/* value.c */
 struct value {
 	char *text; /* the caller's to free with free_secret() */
 	int64_t number;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Who may. */
+/* Checks whether the sender of a request may make it. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,5 +8,5 @@
 
 struct exchange;
 
-/* Whether the sender of the request is one of these; else it has been answered: 401. */
+/* True: the sender is one of `who`.  False: it is not, and has been answered 401. */
 bool authorize(struct exchange *exchange, enum who who);

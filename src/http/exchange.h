@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* An exchange: a request, and the way to answer it, at once or later, exactly once.  It knows no
- * HTTP library: an adapter fills in the request, and makes of the answer what its library wants.
- * Main thread. */
+/* An exchange: a request, and the way to answer it exactly once, now or later.  It knows no HTTP
+ * library: an adapter fills in the request, and turns the answer into what its library wants. Main
+ * thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -43,10 +43,10 @@ struct exchange_adapter {
 	int (*answer)(struct exchange *exchange, const struct answer *answer);
 
 	/* A second descriptor of the connection, which is the caller's; or -errno.  The exchange
-	 * has still to be answered. */
+	 * still has to be answered. */
 	int (*detach)(struct exchange *exchange);
 
-	/* The connection is whose that descriptor is: it is let go as it is. */
+	/* The connection belongs to the owner of that descriptor now: lets go of it, as it is. */
 	void (*leave)(struct exchange *exchange);
 
 	/* Ends the connection without a word. */
@@ -83,23 +83,23 @@ struct exchange {
 
 /* ---- For adapters, in this order ---- */
 
-/* The target of a request has arrived, as it came over the wire.  It is the beginning of an
- * exchange: what there was before is forgotten.  `origin` must live as long. */
+/* The target of a request has arrived, as it came over the wire.  Begins an exchange, and forgets
+ * any former one.  `origin` must live as long as the exchange. */
 void exchange_start(struct exchange *exchange, struct http *http,
 	const struct exchange_adapter *adapter, const struct origin *origin, const char *target);
 
-/* The header has arrived.  Either there is an answer now, which is the connection's last if there
- * is a body, or all the body is to come: exchange_take_body(). */
+/* The header has arrived.  Either answers now, and if there is a body that is the connection's last
+ * answer; or all of the body is to come by exchange_take_body(). */
 void exchange_begin(struct exchange *exchange);
 
-/* ... or it is no request that could be answered: `problem`, and the end of the connection. */
+/* ... or the request cannot be served: answers with `problem`, and ends the connection. */
 void exchange_refuse(struct exchange *exchange, unsigned status, const char *problem);
 
-/* A piece of the body; what is beyond content_length is dropped. */
+/* Takes a piece of the body; drops what is beyond content_length. */
 void exchange_take_body(struct exchange *exchange, const char *data, size_t length);
 
-/* The request is whole: it has its answer now, or the answer comes later, by the adapter's
- * answer(). Then nothing but that answer, and then exchange_end(), may follow. */
+/* The request is whole.  Answers it now, or later by the adapter's answer().  Only that answer and
+ * then exchange_end() may follow. */
 void exchange_handle(struct exchange *exchange);
 
 /* It is over.  Frees what it has; takes a zeroed one too. */
@@ -115,7 +115,7 @@ const char *exchange_field(const struct exchange *exchange, const char *name, si
  * appends to the URL.  -1: none, or none that could be one of ours. */
 int64_t exchange_last_event_id(const struct exchange *exchange);
 
-/* Whether somebody asks for a stream: by the path, or by what is accepted. */
+/* Whether the request is for a stream, by its path or by what it accepts. */
 bool exchange_is_subscriber(const struct exchange *exchange);
 
 /* At the debug level: "WHAT of environment KEY, by CLIENT." */
@@ -123,18 +123,19 @@ void exchange_log(const struct exchange *exchange, const char *what);
 
 /* The answers.  Each exchange gets one of them, once. */
 
-/* What replies.h has built.  If it cannot be sent, the connection is dropped (logged). */
+/* Sends what replies.h has built.  If that fails, logs it and drops the connection. */
 void exchange_answer(struct exchange *exchange, const struct answer *answer);
 
-/* These bytes as they stand, the head of an answer and all, and the end: for what an HTTP library
- * would write otherwise.  0, or -errno: it has not been answered. */
+/* Sends these bytes as they stand, the head of the answer included, and ends the connection: for
+ * what an HTTP library would write differently.  0; -errno: the exchange has not been answered. */
 int exchange_finish(struct exchange *exchange, struct span bytes);
 
-/* A second descriptor of the connection, for who goes on with it; or -errno.  No answer yet: that
- * is exchange_leave(), or, if nobody wants it, any other once the descriptor is closed. */
+/* A second descriptor of the connection, for the part that goes on with it; or -errno.  The
+ * exchange still has to be answered: by exchange_leave(), or, if nobody wants the descriptor, by
+ * any other answer once it is closed. */
 int exchange_detach(struct exchange *exchange);
 
-/* The connection is whose the descriptor is. */
+/* Leaves the connection to the owner of that descriptor. */
 void exchange_leave(struct exchange *exchange);
 
 /* No answer can be made: out of memory.  The connection ends without a word. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of src/http/ share.  All of it is the main thread's. */
+/* What the files of src/http/ share.  Main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -23,8 +23,8 @@ struct http {
 	uint64_t unauthorized; /* publishes with a wrong token, or none */
 };
 
-/* For adapters: how many places there are may have changed.  Makes room where it is scarce, and
- * accepts, or leaves new connections waiting in the kernel, as things then stand. */
+/* For adapters: the number of places may have changed.  Makes room if it is scarce, and then
+ * accepts new connections, or leaves them waiting in the kernel. */
 void http_update_room(struct http *http);
 
 /* One file a resource. */

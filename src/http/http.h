@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The HTTP side: libmicrohttpd inside the caller's event loop, the routes, and all answers.  A
- * request for a stream leaves it, as a socket, by the subscribe() operation.  Main thread. */
+/* The HTTP side, inside the caller's event loop: the routes and all answers.  A request for a
+ * stream leaves it as a socket, through the subscribe() operation.  Main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -36,7 +36,7 @@ enum http_publish_status {
 	HTTP_UNAVAILABLE, /* 503, Retry-After, the detail as given */
 };
 
-/* What the HTTP side asks of its owner.  All are called on the main thread from within the event
+/* What the HTTP side asks its owner to do.  All are called on the main thread from within the event
  * loop. */
 struct http_operations {
 	/* 0: the descriptor is taken over.  -EAGAIN: no stream can be served now (503 follows).
@@ -44,17 +44,18 @@ struct http_operations {
 	 * follows). */
 	int (*subscribe)(const struct http_subscription *subscription, void *userdata);
 
-	/* The owner answers with http_answer(), at once or later, exactly once. */
+	/* The owner answers exactly once, now or later, with http_answer(). */
 	void (*publish)(struct http_publish *publish, const struct key *key, int64_t time_us,
 		void *userdata);
 
-	/* NULL: ready.  Else why not, for people, whoever asks; valid until the next call. */
+	/* Why it is not ready, in a text that anybody may read; NULL: it is.  Valid until the next
+	 * call. */
 	const char *(*not_ready)(void *userdata);
 
 	/* Writes the metrics, in Prometheus' text exposition format 0.0.4. */
 	void (*write_metrics)(FILE *file, void *userdata);
 
-	/* Ready, but not all is well: what; NULL: all is.  Valid until the next call. */
+	/* What is amiss though it is ready; NULL: nothing.  Valid until the next call. */
 	const char *(*warning)(void *userdata);
 
 	/* How many descriptors the streams take now. */
@@ -80,8 +81,8 @@ struct http_settings {
 int http_new(sd_event *event, const struct http_settings *settings,
 	const struct http_operations *operations, void *userdata, struct http **ret);
 
-/* Other settings from now on, for connections that are there too.  max_header_size stays as it is,
- * and max_connections is at most what it was at first. */
+/* Changes the settings, for open connections too.  max_header_size stays as it is, and
+ * max_connections cannot rise above its first value. */
 void http_configure(struct http *http, const struct http_settings *settings);
 
 /* All publishes have been answered.  Closes listeners and connections.  Takes NULL; returns NULL.
@@ -92,18 +93,19 @@ DEFINE_CLEANUP(struct http *, http_free)
 /* Accepts on this listening socket from now on.  Takes the descriptor over, on failure too. */
 int http_add_listener(struct http *http, int fd);
 
-/* Accepts those that wait in the kernel, as many as there are places for.  To be called just before
- * http_stop_accepting() if nobody else has the listening sockets: closing them is a reset for each.
+/* Accepts connections that wait in the kernel, as many as there are places for.  Call it just
+ * before http_stop_accepting() if nobody else has the listening sockets: closing them resets each
+ * that waits.
  */
 void http_accept_rest(struct http *http);
 
-/* Accepts no more; requests under way are answered, each with "Connection: close". */
+/* Stops accepting.  Requests under way are answered, each with "Connection: close". */
 void http_stop_accepting(struct http *http);
 
 /* Connections that HTTP has in hand. */
 unsigned http_connections(const struct http *http);
 
-/* Subscribers that are refused, and wait for that answer: they are not among the connections. */
+/* Refused subscribers that wait for their answer; http_connections() does not count them. */
 unsigned http_held(const struct http *http);
 
 /* Answers.  `sequence` is for HTTP_PUBLISHED, `detail` for HTTP_UNAVAILABLE.  The publish

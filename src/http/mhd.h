@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The adapter for libmicrohttpd: HTTP/1 over a socket, as exchanges.  src/http/mhd/ has it, and
- * nobody else knows that library; here is what http.c asks of it.  It calls back where its places
- * change (http-internal.h), as http.c accepts by them.  Main thread. */
+/* The adapter for libmicrohttpd, in src/http/mhd/: turns HTTP/1 over a socket into exchanges.
+ * Nothing else knows that library; this is what http.c asks of it.  It calls back (http-internal.h)
+ * when the number of its places changes, by which http.c accepts.  Main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,27 +20,29 @@ int mhd_new(struct http *http, sd_event *event, struct mhd **ret);
 struct mhd *mhd_free(struct mhd *mhd);
 DEFINE_CLEANUP(struct mhd *, mhd_free)
 
-/* `http` has other settings than `before`: what libmicrohttpd cannot change is set back in them,
- * and deadlines move. */
+/* The settings of `http` have changed from `before`.  Sets those back that libmicrohttpd cannot
+ * change, and moves deadlines. */
 void mhd_configure(struct mhd *mhd, const struct http_settings *before);
 
 /* Whether one more connection may be accepted. */
 bool mhd_has_room(const struct mhd *mhd);
 
-/* Where hardly any place is left, ends some of those that make no progress. */
+/* If hardly any place is left, ends some connections that make no progress. */
 void mhd_make_room(struct mhd *mhd);
 
 /* Takes a connection that has been accepted; its descriptor, on failure too.  0 or -errno. */
 int mhd_take(struct mhd *mhd, int fd, const struct origin *origin);
 
-/* Runs libmicrohttpd once more, soon: something was given to it from outside, or it asks for that.
+/* Makes libmicrohttpd run once more, soon: because it was given something from outside, or asks for
+ * it.
  */
 void mhd_kick(struct mhd *mhd);
 
-/* Ends those that wait for a next request.  One that is there by now is answered, and the last. */
+/* Ends connections that wait for a next request.  If one has arrived by now it is answered, as the
+ * last. */
 void mhd_end_idle(struct mhd *mhd);
 
-/* How many connections it has. */
+/* The number of its connections. */
 unsigned mhd_connections(const struct mhd *mhd);
 
 /* libmicrohttpd's version. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Answers, each with the CORS fields: without them a browser reports any error as a fault of CORS.
+/* Builds answers, each with the CORS fields: without them a browser reports any error as one of
+ * CORS.
  */
 #pragma once
 
@@ -24,8 +25,8 @@ enum status {
 	STATUS_SERVICE_UNAVAILABLE = 503,
 };
 
-/* All answer the exchange, or drop it where there is no memory for the answer.  `field` is one more
- * field of the answer; NULL: none. */
+/* Each function answers the exchange, or drops it if there is no memory for the answer.  `field` is
+ * one more field of the answer; NULL: none. */
 
 /* A body of this type.  `body` is copied. */
 void reply_body(struct exchange *exchange, enum status status, const char *type, const char *body,
@@ -41,9 +42,9 @@ void reply_ready(struct exchange *exchange, const char *warning);
 void reply_error(struct exchange *exchange, enum status status, const char *detail,
 	const struct reply_field *field);
 
-/* 503, to be tried again after some seconds: spread, so that those turned away do not return
- * together. */
+/* 503, with a Retry-After of some seconds, spread so that those turned away do not return together.
+ */
 void reply_unavailable(struct exchange *exchange, const char *detail);
 
-/* 204 to OPTIONS: a browser asks whether a cross-origin request is allowed.  It is. */
+/* 204 to OPTIONS, by which a browser asks whether a cross-origin request is allowed.  It is. */
 void reply_preflight(struct exchange *exchange, const char *allow);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The route table: which resource a request target names, which methods it has, and who may. */
+/* The route table: the resource that a request target names, its methods, and who may use it. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,7 +22,8 @@ enum who {
 	WHO_PUBLISHER, /* who has the publishers' token */
 };
 
-/* Answers a request that has arrived whole, at once or later; of who may, for a key that can be. */
+/* Answers, now or later, a request that has arrived whole, from a permitted sender, with a valid
+ * key. */
 typedef void resource_handler(struct exchange *exchange);
 
 struct route {

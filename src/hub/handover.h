@@ -2,10 +2,10 @@
 /* What one process hands over to the next: all streams, their environments, and the registry, as
  * bytes.  The descriptors go beside it, in the order of the streams (stash.h).
  *
- * The layout has a version.  A reader takes its own and the one before, whose records are shorter:
- * what they lack is 0, so 0 has to be a good default for each member that is added, at the end of a
- * record.  It refuses newer ones.  Nothing of what is read is trusted: the whole state is checked
- * before any of it is used.  Main thread. */
+ * The layout has a version.  A reader takes its own version and older ones, whose records are
+ * shorter: what they lack reads as 0.  So add members at the end of a record, with 0 as a good
+ * default.  A reader refuses newer versions.  It trusts nothing: it checks the whole state before
+ * it uses any of it.  Main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -67,7 +67,7 @@ DEFINE_CLEANUP(struct handover_writer *, handover_writer_free)
 /* 0 or -ENOMEM, after which the writer can only be freed. */
 int handover_add_update(struct handover_writer *writer, const struct update *update);
 
-/* Likewise.  Each shard may add it: it is there once. */
+/* Likewise.  Several shards may add an environment; it is stored once. */
 int handover_add_environment(struct handover_writer *writer,
 	const struct handover_environment *environment, uint32_t *ret_index);
 
@@ -93,8 +93,8 @@ struct handover {
 	size_t update_size, environment_size, stream_size; /* of a record */
 };
 
-/* Checks all of it; `now_ms` is CLOCK_MONOTONIC.  The state must live as long as *ret is used.  0,
- * or -EBADMSG with *ret_problem set to a static text. */
+/* Checks the whole state; `now_ms` is CLOCK_MONOTONIC.  The state must live as long as *ret is
+ * used.  0, or -EBADMSG with *ret_problem set to a static text. */
 int handover_read(const void *state, size_t size, int64_t now_ms, struct handover *ret,
 	const char **ret_problem);
 
@@ -107,8 +107,8 @@ struct handover_head {
 /* More than a head has. */
 #define HANDOVER_HEAD_MAX 128
 
-/* Looks at the first bytes alone, `size` of them at most HANDOVER_HEAD_MAX: for who must not touch
- * a state that may be bad in a way that nobody has thought of.  0; -EBADMSG: it cannot be read. */
+/* Reads only the first bytes, HANDOVER_HEAD_MAX at most: for callers that must not touch a state
+ * that may be bad in a way that nobody has thought of.  0; -EBADMSG: it cannot be read. */
 int handover_read_head(const void *start, size_t size, struct handover_head *ret);
 
 /* The i-th of each.  An update has no number: the next bus may be another one. */

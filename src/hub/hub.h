@@ -34,38 +34,40 @@ struct hub_arrival {
 	bool close_after_update; /* and cleanly after its first update beyond the snapshot */
 };
 
-/* Makes the shards; hub_start() starts their threads.  0 or -errno. */
+/* Makes the shards, whose threads hub_start() starts.  0 or -errno. */
 int hub_new(const struct hub_settings *settings, struct hub **ret);
 int hub_start(struct hub *hub);
 
 /* Ends the threads, once they have done all that they were told.  The streams stay as they are, and
- * wait for hub_start().  Returns how many threads hang, and are left behind with their streams: for
- * all that follows these do not exist. */
+ * wait for hub_start().  Returns how many threads hang; these are left behind with their streams,
+ * which no longer exist for the hub. */
 unsigned hub_halt(struct hub *hub);
 
-/* Between the two.  Adds all streams and their environments; their descriptors stay the hub's, so
- * that it can still go on with them.  0; -ENOMEM; another -errno: one cannot be handed over. */
+/* Between hub_halt() and hub_start().  Adds all streams and their environments; their descriptors
+ * stay the hub's, so that it can still go on with them.  0; -ENOMEM; another -errno: one cannot be
+ * handed over. */
 int hub_save(struct hub *hub, struct handover_writer *writer);
 
 /* Before hub_start().  Goes on with streams of another process: `items` are their descriptors in
- * the state's order (-1: it has ended), which are consumed.  Only `max_streams` of them go on; the
- * others end cleanly.  `ret_surplus` are so many.  0; -ENOMEM: nothing has happened. */
+ * the state's order (-1: it has ended), which are consumed.  At most `max_streams` of them go on;
+ * the others, counted in `ret_surplus`, end cleanly.  0; -ENOMEM: nothing has happened. */
 int hub_restore(struct hub *hub, const struct handover *state, const struct handover_item items[],
 	size_t max_streams, size_t *ret_surplus);
 
-/* Likewise, but nothing is known of the streams but what goes with the descriptors: ends them, as
+/* Likewise, if nothing is known of the streams but what comes with the descriptors: ends them as
  * cleanly as that allows. */
 void hub_end_unknown(struct hub *hub, const struct handover_item items[], size_t n_items);
 
-/* Likewise: ends all streams cleanly, in this thread, as there are no others; waits for their
- * clients for so long at most.  Returns how many have not ended then. */
+/* Likewise: ends all streams cleanly, in this thread, because there are no others.  Waits for their
+ * clients for `for_ms` at most.  Returns how many have not ended then. */
 size_t hub_end_all(struct hub *hub, int64_t for_ms);
 
-/* Other settings from now on, for streams that are open too; user_timeout_ms only for those that
- * begin later.  0; -ENOMEM: nothing has changed. */
+/* Changes the settings, for open streams too; user_timeout_ms only for streams that begin later. 0;
+ * -ENOMEM: nothing has changed. */
 int hub_configure(struct hub *hub, const struct hub_settings *settings);
 
-/* Stops the shards; what streams are left end at once, unclean (see hub_drain()).  Takes NULL. */
+/* Stops the shards.  Streams that are left end at once, not cleanly (see hub_drain()).  Takes NULL.
+ */
 struct hub *hub_free(struct hub *hub);
 DEFINE_CLEANUP(struct hub *, hub_free)
 
@@ -78,19 +80,20 @@ int hub_adopt(struct hub *hub, const struct hub_arrival *arrival);
  * yet sent. References the frame.  0; -ENOMEM: no stream gets it. */
 int hub_publish(struct hub *hub, const struct key *key, struct frame *frame);
 
-/* Ends as many streams as there are, cleanly, one after another over this time.  With 0, all at
- * once, and those that are adopted later: to be called in the end, when nobody is accepted any
- * more, or who comes back would be ended again and again.  Once more at the most. */
+/* Ends the present streams cleanly, one after another, over this time.  With 0: all at once, and
+ * also those adopted later.  Use 0 only in the end, when nobody is accepted any more, or clients
+ * that come back would be ended again and again.  Call it twice at most. */
 void hub_drain(struct hub *hub, int64_t over_ms);
 
-/* Asks each shard to answer; and for how long that with this number has not answered (0: it has).
+/* hub_ping() asks each shard to answer; hub_silence_ms() returns for how long shard number `shard`
+ * has not answered (0: it has).
  */
 void hub_ping(struct hub *hub);
 unsigned hub_shards(const struct hub *hub);
 int64_t hub_silence_ms(const struct hub *hub, unsigned shard);
 
-/* Streams open now, those on their way to a shard and those that are being ended included: what
- * holds a descriptor. */
+/* Streams that hold a descriptor: open ones, those on their way to a shard, and those being ended.
+ */
 size_t hub_streams(const struct hub *hub);
 
 /* Counted since the start.  Each is monotonic by itself; together they are no snapshot. */

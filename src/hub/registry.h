@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The registry: the latest update of each environment, as far as this node knows.  It decides what
- * is newer; whatever follows (shards, streams) never compares.  Main thread. */
+/* The registry: the latest update of each environment, as far as this node knows.  Only the
+ * registry decides what is newer; shards and streams never compare.  Main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -26,14 +26,14 @@ enum registry_verdict {
 			       again, above ours, as the times of a stream only ever grow */
 };
 
-/* `now_us` is always the time by the clock of the bus, as the times of storing are.  What the
- * registry has counts as update_settle() says. */
+/* `now_us` is always by the bus's clock, as the times of storing are.  Entries of the registry
+ * count as update_settle() says. */
 
-/* What the bus has told, or (sequence 0) what the outbox holds.  A verdict, or -ENOMEM (then
- * nothing has changed).  *ret_latest is the environment's latest update after the call and
- * *ret_frame its frame; they belong to the registry and are valid until the next call that changes
- * it.  A former update that had expired when `update` was stored counts as none, as it does on
- * every node. */
+/* Offers an update that the bus has told, or (sequence 0) that the outbox holds.  Returns a
+ * verdict; or -ENOMEM: nothing has changed.  *ret_latest is the environment's latest update after
+ * the call and *ret_frame its frame; they belong to the registry and are valid until the next call
+ * that changes it.  A former update that had expired when `update` was stored counts as none, as it
+ * does on every node. */
 int registry_offer(struct registry *registry, const struct update *update, int64_t now_us,
 	const struct update **ret_latest, struct frame **ret_frame);
 
@@ -43,19 +43,19 @@ int registry_offer(struct registry *registry, const struct update *update, int64
 bool registry_latest(const struct registry *registry, const struct key *key, int64_t now_us,
 	struct update *ret_update, struct frame **ret_frame);
 
-/* Between the two, the bus tells all that it has.  registry_sync_end() calls `missing` for each
- * unexpired update that was not offered (or was offered only older) meanwhile: the bus has lost it.
- */
+/* Between these two calls the bus tells all that it has.  registry_sync_end() calls `missing` for
+ * each unexpired update that the bus has lost: nothing, or only an older update of its environment,
+ * was offered meanwhile. */
 void registry_sync_begin(struct registry *registry);
 void registry_sync_end(struct registry *registry, int64_t now_us,
 	void (*missing)(const struct update *update, void *userdata), void *userdata);
 
-/* An update that another process has known, with the number 0.  One that is there already stays.  0
- * or -ENOMEM. */
+/* Restores an update that another process knew, with the number 0.  An update that is there already
+ * stays.  0 or -ENOMEM. */
 int registry_restore(struct registry *registry, const struct update *update);
 
-/* Calls `each` for all that are unexpired.  Ends with its first result that is not 0, and returns
- * that. */
+/* Calls `each` for every unexpired update.  Stops at the first result that is not 0, and returns
+ * it. */
 int registry_each(const struct registry *registry, int64_t now_us,
 	int (*each)(const struct update *update, void *userdata), void *userdata);
 

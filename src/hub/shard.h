@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A shard: one thread's share of the streams, with an epoll of its own.  What it owns nobody else
- * touches; it is told things by mail.  For hub.c and the tests. */
+/* A shard: one thread's share of the streams, with an epoll of its own.  Other threads do not touch
+ * what it owns; they send it mail.  For hub.c and the tests. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,10 +19,10 @@ struct shard_settings {
 	int64_t (*clock_ms)(void); /* monotonic; tests bring their own */
 };
 
-/* How long a stream that was ended waits for its client to close too (RFC 9112, section 9.6). */
+/* How long an ended stream waits for its client to close, too (RFC 9112, section 9.6). */
 #define SHARD_LINGER_MS 5000
 
-/* How long a stream that ends waits for its client to read, where TCP_USER_TIMEOUT does not say it.
+/* How long an ending stream waits for its client to read, if TCP_USER_TIMEOUT does not say.
  */
 #define SHARD_ENDING_MS 120000
 
@@ -53,13 +53,13 @@ int shard_step(struct shard *shard, bool wait);
 int shard_adopt(struct shard *shard, const struct hub_arrival *arrival);
 void shard_drain(struct shard *shard, int64_t over_ms);
 
-/* Whether an update of the environment concerns the shard: it has streams of it, or is about to. It
- * may be true where there are none. */
+/* Whether an update of the environment concerns the shard: it has such streams, or is about to. May
+ * be true though there are none. */
 bool shard_is_subscribed(const struct shard *shard, const struct key *key);
 
-/* What goes to all shards or, out of memory, to none, goes in two steps: the first (NULL: out of
- * memory) makes mail of an update, whose frame it references, or of new settings; the second cannot
- * fail, and consumes the mail, as discarding does. */
+/* Mail for all shards, or for none of them if memory is short, takes two steps.  Preparing makes
+ * mail of an update, whose frame it references, or of new settings (NULL: out of memory).
+ * Delivering cannot fail, and consumes the mail; so does discarding. */
 struct shard_mail;
 struct shard_mail *shard_prepare_update(const struct key *key, struct frame *frame);
 struct shard_mail *shard_prepare_settings(const struct shard_settings *settings);
@@ -75,10 +75,11 @@ size_t shard_environments(const struct shard *shard);
 
 /* While there is no thread: */
 
-/* Adds its streams and their environments; none if its thread was left behind.  As hub_save(). */
+/* Adds the shard's streams and their environments; none if its thread was left behind.  See
+ * hub_save(). */
 int shard_save(struct shard *shard, struct handover_writer *writer);
 
-/* A stream that comes from another process.  Of no environment, it can only be ended. */
+/* A stream from another process.  Without an environment it can only be ended. */
 struct shard_restored {
 	const struct handover_stream *stream; /* its environment's index counts for nothing */
 	int fd;
@@ -86,13 +87,13 @@ struct shard_restored {
 	struct frame *latest;  /* the environment's; NULL: none known */
 };
 
-/* Goes on with it.  Streams come in the order of their `last_ms`.  The descriptor, whose options
- * stay as they are, is consumed: out of memory, the connection is ended.  The frame is referenced.
+/* Takes the stream up.  Call it in the order of `last_ms`.  Consumes the descriptor, and leaves its
+ * options alone; out of memory, it ends the connection.  References the frame.
  */
 void shard_restore(struct shard *shard, const struct shard_restored *restored);
 
-/* All have come: those that are behind get the latest from here on, and all but the first `keep`
- * that are open end cleanly.  Returns how many. */
+/* Call it after the last stream.  Those that are behind get the latest from now on, and all open
+ * ones but the first `keep` end cleanly.  Returns how many end. */
 size_t shard_restored(struct shard *shard, size_t keep);
 
 /* Adds this shard's to *total. */

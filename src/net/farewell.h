@@ -3,9 +3,8 @@
  * (RFC 9112, section 9.6): our side first, then what the client still sends is read and thrown away
  * for a moment, so that no reset overtakes the bytes.  Main thread.
  *
- * That is not for libmicrohttpd: it would close with unread input, and so reset; it would not
- * notice that a client has left that it keeps suspended; and each connection in its hands is
- * dearer. */
+ * libmicrohttpd cannot do this: it would close with unread input, and so reset; it would not notice
+ * that a suspended client has left; and each of its connections costs more. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,10 +16,10 @@
 struct farewell;
 TAILQ_HEAD(farewell_queue, farewell);
 
-/* So many are held at the most; beyond, those that are due next have their answer early. */
+/* The most connections that are held.  Beyond that, those due next get their answer early. */
 #define FAREWELL_HELD_MAX 4096
 
-/* Those that are held lie in slots of a wheel, by the time at which they are due. */
+/* Held connections are in the slots of a wheel, by the time at which they are due. */
 #define FAREWELL_SLOTS   64
 #define FAREWELL_SLOT_MS 100
 
@@ -39,22 +38,22 @@ struct farewells {
 /* 0 or -errno; farewells_deinit() is to follow in either case, and takes zeroed memory too. */
 int farewells_init(struct farewells *farewells, sd_event *event);
 
-/* Cuts off those that are left. */
+/* Cuts off the connections that are left. */
 void farewells_deinit(struct farewells *farewells);
 
 /* Sends `text` over the connection in `hold_ms` (less than FAREWELL_SLOTS * FAREWELL_SLOT_MS; 0: at
  * once), and ends it.  Takes the descriptor over; if somebody else has the socket by another one,
- * that is to be closed without shutdown(2).  A client that leaves while it is held is let go at
- * once.  0; or -errno: nothing has happened. */
+ * that is to be closed without shutdown(2).  If the client leaves while it is held, its connection
+ * is closed at once.  0; or -errno: nothing has happened. */
 int farewell_give(
 	struct farewells *farewells, int fd, const char *text, size_t length, int64_t hold_ms);
 
-/* Others need the descriptors: up to `n` connections go.  First those that have their answer, or
- * are being sent it, then those that are held and due next, which have it now.  Returns how many
- * there were. */
+/* Others need the descriptors: ends up to `n` connections.  First those that have their answer or
+ * are being sent it, then those held that are due next, which get it now.  Returns how many there
+ * were. */
 unsigned farewells_make_room(struct farewells *farewells, unsigned n);
 
-/* Nobody is held any more: all have their answers now. */
+/* Stops holding: everybody gets the answer now. */
 void farewells_release(struct farewells *farewells);
 
 /* Descriptors in use. */

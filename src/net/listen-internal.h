@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* For listen.c, which opens sockets, listen-try.c, which tries whether they could be opened, and
- * listen-words.c, which says why not.  They call each other in a circle, as why not is found out by
- * trying. */
+ * listen-words.c, which says why not.  They call each other in a circle, because finding out why
+ * not takes trying. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,7 +10,7 @@
 
 #include "net/listen.h"
 
-/* An address as listen_name() gives it; `ret_name` stays as it is if it is of no kind of ours. */
+/* Formats an address as listen_name() does; leaves `ret_name` alone if it is of another family. */
 void listen_format(const struct sockaddr_storage *address, socklen_t length,
 	char ret_name[static LISTEN_NAME_SIZE]);
 
@@ -18,14 +18,14 @@ void listen_format(const struct sockaddr_storage *address, socklen_t length,
  * bound afterwards, and is to be closed.  0 or -errno. */
 int listen_try_bind(int fd, const struct sockaddr *address, socklen_t length, const char *own);
 
-/* Whether who has one of `own`, names with commas between, is in the way of `name`. */
+/* Whether one of the addresses in `own`, separated by commas, occupies `name`. */
 bool listen_is_own(const char *own, const char *name);
 
 /* Why nobody can listen there, in words that say what to do.  `path`: of a unix socket; NULL: TCP,
  * at `port`.  Valid until the next call, or strerror(3). */
 const char *listen_words(const char *path, const char *port, int error);
 
-/* Whether one of these sockets has the address, as it is written in http.listen, already. */
+/* Whether one of these sockets has this address, written as in http.listen, already. */
 bool listen_is_among(const int fds[], size_t n_fds, const char *text);
 
 /* The same as listen_try_bind() of a unix socket, which is not made. */

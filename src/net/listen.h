@@ -4,22 +4,23 @@
 
 #include <stddef.h>
 
-/* One of "HOST:PORT", "[IPv6]:PORT", ":PORT" (all of IPv4 and IPv6), "unix:/PATH".  0 if it is of
- * such a form, -EINVAL if not: for the check of the configuration, nothing is opened. */
+/* Checks the form of an address, for the configuration; opens nothing.  The forms are "HOST:PORT",
+ * "[IPv6]:PORT", ":PORT" (all of IPv4 and IPv6), and "unix:/PATH".  0; -EINVAL: it is none of them.
+ */
 int listen_check(const char *address);
 
-/* Opens all of a list with commas between: non-blocking, close-on-exec, listening.  Of a name, each
- * address once, and only those that this machine has, of which there must be one.  0 and a
+/* Opens all addresses of a list separated by commas: non-blocking, close-on-exec, listening.  Of a
+ * name it opens each address that this machine has, once; there must be at least one.  0 and a
  * malloc'ed array of descriptors, or -errno with *ret_problem set to a text that names the address
  * (the caller frees it); then none is open. */
 int listen_open(const char *addresses, int **ret_fds, size_t *ret_n_fds, char **ret_problem);
 
-/* Whether listen_open() would succeed once `own`, addresses as listen_name() gives them with commas
- * between, are free: binds each other one for a moment, and leaves no trace.  0, or -errno with
- * *ret_problem as above. */
+/* Whether listen_open() would succeed once the addresses in `own` (as listen_name() gives them,
+ * separated by commas) are free.  Binds each other address for a moment, and leaves no trace.  0,
+ * or -errno with *ret_problem as above. */
 int listen_try(const char *addresses, const char *own, char **ret_problem);
 
-/* Checks that these, which systemd has passed, are what we can accept on, and makes them
+/* Checks that we can accept on these descriptors, which systemd has passed, and makes them
  * non-blocking.  0, or -errno with *ret_problem as above; they stay the caller's. */
 int listen_check_all(const int fds[], size_t n_fds, char **ret_problem);
 

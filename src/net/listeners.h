@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Listeners: sockets on which connections are accepted, in the caller's event loop.  Who gets them
- * decides how many there may be; where the system has no more to give, nobody is accepted for a
- * moment.  Main thread. */
+/* Listeners: sockets on which connections are accepted, in the caller's event loop.  Their receiver
+ * decides how many connections there may be; when the system runs out of something, accepting
+ * pauses for a moment.  Main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -29,18 +29,18 @@ struct origin {
 	const struct listener *listener;
 };
 
-/* What the owner of the listeners does.  All are called from within the event loop, or from
- * listeners_accept_rest(). */
+/* What the owner does.  All are called from within the event loop, or from listeners_accept_rest().
+ */
 struct listeners_operations {
 	/* Whether one more connection may be accepted now. */
 	bool (*has_room)(void *userdata);
 
-	/* Takes a connection, non-blocking and close-on-exec; its descriptor, on failure too.  0,
-	 * or -errno: memory or descriptors have run out. */
+	/* Takes a connection, non-blocking and close-on-exec; takes its descriptor over, on failure
+	 * too.  0, or -errno: memory or descriptors have run out. */
 	int (*take)(int fd, const struct origin *origin, void *userdata);
 
-	/* Connections have been accepted, or may be again after a pause: the owner looks whether
-	 * there is still room, and calls listeners_update(). */
+	/* Connections have been accepted, or may be accepted again after a pause: check whether
+	 * there is still room, and call listeners_update(). */
 	void (*after)(void *userdata);
 };
 
@@ -56,13 +56,13 @@ DEFINE_CLEANUP(struct listeners *, listeners_free)
  * -errno. */
 int listeners_add(struct listeners *listeners, int fd);
 
-/* Accepts, or leaves new connections waiting in the kernel, by what has_room() says now. */
+/* Accepts new connections, or leaves them waiting in the kernel, as has_room() says now. */
 void listeners_update(struct listeners *listeners);
 
-/* Accepts those that wait in the kernel, as long as there is room; at most so many of each
+/* Accepts connections that wait in the kernel, as long as there is room; at most `max` of each
  * listener.
  */
 void listeners_accept_rest(struct listeners *listeners, unsigned max);
 
-/* Closes the sockets: nobody is accepted any more. */
+/* Closes the sockets, and so stops accepting. */
 void listeners_close(struct listeners *listeners);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Who is at the other end of a connection, as accept(2) has told it.  It is kept, as a socket can't
- * be asked any more once its client has left. */
+/* The other end of a connection, as accept(2) returned it.  It is kept because a socket cannot tell
+ * it any more once its client has left. */
 #pragma once
 
 #include <sys/socket.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What is known of a bus that refuses updates: all of them, or those of some environments only.  A
- * refusal seldom says which it is; what becomes of the others does. */
+/* Whether a bus that refuses updates refuses all of them, or only those of some environments.  A
+ * refusal seldom says which; what becomes of other updates does. */
 #pragma once
 
 #include <stdbool.h>
@@ -37,13 +37,13 @@ struct refusal {
 	int64_t refused_ms; /* when it last refused one */
 };
 
-/* Each takes the time (CLOCK_MONOTONIC) and returns whether the state has changed. */
+/* Each function takes the time (CLOCK_MONOTONIC) and returns whether the state has changed. */
 
-/* The bus has refused one.  `alone`: for a reason of its own. */
+/* The bus has refused an update.  `alone`: for a reason that concerns only that one. */
 bool refusal_refused(struct refusal *refusal, bool alone, int64_t now_ms);
 
-/* The bus has taken one; so many are left. */
+/* The bus has taken an update; `left` environments are left. */
 bool refusal_stored(struct refusal *refusal, size_t left, int64_t now_ms);
 
-/* Nothing of that kind, but so many are left by now. */
+/* Neither, but `left` environments are left by now. */
 bool refusal_look(struct refusal *refusal, size_t left, int64_t now_ms);

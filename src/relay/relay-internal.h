@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The relay's state, for its own files.  They know each other: an update goes from one to the next,
- * and what becomes of it comes back.  Each has a part of the state that the others leave alone, but
- * for the flags that say how bus and disk are. */
+/* The relay's state, for its own files.  They call each other: an update goes from one to the next,
+ * and its outcome comes back.  Each file has a part of the state, which the others leave alone,
+ * except the flags that say how bus and disk are. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,8 +16,8 @@
 #include "relay/refusal-state.h"
 #include "relay/relay.h"
 
-/* An update that is with the bus, with the outbox, or with both: what the bus has not acknowledged
- * in time goes into the outbox, though the bus may have it all the same. */
+/* An update that the bus, the outbox, or both have.  An update that the bus has not acknowledged in
+ * time goes into the outbox, though the bus may store it all the same. */
 struct pending {
 	struct publication publication; /* the bus's until it comes back */
 	struct outbox_item item;        /* likewise the outbox's */
@@ -138,13 +138,14 @@ static inline void relay_changed(struct relay *relay)
 	relay->operations->on_change(relay->userdata);
 }
 
-/* publish.c: from HTTP to the bus, or the outbox, and the answers back.  What returns an int fails
- * with -ENOMEM only: then nothing has happened. */
+/* publish.c: takes updates from HTTP to the bus or the outbox, and the answers back.  Functions
+ * that return an int fail only with -ENOMEM; then nothing has happened. */
 int publish_init(struct relay *relay);
 void publish_deinit(struct relay *relay);
 void publish_write_back(struct relay *relay, const struct update *update);
-/* The bus has it under a time that is not above `time_us`, which streams have had: so that they
- * hear of it, it is written once more.  Each node does so, and the first one is right for all. */
+/* The bus has stored the update with a time that is not above `time_us`, which streams have had.
+ * Publishes it once more, above that, so that they hear of it.  Each node does so; the first one
+ * does it for all. */
 void publish_again_above(struct relay *relay, const struct update *update, int64_t time_us);
 int publish_row(struct relay *relay, const struct update *row);
 int publish_keep_again(struct relay *relay, const struct update *row);
@@ -152,7 +153,8 @@ void publish_on_answer(struct relay *relay, struct publication *publication);
 void publish_on_late_answer(struct relay *relay, struct publication *publication);
 int publish_on_outbox_answer(struct relay *relay, struct outbox_item *item);
 void publish_forget_item(struct relay *relay, struct outbox_item *item);
-/* Those that have waited long enough by now (CLOCK_MONOTONIC) go to the outbox, or are refused. */
+/* Moves updates that have waited long enough by now (CLOCK_MONOTONIC) to the outbox, or refuses
+ * them. */
 void publish_expire(struct relay *relay, int64_t now_ms);
 
 /* backlog.c: what the outbox holds, to the bus. */
@@ -172,11 +174,12 @@ void backlog_on_begin(struct relay *relay);
 int backlog_on_end(struct relay *relay);       /* as backlog_take_up() */
 int backlog_on_outbox_up(struct relay *relay); /* likewise */
 
-/* Rows that the outbox has lost, as its file was corrupt, to it again: once its disk answers. As
- * backlog_take_up(). */
+/* Gives the outbox the rows again that it has lost because its file was corrupt, once its disk
+ * answers.  Returns as backlog_take_up() does. */
 int backlog_write_again(struct relay *relay);
 
-/* It could not write this one, which may be such a row: again when it can be written. */
+/* The outbox could not write this update, which may be such a row: tries again when it can write.
+ */
 void backlog_on_not_kept(struct relay *relay, const struct update *update);
 
 /* refusals.c: what the bus refuses. */
@@ -194,14 +197,15 @@ void intake_deinit(struct relay *relay);
 int intake_offer(struct relay *relay, const struct update *update); /* as backlog_take_up() */
 void intake_on_bus_down(struct relay *relay, const char *text, const char *open_text);
 
-/* Why the bus is down: for the log and the status, and for everybody, without the names of hosts.
+/* Why the bus is down: `text` for the log and the status, `open_text` for everybody, without names
+ * of hosts.
  */
 void intake_set_problem(struct relay *relay, const char *text, const char *open_text);
 
-/* The bus is left behind: what it still posts is of no interest, but for what it gives back, and
- * the next one has an inbox of its own.  0 or -errno: then nothing has happened (-EAGAIN: there is
- * much to be read yet). */
+/* The bus is left behind.  Of what it still posts, only the publications that it gives back count,
+ * and the next bus gets an inbox of its own.  0; -errno: nothing has happened (-EAGAIN: there is
+ * much left to read). */
 int intake_replace_inbox(struct relay *relay);
 
-/* Once there is no bus any more: does all that it has told, and notes that it is gone. */
+/* After the end of the bus: acts on all that it has told, and notes that it is gone. */
 void intake_deliver(struct relay *relay);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The relay: an update's way from its publisher to the bus, or to the outbox, and from there to the
- * registry and the streams; and a subscriber's way to a stream.  It owns bus and outbox.  Main
- * thread; no call waits but relay_end_bus() and relay_end(). */
+/* The relay: takes updates from their publishers to the bus or the outbox, and from there to the
+ * registry and the streams; and gives subscribers their streams.  It owns bus and outbox.  Main
+ * thread.  No call waits, except relay_end_bus() and relay_end(). */
 #pragma once
 
 #include <stdbool.h>
@@ -36,8 +36,9 @@ int relay_new(sd_event *event, struct hub *hub, struct registry *registry,
 struct relay *relay_free(struct relay *relay);
 DEFINE_CLEANUP(struct relay *, relay_free)
 
-/* Now, by the bus's clock: what all times of storing and of acceptance are to be compared with.  Of
- * the local bus that is the wall's, of NATS its own; before that has told it, the wall's too. */
+/* Now, by the bus's clock.  Compare times of storing and of acceptance with nothing else.  The
+ * local bus's clock is the wall clock.  NATS has its own; until NATS has told it, it is the wall
+ * clock, too. */
 int64_t relay_now_us(const struct relay *relay);
 
 /* ---- Bus and outbox ---- */
@@ -47,24 +48,25 @@ struct relay_bus_settings {
 	const struct nats_settings *nats; /* NULL: the local bus */
 };
 
-/* Begins with a bus of this kind; beside NATS with an outbox too, unless there is one.  0 or
+/* Starts a bus of this kind; with NATS also an outbox, unless there is one already.  0 or
  * -errno. */
 int relay_start_bus(struct relay *relay, const struct relay_bus_settings *settings);
 
-/* The thread of the NATS bus hangs: it is left behind, and there is none until relay_start_bus().
- * 0; -errno: all is as it was (-EAGAIN: there is much of it to be read yet). */
+/* The thread of the NATS bus hangs.  Leaves it behind; there is no bus until relay_start_bus(). 0;
+ * -errno: nothing has changed (-EAGAIN: there is much left to read from it). */
 int relay_leave_bus(struct relay *relay);
 
 bool relay_has_bus(const struct relay *relay);
 bool relay_has_outbox(const struct relay *relay);
 
-/* Asks the threads of bus and outbox to show that they are alive; and for how long they have not
- * done so (0: they have, or there is none).  The local bus's is the store's. */
+/* relay_ping() asks the threads of bus and outbox to show that they are alive.  The others return
+ * for how long one has not answered (0: it has, or there is none).  The local bus's thread is the
+ * store's. */
 void relay_ping(struct relay *relay);
 int64_t relay_bus_silence_ms(const struct relay *relay);
 int64_t relay_store_silence_ms(const struct relay *relay);
 
-/* Whether the disk of the store does not answer: what needs it is refused at once. */
+/* While the store's disk does not answer (`is_stalled`), whatever needs it is refused at once. */
 void relay_set_stalled(struct relay *relay, bool is_stalled);
 
 /* ---- The end ---- */
@@ -72,22 +74,22 @@ void relay_set_stalled(struct relay *relay, bool is_stalled);
 /* The outbox gives nothing more to the bus. */
 void relay_stop(struct relay *relay);
 
-/* Subscribers get -ESHUTDOWN: their stream would be ended again at once. */
+/* From now on subscribers get -ESHUTDOWN: their streams would be ended at once. */
 void relay_end_subscriptions(struct relay *relay);
 
-/* No publisher waits for an answer that will come.  What a disk that hangs has been given is not
- * waited for: its publishers have been refused. */
+/* Whether no publisher waits for an answer any more.  Updates that were given to a disk that hangs
+ * do not count: their publishers have been refused. */
 bool relay_has_answered(const struct relay *relay);
 
-/* Ends the bus, and does all that it has told.  From here on nothing new can come. */
+/* Ends the bus, and acts on all that it has told.  Nothing new can come after that. */
 void relay_end_bus(struct relay *relay);
 
-/* Ends bus and outbox, at the very end: what they tell then is of no interest. */
+/* Ends bus and outbox, at the very end.  Ignores what they still tell. */
 void relay_end(struct relay *relay);
 
 /* ---- Publishers and subscribers ---- */
 
-/* An update that is valid and authorised; answered at once or later, exactly once, whatever bus and
+/* Publishes a valid, authorised update.  Answers it exactly once, now or later, whatever bus and
  * disk do. */
 void relay_publish(
 	struct relay *relay, struct http_publish *publish, const struct key *key, int64_t time_us);
@@ -102,7 +104,8 @@ struct relay_streams {
 };
 void relay_set_streams(struct relay *relay, const struct relay_streams *streams);
 
-/* Begins a stream with what is known: nobody waits for the bus.  As http_operations.subscribe. */
+/* Begins a stream with what is known, without waiting for the bus.  See http_operations.subscribe.
+ */
 int relay_subscribe(struct relay *relay, const struct http_subscription *subscription);
 
 /* ---- The state of things ---- */
@@ -121,7 +124,7 @@ const char *relay_problem(struct relay *relay, enum relay_audience audience);
 /* What is amiss though updates are taken; NULL: nothing.  Valid until the next call. */
 const char *relay_warning(struct relay *relay);
 
-/* Updates that the bus does not take are kept in the outbox, as far as is known. */
+/* Whether the outbox keeps updates that the bus does not take, as far as is known. */
 bool relay_keeps_updates(const struct relay *relay);
 
 struct relay_counters {

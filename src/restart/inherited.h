@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What systemd has passed: listening sockets, and what the process before us has handed over.
+/* What systemd has passed: listening sockets, and what the former process has handed over.
  * Main thread. */
 #pragma once
 
@@ -13,8 +13,8 @@ struct inherited {
 	struct stash stash;
 };
 
-/* Takes them, once; none is no error.  What is neither is none of ours: that is said in the log,
- * and it is closed.  0 or -errno. */
+/* Takes them, once; it is no error if there are none.  Descriptors that are neither are logged and
+ * closed.  0 or -errno. */
 int inherited_take(struct inherited *ret);
 
 /* Closes what has not been taken out. */

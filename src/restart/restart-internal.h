@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The state of the end, for restart.c, drain.c and hand-over.c: one ends as the other where that
- * cannot be. */
+/* The state of the end, for restart.c, drain.c and hand-over.c, which call each other: a hand-over
+ * that fails becomes a drain. */
 #pragma once
 
 #include "restart/next-check.h"
@@ -38,13 +38,13 @@ struct restart {
 	sd_event_source *timer;
 };
 
-/* The phase lasts so long at the most. */
+/* The phase lasts `for_ms` at most. */
 void restart_set_phase(struct restart *restart, enum restart_phase phase, int64_t for_ms);
 
 /* Accepts no more, and answers what is under way. */
 void restart_stop_accepting(struct restart *restart);
 
-/* Looks how far it is. */
+/* Goes on to the next phase if this one is over. */
 void restart_go_on(struct restart *restart, int64_t now_ms);
 
 /* drain.c */
@@ -55,7 +55,7 @@ void drain_begin(struct restart *restart);
 /* Without it. */
 void drain_streams(struct restart *restart);
 
-/* How long clients that have to read and to close are waited for, at the very end. */
+/* How long, at the very end, to wait for clients to read and to close. */
 #define DRAIN_LAST_MS 10000
 
 /* All at once, now; their clients have so long. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The end of the process, and what comes after it.  On SIGTERM systemd is asked why.  For a restart
- * the streams are handed over to the next process; else, or where that cannot be, they are drained:
- * ended cleanly, one after another.  Main thread.
+/* The end of the process.  On SIGTERM it asks systemd why.  For a restart it hands the streams over
+ * to the next process.  Otherwise, or if that is not possible, it drains them: ends them cleanly,
+ * one after another.  Main thread.
  *
  *   phase     | it lasts until                              | then
  *   ----------+---------------------------------------------+---------------------------------
@@ -14,7 +14,7 @@
  *   draining  | streams.drain_time is over                  | last
  *   last      | all streams have ended, 10 s at most        | the end
  *
- * A second signal: last, whatever the phase, and 2 s at most. */
+ * A second signal goes to "last" from any phase, for 2 s at most. */
 #pragma once
 
 #include <stdbool.h>
@@ -41,18 +41,18 @@ struct restart_parts {
 		*addresses; /* that it listens on, with commas between; NULL: systemd's sockets */
 };
 
-/* What it asks of its owner, for updates and their bus. */
+/* What it asks its owner to do with updates and their bus. */
 struct restart_operations {
 	/* The end has begun: the outbox keeps what it has. */
 	void (*stop)(void *userdata);
 
-	/* From now on a stream that begins would be ended at once. */
+	/* From now on streams that begin would be ended at once. */
 	void (*end_subscriptions)(void *userdata);
 
-	/* No publisher waits for an answer that will come. */
+	/* Whether no publisher waits for an answer any more. */
 	bool (*has_answered)(void *userdata);
 
-	/* Ends the bus, and sends what it has told; nothing new comes after that. */
+	/* Ends the bus, and sends what it has told.  Nothing new comes after that. */
 	void (*end_bus)(void *userdata);
 
 	/* Now, by the bus's clock. */
@@ -65,14 +65,15 @@ int restart_new(const struct restart_parts *parts, const struct restart_operatio
 struct restart *restart_free(struct restart *restart); /* takes NULL; returns NULL */
 DEFINE_CLEANUP(struct restart *, restart_free)
 
-/* For a drain that begins from now on: how long streams stay yet, and over how long they end. */
+/* For drains that begin after the call: how long streams stay open first, and the time over which
+ * they end. */
 void restart_configure(struct restart *restart, int64_t drain_delay_ms, int64_t drain_time_ms);
 
 /* SIGTERM or SIGINT has come. */
 void restart_on_signal(struct restart *restart, int number);
 
-/* A thread hangs, which only another process mends, and there is a watchdog that would kill this
- * one: it ends by itself, with what streams it can hand over, and systemd starts the next. */
+/* A thread hangs, which only another process can mend, and a watchdog would kill this one.  Ends
+ * the process, hands over the streams it can, and systemd starts the next process. */
 void restart_on_hang(struct restart *restart);
 
 bool restart_has_begun(const struct restart *restart);

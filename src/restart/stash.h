@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Where the streams are while one process ends and the next begins: a sealed memfd with their state
- * (handover.h), and socket pairs in which their descriptors lie as messages.  systemd keeps those
- * few descriptors in its store.  Main thread. */
+/* The streams while one process ends and the next starts: a sealed memfd with their state
+ * (handover.h), and socket pairs that hold their descriptors as messages.  systemd keeps these few
+ * descriptors in its store.  Main thread. */
 #pragma once
 
 #include <stddef.h>
@@ -19,23 +19,24 @@ struct stash {
 /* Closes what it has. */
 void stash_deinit(struct stash *stash);
 
-/* Makes one of a state and the descriptors that belong to it, which stay the caller's too.  0 or
+/* Makes a stash of a state and its descriptors, which also stay the caller's.  0 or
  * -errno. */
 int stash_make(const void *state, size_t size, const struct handover_item items[], size_t n_items,
 	struct stash *ret);
 
-/* Into systemd's store; waits until it has them.  0 or -errno: then they may be there or not. */
+/* Puts it into systemd's store, and waits until systemd has it.  0; -errno: it may be there or not.
+ */
 int stash_store(const struct stash *stash);
 
 /* Takes a descriptor that systemd has passed under this name.  1: it is one of a stash, and added
  * to *stash.  0: it is not ours.  -ENOMEM: it was, and is closed. */
 int stash_add(struct stash *stash, int fd, const char *name);
 
-/* Has systemd forget them, so that no other process gets them.  Returns when it has. */
+/* Makes systemd forget the stash, so that no other process gets it.  Returns when it has. */
 int stash_forget(void);
 
-/* What its state says of itself, without the rest of it being looked at, and nothing taken out.  0;
- * -ENOENT: it has no state; -EBADMSG: none that can be read. */
+/* Reads only the head of the state, and takes nothing out.  0; -ENOENT: there is no state;
+ * -EBADMSG: it cannot be read. */
 int stash_read_head(const struct stash *stash, struct handover_head *ret);
 
 /* What came out of a stash's pairs: */
@@ -46,11 +47,11 @@ struct stash_content {
 	const char *problem; /* why it is not what a stash can be: then the order is not known */
 };
 
-/* Reads all of it.  0; -ENOMEM: then all of its streams have been ended. */
+/* Takes everything out of the pairs.  0; -ENOMEM: all of its streams have been ended. */
 int stash_read(const struct stash *stash, struct stash_content *ret);
 
 /* Closes the descriptors that have not been taken (set to -1). */
 void stash_content_deinit(struct stash_content *content);
 
-/* The state's bytes, mapped; to be unmapped by munmap(2).  0 or -errno. */
+/* Maps the state's bytes; unmap them with munmap(2).  0 or -errno. */
 int stash_map(const struct stash *stash, const void **ret_state, size_t *ret_size);

@@ -19,14 +19,13 @@ struct stop_reason_answer {
 /* Called once, from the event loop. */
 typedef void stop_reason_on_answer(const struct stop_reason_answer *answer, void *userdata);
 
-/* How long it is asked, in ms: longer than a systemd with thousands of units takes to read them all
- * anew, or dbus to begin anew; and not so long that a stop that nobody can be asked about looks
- * hung. */
+/* How long to ask, in ms: longer than a systemd with thousands of units takes to reload them, or
+ * dbus to restart; but not so long that a stop about which nobody can be asked looks hung. */
 #define STOP_REASON_TIMEOUT_MS 5000
 
-/* Asks, once in a second; that it is not answered at once goes into the log.  The answer comes
- * within STOP_REASON_TIMEOUT_MS, a problem if systemd has not answered by then.  0, or -errno: it
- * cannot be asked (at -ENOENT there is no system bus), and there will be no answer. */
+/* Asks once a second, and logs it if the first answer does not come at once.  The answer comes
+ * within STOP_REASON_TIMEOUT_MS; it is a problem if systemd has not answered by then.  0; -errno:
+ * systemd cannot be asked (-ENOENT: there is no system bus), and there will be no answer. */
 int stop_reason_ask(sd_event *event, stop_reason_on_answer *on_answer, void *userdata,
 	struct stop_reason **ret);
 struct stop_reason *stop_reason_free(

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The server's parts, for its own files: status, reload and thread watch look at all of them, and
- * are parts themselves. */
+/* The server's parts, for its own files.  Status, reload and thread watch are parts, too, and look
+ * at all others. */
 #pragma once
 
 #include <stdbool.h>
@@ -42,33 +42,33 @@ struct server {
 
 /* listening.c */
 
-/* The sockets from systemd where there are any, else as configured.  Nobody is accepted yet.  0 or
- * -errno, logged. */
+/* Takes the sockets from systemd if there are any, or else opens those of the configuration.
+ * Accepts nobody yet.  0 or -errno, logged. */
 int listening_open(struct server *server, const struct config *config, struct inherited *inherited);
 
-/* Accepts on all of them, which are HTTP's from then on.  Likewise. */
+/* Accepts on all of them; they are HTTP's from then on.  Returns likewise. */
 int listening_begin(struct server *server, struct inherited *inherited);
 
 /* Each part's constructor gives 0 or -errno; its end takes NULL and returns NULL. */
 
-/* reload.c: the configuration that runs, and another one in its place while all goes on.  Until
- * reload_begin() has been called there is none. */
+/* reload.c: the configuration that runs, and replacing it while everything goes on.  There is none
+ * until reload_begin() is called. */
 int reload_new(struct server *server, server_read_config *read_config, void *userdata,
 	struct reload **ret);
 struct reload *reload_free(struct reload *reload);
 DEFINE_CLEANUP(struct reload *, reload_free)
 
-/* How many descriptors each may have, by this configuration. */
+/* How many descriptors each part may have with this configuration. */
 const struct descriptor_shares *reload_share(struct reload *reload, const struct config *config);
 
-/* This configuration runs, and is the reload's. */
+/* From now on this configuration runs; the reload owns it. */
 void reload_begin(struct reload *reload, struct config *config);
 const struct config *reload_running(const struct reload *reload);
 
-/* Reads the configuration anew. */
+/* Reads the configuration again. */
 void reload_all(struct reload *reload);
 
-/* Settings with a new value that needs a restart: their number, and their names. */
+/* How many settings have a new value that needs a restart, and their names. */
 unsigned reload_pending(const struct reload *reload, const char **ret_names);
 
 /* thread-watch.c: the threads, asked whether they are alive. */

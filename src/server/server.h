@@ -8,19 +8,19 @@
 
 struct server;
 
-/* Reads the configuration anew, for a reload.  What is wrong with it has been logged then.  0 and
- * *ret, or -errno. */
+/* Reads the configuration again, for a reload.  0 and *ret; or -errno, after logging what is wrong
+ * with it. */
 typedef int server_read_config(void *userdata, struct config **ret);
 
-/* Opens sockets, takes up the streams that are inherited, starts threads and the bus; serves once
- * server_run() is called.  What goes wrong is logged.  0, and the configuration is the server's; or
- * -errno: then what is inherited either is in `inherited` still, all of it but the listeners, or
- * its streams have been ended cleanly. */
+/* Opens sockets, takes up the inherited streams, and starts threads and the bus; server_run() then
+ * serves.  Logs what goes wrong.  0: the configuration is the server's.  -errno: either everything
+ * inherited but the listeners is still in `inherited`, or its streams have been ended cleanly. */
 int server_new(struct config *config, struct inherited *inherited, server_read_config *read_config,
 	void *userdata, struct server **ret);
 
-/* Serves until SIGTERM or SIGINT, then ends all streams cleanly.  SIGHUP reads the configuration
- * anew.  0; EXIT_FAILURE: it has ended by itself, as a thread hangs; or -errno. */
+/* Serves until SIGTERM or SIGINT, then ends or hands over all streams.  On SIGHUP it reads the
+ * configuration again.  0; EXIT_FAILURE: it has ended by itself, because a thread hangs; or -errno.
+ */
 int server_run(struct server *server);
 
 struct server *server_free(struct server *server); /* takes NULL; returns NULL */

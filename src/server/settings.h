@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the parts are given of the configuration, each in its own words. */
+/* Turns the configuration into the settings of each part. */
 #pragma once
 
 #include "base/descriptors.h"
@@ -12,11 +12,11 @@ struct hub_settings settings_of_hub(const struct config *config);
 struct http_settings settings_of_http(
 	const struct config *config, const struct descriptor_shares *shares);
 
-/* With a table of profiles, which is the receiver's.  It points to texts of the configuration.  0
+/* Its table of profiles is the receiver's, and points to texts of the configuration.  0
  * or -ENOMEM. */
 int settings_of_streams(const struct config *config, const struct descriptor_shares *shares,
 	struct relay_streams *ret);
 
-/* Of the bus; `ret_nats` is where it may point to. */
+/* The result may point to `ret_nats`. */
 struct relay_bus_settings settings_of_bus(
 	const struct config *config, struct nats_settings *ret_nats);

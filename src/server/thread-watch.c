@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Looks after the threads: each is asked, every few seconds, to show that it is alive.  One that
- * hangs is told of (log, status, /readyz, metrics), and what can be done about it is done:
+/* Looks after the threads: asks each, every few seconds, to show that it is alive.  If one hangs,
+ * that is told (log, status, /readyz, metrics), and this is done about it:
  *
- *   the bus thread, in NATS's library    it is left behind, and another bus takes its place; only
- *                                        so often, then it is as with a shard
- *   the store's thread, in its disk      nothing: no other thread or process would fare better.
- *                                        Publishers are refused at once, or served by NATS alone
- *   a shard                              the watchdog is not fed, so systemd would kill the
- * process; before that main ends it by itself, and hands over the streams of the other shards main
- * it is main that feeds the watchdog: systemd kills the process
+ *   what hangs        | why                | what is done
+ *   ------------------+--------------------+------------------------------------------------------
+ *   the bus thread    | NATS's library     | it is left behind, and another bus takes its place;
+ *                     |                    | after BUSES_LEFT_MAX of them, as with a shard
+ *   the store's       | its disk           | nothing: no other thread or process would fare better.
+ *   thread            |                    | Publishers are refused at once, or served by NATS
+ *                     |                    | alone
+ *   a shard           |                    | main stops feeding the watchdog, so systemd would kill
+ *                     |                    | the process; before that, main ends it, and hands over
+ *                     |                    | the streams of the other shards
+ *   main              |                    | it feeds the watchdog: systemd kills the process
  */
 #include <errno.h>
 #include <inttypes.h>
