@@ -8,6 +8,7 @@
 
 #include "config-cases.h"
 #include "config-fixture.h"
+#include "runner.h"
 
 START_TEST(test_defaults)
 {
@@ -505,7 +506,7 @@ END_TEST
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-static Suite *suite(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("config");
 	TCase *cases = tcase_create("config");
@@ -533,16 +534,4 @@ static Suite *suite(void)
 	tcase_add_test(cases, test_listen_unused);
 	suite_add_tcase(all, cases);
 	return all;
-}
-
-int main(void)
-{
-	SRunner *runner;
-	int failed;
-
-	runner = srunner_create(suite());
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "hub/shard-internal.h"
+#include "runner.h"
 
 #define STREAMS      300
 #define KEEPALIVE_MS 2000
@@ -193,21 +194,15 @@ START_TEST(a_lone_one_is_on_time)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	TCase *tests = tcase_create("keepalive");
 	Suite *suite = suite_create("keepalive");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tests, spreads_those_that_are_due_at_once);
 	tcase_add_loop_test(tests, none_is_late, 0, 4);
 	tcase_add_test(tests, those_that_leave_are_not_counted);
 	tcase_add_test(tests, a_lone_one_is_on_time);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

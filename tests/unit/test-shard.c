@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/thread.h"
 #include "hub/shard-internal.h"
+#include "runner.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\n\r\n"
 #define T0   INT64_C(1700000000000000)
@@ -1030,12 +1031,10 @@ static void raise_descriptor_limit(void)
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("shard");
 	TCase *tests = tcase_create("shard"), *left = tcase_create("left behind");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_unchecked_fixture(tests, raise_descriptor_limit, NULL);
 	tcase_set_timeout(tests, 120);
@@ -1074,9 +1073,5 @@ int main(void)
 	tcase_set_timeout(left, 60);
 	tcase_add_test(left, is_left_behind_if_its_thread_hangs);
 	suite_add_tcase(suite, left);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -18,6 +18,7 @@
 #include "hub/handover-layout.h"
 #include "hub/shard.h"
 #include "restart/take-up.h"
+#include "runner.h"
 
 #define T0 INT64_C(1700000000000000)
 
@@ -929,12 +930,10 @@ START_TEST(nothing_handed_over_is_nothing)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("takeup");
 	TCase *tests = tcase_create("takeup");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tests, 120);
 	tcase_add_checked_fixture(tests, start, NULL);
@@ -957,9 +956,5 @@ int main(void)
 	tcase_add_test(tests, streams_get_what_they_have_missed);
 	tcase_add_test(tests, nothing_handed_over_is_nothing);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

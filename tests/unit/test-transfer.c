@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "hub/shard-internal.h"
+#include "runner.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\n\r\n"
 #define T0   INT64_C(1700000000000000)
@@ -411,12 +412,10 @@ START_TEST(only_some_go_on_if_there_are_too_many)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("transfer");
 	TCase *tests = tcase_create("transfer");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, start, NULL);
 	tcase_add_test(tests, goes_on_in_silence);
@@ -431,9 +430,5 @@ int main(void)
 		sizeof(given_up) / sizeof(given_up[0]));
 	tcase_add_test(tests, only_some_go_on_if_there_are_too_many);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

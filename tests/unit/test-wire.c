@@ -7,13 +7,13 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "hub/wire.h"
+#include "runner.h"
 
 /* Far more than the buffers of a pair take. */
 #define MUCH (1 << 20)
@@ -372,13 +372,11 @@ START_TEST(sets_how_long_bytes_may_be_unacknowledged)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("wire");
 	TCase *tests = tcase_create("wire");
 	const int n_endings = sizeof(endings) / sizeof(endings[0]);
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, begin, end);
 	tcase_add_test(tests, sends_all_in_one_piece);
@@ -398,9 +396,5 @@ int main(void)
 	tcase_add_test(tests, free_closes_the_connection);
 	tcase_add_test(tests, sets_how_long_bytes_may_be_unacknowledged);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }
