@@ -66,7 +66,7 @@ START_TEST(test_print)
 	strip_comments(second);
 	ck_assert_str_eq(first, second);
 	ck_assert_int_eq(config->streams_keepalive_ms, 1500);
-	ck_assert_int_eq(config->profiles[0].max_age_ms, 500);
+	ck_assert_int_eq(config_profile(config, 0)->max_age_ms, 500);
 }
 END_TEST
 
