@@ -6,40 +6,56 @@
 
 static bool is_same(const struct setting *setting, const void *before, const void *after)
 {
+	/* Of what is settled, wherever it comes from: a file may have another token by now. */
 	if (setting_is_text(setting))
-		return strcmp(*setting_text(setting, before), *setting_text(setting, after)) == 0;
+		return strcmp(*setting_settled(setting, before),
+			       *setting_settled(setting, after)) == 0;
 	return setting_number(setting, before) == setting_number(setting, after);
 }
 
-static bool is_same_profile(const struct config_profile *before, const struct config_profile *after)
+/* Whether the kind has a setting that needs a restart: then sections that come or go need one, too.
+ */
+static bool needs_restart(const struct section_kind *kind)
 {
-	for (size_t i = 0; i < profile_n_settings; i++)
-		if (!is_same(&profile_settings[i], before, after))
-			return false;
-	return true;
+	for (size_t i = 0; i < kind->n_settings; i++)
+		if (kind->settings[i].change == CHANGE_RESTART)
+			return true;
+	return false;
 }
 
-static const struct config_profile *find_profile(const struct config *config, const char *name)
+/* Whether two sections of a name are the same; if not, whether what differs can change at once. */
+static bool is_same_section(const struct section_kind *kind, const struct config_section *before,
+	const struct config_section *after, bool *ret_at_once)
 {
-	for (size_t i = 0; i < config->n_profiles; i++)
-		if (strcmp(config->profiles[i].name, name) == 0)
-			return &config->profiles[i];
-	return NULL;
-}
+	bool same = true;
 
-static void compare_profiles(const struct config *before, const struct config *after,
-	config_difference *differs, void *userdata)
-{
-	for (size_t i = 0; i < after->n_profiles; i++) {
-		const struct config_profile *profile = &after->profiles[i],
-					    *old = find_profile(before, profile->name);
+	*ret_at_once = true;
+	for (size_t i = 0; i < kind->n_settings; i++) {
+		const struct setting *setting = &kind->settings[i];
 
-		if (!old || !is_same_profile(old, profile))
-			differs(PROFILE_PREFIX, profile->name, true, userdata);
+		if (is_same(setting, before, after))
+			continue;
+		same = false;
+		if (setting->change == CHANGE_RESTART)
+			*ret_at_once = false;
 	}
-	for (size_t i = 0; i < before->n_profiles; i++)
-		if (!find_profile(after, before->profiles[i].name))
-			differs(PROFILE_PREFIX, before->profiles[i].name, true, userdata);
+	return same;
+}
+
+static void compare_sections(const struct section_kind *kind, const struct config_sections *before,
+	const struct config_sections *after, config_difference *differs, void *userdata)
+{
+	for (size_t i = 0; i < after->n; i++) {
+		const struct config_section *section = after->list[i],
+					    *old = section_find(before, section->name);
+		bool at_once = !needs_restart(kind);
+
+		if (!old || !is_same_section(kind, old, section, &at_once))
+			differs(kind->name, section->name, at_once, userdata);
+	}
+	for (size_t i = 0; i < before->n; i++)
+		if (!section_find(after, before->list[i]->name))
+			differs(kind->name, before->list[i]->name, !needs_restart(kind), userdata);
 }
 
 static void swap(char **a, char **b)
@@ -50,24 +66,59 @@ static void swap(char **a, char **b)
 	*b = kept;
 }
 
-void config_keep_restart(struct config *config, struct config *running)
+/* Exchanges the values of all settings of which a change counts at that time, and their origins. */
+static void exchange(const struct target *a, const struct target *b, enum setting_change change)
 {
-	for (size_t i = 0; i < config_n_settings; i++) {
-		const struct setting *setting = &config_settings[i];
+	for (size_t i = 0; i < a->n; i++) {
+		const struct setting *setting = &a->table[i];
 		int64_t number;
 
-		if (setting->change != CHANGE_RESTART)
+		if (setting->change != change)
 			continue;
-		swap(&config->origins[i], &running->origins[i]);
+		swap(&a->origins[i], &b->origins[i]);
 		if (setting_is_text(setting)) {
-			swap(setting_text(setting, config), setting_text(setting, running));
+			swap(setting_text(setting, a->base), setting_text(setting, b->base));
+			if (setting->settled != 0)
+				swap(setting_settled(setting, a->base),
+					setting_settled(setting, b->base));
 			continue;
 		}
-		number = setting_number(setting, config);
-		setting_set_number(setting, config, setting_number(setting, running));
-		setting_set_number(setting, running, number);
+		number = setting_number(setting, a->base);
+		setting_set_number(setting, a->base, setting_number(setting, b->base));
+		setting_set_number(setting, b->base, number);
 	}
-	swap(&config->state_dir, &running->state_dir); /* from service.state_dir, which is one */
+}
+
+/* The running ones stay, whichever were read; of those that are still there, what a reload may
+ * change is what was read. */
+static void keep_sections(const struct section_kind *kind, struct config_sections *read,
+	struct config_sections *running)
+{
+	struct config_sections kept = *running;
+
+	if (!needs_restart(kind))
+		return;
+	*running = *read;
+	*read = kept;
+	for (size_t i = 0; i < read->n; i++) {
+		const struct config_section *other = section_find(running, read->list[i]->name);
+		struct target a = section_target(kind, read->list[i]), b;
+
+		if (!other)
+			continue;
+		b = section_target(kind, other);
+		exchange(&a, &b, CHANGE_RELOAD);
+	}
+}
+
+void config_keep_restart(struct config *config, struct config *running)
+{
+	struct target a = config_target(config), b = config_target(running);
+
+	exchange(&a, &b, CHANGE_RESTART);
+	for (const struct section_kind *kind = config->kinds; kind->name; kind++)
+		keep_sections(
+			kind, sections_of(config, kind), &running->sections[kind - config->kinds]);
 }
 
 void config_compare(const struct config *before, const struct config *after,
@@ -75,13 +126,12 @@ void config_compare(const struct config *before, const struct config *after,
 {
 	for (size_t i = 0; i < config_n_settings; i++) {
 		const struct setting *setting = &config_settings[i];
-		/* Of the token, wherever it comes from: a file may have another one by now. */
-		bool same = setting->type == TYPE_SECRET ? strcmp(before->token, after->token) == 0
-							 : is_same(setting, before, after);
 
-		if (!same)
+		if (!is_same(setting, before, after))
 			differs(setting->section, setting->key, setting->change == CHANGE_RELOAD,
 				userdata);
 	}
-	compare_profiles(before, after, differs, userdata);
+	for (const struct section_kind *kind = after->kinds; kind->name; kind++)
+		compare_sections(kind, &before->sections[kind - after->kinds],
+			sections_of(after, kind), differs, userdata);
 }

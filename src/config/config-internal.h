@@ -8,6 +8,9 @@
 
 enum setting_type {
 	TYPE_TEXT,
+	TYPE_PREFIX,
+	TYPE_PATH,
+	TYPE_LISTEN,
 	TYPE_SECRET,
 	TYPE_URLS,
 	TYPE_NUMBER,
@@ -23,52 +26,74 @@ enum setting_change {
 	CHANGE_RELOAD,  /* at the next reload */
 };
 
-/* A row of config.def. */
+/* A row of a table (*.def). */
 struct setting {
-	const char *section; /* NULL: of a profile */
+	const char *section; /* or the kind of sections */
 	const char *key;
 	enum setting_type type;
 	enum setting_change change;
-	const char *text;     /* default of TEXT, SECRET and URLS */
+	const char *text;     /* default of texts */
 	int64_t number;       /* default of the others, in `unit` */
+	const char *as;       /* the setting whose value is the default; NULL: none */
+	size_t as_offset;     /* of that value, in struct config */
 	int64_t min, max;     /* in `unit` */
 	const char *unit;     /* of NUMBER and SIZE, for people; of DURATION, what it counts in */
 	const char *words;    /* of CHOICE, with spaces between */
 	const char *variable; /* of the environment; NULL: none */
 	const char *help;     /* words in `backquotes` are names and values */
-	size_t offset;        /* of the value, in struct config or struct config_profile */
+	size_t offset;        /* of the value, in struct config or that of the kind */
+	size_t settled;       /* of the value that counts, in struct config; 0: this is it */
 };
 
 /* table.c */
 extern const struct setting config_settings[];
 extern const size_t config_n_settings;
-extern const struct setting profile_settings[];
-extern const size_t profile_n_settings;
 
-/* A profile that is there without any file. */
-struct builtin_profile {
+/* A section that is there without any file. */
+struct builtin_section {
 	const char *name;
-	const char *user_agent;
-	const char *accept;
-	int64_t max_age_ms; /* -1: as streams.max_age */
-	bool close_after_update;
+	const char *const *values; /* as in a file, in the order of the settings; NULL: default */
 };
-extern const struct builtin_profile builtin_profiles[];
-extern const size_t n_builtin_profiles;
+
+struct loader;
+
+/* A kind of sections that repeat, [KIND NAME]. */
+struct section_kind {
+	const char *name;
+	const struct setting *settings;
+	size_t n_settings;
+	size_t size;        /* of its struct, of which the first is a struct config_section */
+	const char *sample; /* what the sample says before it, as comments */
+	const struct builtin_section *builtins; /* end with one of no name; NULL: none */
+
+	/* Checks section `index` by itself and against those before it, once all has been read;
+	 * NULL: there is nothing to check. */
+	void (*check)(struct loader *loader, const struct config_sections *sections, size_t index);
+};
+extern const struct section_kind config_kinds[]; /* ends with one of no name */
 
 #define DEFAULT_FILE     FLAGSSE_SYSCONFDIR "/flagsse.conf"
 #define TOKEN_MAX        1024 /* characters of a token */
-#define PROFILE_PREFIX   "profile"
-#define PROFILE_NAME_MAX 32
+#define SECTION_NAME_MAX 32
+#define TITLE_SIZE       64    /* of "KIND NAME" */
 #define SECRET_MASK      "***" /* what is shown for a secret */
+
+#define SETTING_UNSET INT64_C(-1) /* until another setting gives the default */
 
 /* Values as the program has them: in milliseconds, bytes, or the index of a word. */
 int64_t setting_default(const struct setting *setting);
 bool setting_is_text(const struct setting *setting);
 bool setting_is_list(const struct setting *setting); /* of texts, with commas between */
 char **setting_text(const struct setting *setting, const void *base);
+
+/* Of a text in struct config: what counts, wherever it came from.  Else as setting_text(). */
+char **setting_settled(const struct setting *setting, const void *base);
+
 int64_t setting_number(const struct setting *setting, const void *base);
 void setting_set_number(const struct setting *setting, void *base, int64_t number);
+
+/* Whether the row is the first of its section. */
+bool begins_section(const struct setting *settings, size_t index);
 
 /* Milliseconds in a unit of time; 0: no such unit. */
 int64_t unit_factor(const char *unit);
@@ -99,6 +124,57 @@ bool token_is_valid(const char *token);
 /* Whether people who may read this value would learn a secret. */
 bool value_is_secret(const struct setting *setting, const char *value);
 
+/* The settings of one section, or of all that do not repeat, and where their values are kept. */
+struct target {
+	const struct setting *table;
+	size_t n;
+	void *base;
+	char **origins;
+};
+
+/* section.c */
+
+/* Makes the lists of sections, with those that are built in.  0 or -ENOMEM. */
+int sections_init(struct config *config, const struct section_kind *kinds);
+void sections_deinit(struct config *config); /* also where sections_init() failed, or never ran */
+
+/* "KIND NAME": its kind, and its name.  NULL: no such section. */
+const struct section_kind *section_parse(
+	const struct section_kind *kinds, const char *title, const char **ret_name);
+
+/* The sections of a kind, which is one of the configuration's. */
+struct config_sections *sections_of(const struct config *config, const struct section_kind *kind);
+
+struct config_section *section_find(const struct config_sections *sections, const char *name);
+
+/* Adds a section with the defaults, declared at `declared`; NULL: built-in.  NULL: no memory. */
+struct config_section *section_add(const struct section_kind *kind,
+	struct config_sections *sections, const char *name, const char *declared);
+
+struct target section_target(const struct section_kind *kind, const struct config_section *section);
+
+/* The row of a setting; `section` may be "KIND NAME".  NULL: there is none. */
+const struct setting *setting_find(
+	const struct section_kind *kinds, const char *section, const char *key);
+
+/* Writes "KIND NAME", as messages have it. */
+void section_title(const struct section_kind *kind, const struct config_section *section,
+	char ret[TITLE_SIZE]);
+
+/* Once all has been read: the order, the defaults that are other settings, the kinds' checks. */
+void sections_settle(struct loader *loader);
+
+/* The kinds' checks where one file was read alone. */
+void sections_check(struct loader *loader);
+
+/* profile.c: what a profile needs, and that no two are for the same clients. */
+void profile_check(struct loader *loader, const struct config_sections *sections, size_t index);
+
+/* print.c: what help, sample and manual page say of sections that repeat. */
+void sections_print_help(FILE *file, const struct section_kind *kinds);
+void sections_print_sample(FILE *file, const struct section_kind *kinds);
+void sections_print_man(FILE *file, const struct section_kind *kinds);
+
 /* config.c */
 struct loader {
 	const struct config_sources *sources;
@@ -112,12 +188,23 @@ struct loader {
 			     */
 };
 
+/* config_load() with other kinds of sections than config_kinds. */
+int config_load_kinds(const struct section_kind *kinds, const struct config_sources *sources,
+	config_complain *complain, void *userdata, struct config **ret);
+
+/* The settings that do not repeat. */
+struct target config_target(struct config *config);
+
+/* Sets the defaults.  0 or -ENOMEM. */
+int target_init(const struct target *target);
+void target_deinit(const struct target *target); /* wipes secrets */
+
 /* Sends a complaint, and remembers that there was one unless it is a warning.  `section`, with or
  * without `key`, says what it is about; both may be NULL. */
 void loader_complain(struct loader *loader, bool warning, const char *origin, const char *section,
 	const char *key, const char *format, ...) _printf_(6, 7);
 
-/* A section begins, at `origin`: makes a new profile of it if it is one.  Whether it is a known
+/* A section begins, at `origin`: makes a new one of it if its kind repeats.  Whether it is a known
  * section; if not, a complaint was made. */
 bool loader_begin_section(struct loader *loader, const char *origin, const char *section);
 

@@ -13,14 +13,6 @@
 static const char name_characters[] =
 	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
 
-/* The settings of one section, wherever they are kept. */
-struct target {
-	const struct setting *table;
-	size_t n;
-	void *base;
-	char **origins;
-};
-
 void loader_complain(struct loader *loader, bool warning, const char *origin, const char *section,
 	const char *key, const char *format, ...)
 {
@@ -57,8 +49,7 @@ void loader_complain(struct loader *loader, bool warning, const char *origin, co
 	loader->complain(warning, text, loader->userdata);
 }
 
-/* Sets the defaults. */
-static int init_settings(const struct target *target)
+int target_init(const struct target *target)
 {
 	for (size_t i = 0; i < target->n; i++) {
 		const struct setting *setting = &target->table[i];
@@ -72,7 +63,7 @@ static int init_settings(const struct target *target)
 	return 0;
 }
 
-static void free_settings(const struct target *target)
+void target_deinit(const struct target *target)
 {
 	for (size_t i = 0; i < target->n; i++) {
 		if (setting_is_text(&target->table[i]))
@@ -83,23 +74,9 @@ static void free_settings(const struct target *target)
 	free(target->origins);
 }
 
-static struct target config_target(struct config *config)
+struct target config_target(struct config *config)
 {
 	return (struct target){config_settings, config_n_settings, config, config->origins};
-}
-
-static struct target profile_target(struct config_profile *profile)
-{
-	return (struct target){profile_settings, profile_n_settings, profile, profile->origins};
-}
-
-static void free_profile(struct config_profile *profile)
-{
-	struct target target = profile_target(profile);
-
-	free_settings(&target);
-	free(profile->name);
-	free(profile->declared);
 }
 
 struct config *config_free(struct config *config)
@@ -108,63 +85,20 @@ struct config *config_free(struct config *config)
 
 	if (!config)
 		return NULL;
-	for (size_t i = 0; i < config->n_profiles; i++)
-		free_profile(&config->profiles[i]);
-	free(config->profiles);
+	sections_deinit(config);
 	target = config_target(config);
-	free_settings(&target);
+	target_deinit(&target);
 	free_secret(config->token);
 	free(config->state_dir);
 	free(config);
 	return NULL;
 }
 
-/* Adds a profile with the defaults.  NULL: out of memory. */
-static struct config_profile *add_profile(
-	struct config *config, const char *name, const char *declared)
-{
-	struct config_profile *profiles, *profile;
-	struct target target;
-
-	profiles = realloc(config->profiles, (config->n_profiles + 1) * sizeof(*profiles));
-	if (!profiles)
-		return NULL;
-	config->profiles = profiles;
-	profile = &profiles[config->n_profiles++]; /* from now on config_free() cares for it */
-	*profile = (struct config_profile){
-		.name = strdup(name),
-		.declared = declared ? strdup(declared) : NULL,
-		.origins = calloc(profile_n_settings, sizeof(char *)),
-	};
-	target = profile_target(profile);
-	if (!profile->name || (declared && !profile->declared) || !profile->origins ||
-		init_settings(&target) < 0)
-		return NULL;
-	return profile;
-}
-
-/* -1 in max_age_ms: not given; settle_profiles() fills it in. */
-static int add_builtin_profiles(struct config *config)
-{
-	for (size_t i = 0; i < n_builtin_profiles; i++) {
-		const struct builtin_profile *builtin = &builtin_profiles[i];
-		struct config_profile *profile = add_profile(config, builtin->name, NULL);
-
-		if (!profile ||
-			config_replace_text(&profile->user_agent, strdup(builtin->user_agent)) <
-				0 ||
-			config_replace_text(&profile->accept, strdup(builtin->accept)) < 0)
-			return -ENOMEM;
-		profile->max_age_ms = builtin->max_age_ms;
-		profile->close_after_update = builtin->close_after_update;
-	}
-	return 0;
-}
-
-static int config_new(struct config **ret)
+static int config_new(const struct section_kind *kinds, struct config **ret)
 {
 	_cleanup_(config_freep) struct config *config = calloc(1, sizeof(*config));
 	struct target target;
+	int r;
 
 	if (!config)
 		return -ENOMEM;
@@ -172,33 +106,14 @@ static int config_new(struct config **ret)
 	if (!config->origins)
 		return -ENOMEM;
 	target = config_target(config);
-	if (init_settings(&target) < 0 || add_builtin_profiles(config) < 0)
-		return -ENOMEM;
+	r = target_init(&target);
+	if (r < 0)
+		return r;
+	r = sections_init(config, kinds);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(config);
 	return 0;
-}
-
-/* "profile NAME": its name.  NULL: no such section. */
-static const char *profile_name(const char *section)
-{
-	const char *name = section + strlen(PROFILE_PREFIX);
-	size_t blanks, length;
-
-	if (strncmp(section, PROFILE_PREFIX, strlen(PROFILE_PREFIX)) != 0)
-		return NULL;
-	blanks = strspn(name, " \t");
-	length = strspn(name + blanks, name_characters);
-	if (blanks == 0 || length == 0 || length > PROFILE_NAME_MAX || name[blanks + length])
-		return NULL;
-	return name + blanks;
-}
-
-static struct config_profile *find_profile(struct config *config, const char *name)
-{
-	for (size_t i = 0; i < config->n_profiles; i++)
-		if (strcmp(config->profiles[i].name, name) == 0)
-			return &config->profiles[i];
-	return NULL;
 }
 
 static bool is_section(const char *name)
@@ -209,34 +124,54 @@ static bool is_section(const char *name)
 	return false;
 }
 
-static void complain_of_section(struct loader *loader, const char *origin, const char *section)
+/* The names of all sections, for people. */
+static void print_sections(FILE *file, const struct section_kind *kinds)
 {
-	if (strchr(section, '@')) /* could be a URL with a password */
-		section = NULL;
-	loader_complain(loader, false, origin, section, NULL,
-		"unknown section; allowed: http, streams, bus, nats, service, profile NAME (NAME: 1 "
-		"to 32 of A-Z a-z 0-9 - _)");
+	for (size_t i = 0; i < config_n_settings; i++)
+		if (begins_section(config_settings, i))
+			fprintf(file, "%s%s", i > 0 ? ", " : "", config_settings[i].section);
+	for (; kinds->name; kinds++)
+		fprintf(file, ", %s NAME", kinds->name);
+	fprintf(file, " (NAME: 1 to %d of A-Z a-z 0-9 - _)", SECTION_NAME_MAX);
 }
 
-/* Finds where a section's settings are kept; a profile that is new begins to exist.  False: there
- * is no such section (said), or no memory. */
+static void complain_of_section(struct loader *loader, const char *origin, const char *section)
+{
+	_cleanup_(freep) char *allowed = NULL;
+	size_t size;
+	FILE *file = open_memstream(&allowed, &size);
+
+	if (strchr(section, '@')) /* could be a URL with a password */
+		section = NULL;
+	if (file)
+		print_sections(file, loader->config->kinds);
+	if (!file || fclose(file) != 0)
+		loader->error = -ENOMEM;
+	else
+		loader_complain(loader, false, origin, section, NULL,
+			"unknown section; allowed: %s", allowed);
+}
+
+/* Finds where a section's settings are kept; one that is new, of a kind that repeats, begins to
+ * exist.  False: there is no such section (said), or no memory. */
 static bool find_target(
 	struct loader *loader, const char *origin, const char *section, struct target *ret)
 {
-	const char *name = profile_name(section);
-	struct config_profile *profile;
+	const char *name;
+	const struct section_kind *kind = section_parse(loader->config->kinds, section, &name);
+	struct config_section *found;
 
-	if (name) {
-		profile = find_profile(loader->config, name);
-		if (!profile) {
-			profile = add_profile(loader->config, name, origin);
-			if (!profile) {
-				loader->error = -ENOMEM;
-				return false;
-			}
-			profile->max_age_ms = -1;
+	if (kind) {
+		struct config_sections *sections = sections_of(loader->config, kind);
+
+		found = section_find(sections, name);
+		if (!found)
+			found = section_add(kind, sections, name, origin);
+		if (!found) {
+			loader->error = -ENOMEM;
+			return false;
 		}
-		*ret = profile_target(profile);
+		*ret = section_target(kind, found);
 		return true;
 	}
 	if (!is_section(section)) {
@@ -254,9 +189,11 @@ bool loader_begin_section(struct loader *loader, const char *origin, const char 
 	return find_target(loader, origin, section, &target);
 }
 
-static bool is_of_section(const struct setting *setting, const char *section)
+/* Whether the row is one of the section's: all are, of a kind that repeats. */
+static bool is_of_section(
+	const struct target *target, const struct setting *setting, const char *section)
 {
-	return !setting->section || strcmp(setting->section, section) == 0;
+	return target->table != config_settings || strcmp(setting->section, section) == 0;
 }
 
 static void complain_of_key(struct loader *loader, const char *origin, const char *section,
@@ -269,7 +206,7 @@ static void complain_of_key(struct loader *loader, const char *origin, const cha
 	if (key[strspn(key, name_characters)])
 		key = NULL; /* no name: could be a piece of a secret */
 	for (size_t i = 0; file && i < target->n; i++)
-		if (is_of_section(&target->table[i], section))
+		if (is_of_section(target, &target->table[i], section))
 			fprintf(file, "%s%s", ftell(file) > 0 ? ", " : "", target->table[i].key);
 	if (!file || fclose(file) != 0)
 		loader->error = -ENOMEM;
@@ -348,12 +285,12 @@ const struct setting *loader_assign(struct loader *loader, const char *origin, c
 	for (size_t i = 0; i < target.n; i++) {
 		const struct setting *setting = target.table + i;
 
-		if (strcmp(setting->key, key) != 0 || !is_of_section(setting, section))
+		if (strcmp(setting->key, key) != 0 || !is_of_section(&target, setting, section))
 			continue;
 		r = set(loader, origin, section, &target, i, value);
 		if (r == -ENOMEM)
 			loader->error = r;
-		else if (r < 0 && setting->type == TYPE_SECRET)
+		else if (r < 0 && setting->settled == offsetof(struct config, token))
 			loader->token_refused = true;
 		return setting;
 	}
@@ -457,14 +394,14 @@ static void read_sources(struct loader *loader)
 		read_option(loader, *option);
 }
 
-int config_load(const struct config_sources *sources, config_complain *complain, void *userdata,
-	struct config **ret)
+int config_load_kinds(const struct section_kind *kinds, const struct config_sources *sources,
+	config_complain *complain, void *userdata, struct config **ret)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
 	struct loader loader = {.sources = sources, .complain = complain, .userdata = userdata};
 	int r;
 
-	r = config_new(&config);
+	r = config_new(kinds, &config);
 	if (r < 0)
 		return r;
 	loader.config = config;
@@ -478,6 +415,12 @@ int config_load(const struct config_sources *sources, config_complain *complain,
 	return 0;
 }
 
+int config_load(const struct config_sources *sources, config_complain *complain, void *userdata,
+	struct config **ret)
+{
+	return config_load_kinds(config_kinds, sources, complain, userdata, ret);
+}
+
 int config_check_file(const char *path, int (*check_listen)(const char *address),
 	config_complain *complain, void *userdata)
 {
@@ -487,7 +430,7 @@ int config_check_file(const char *path, int (*check_listen)(const char *address)
 		.sources = &sources, .complain = complain, .userdata = userdata, .alone = true};
 	int r;
 
-	r = config_new(&config);
+	r = config_new(config_kinds, &config);
 	if (r < 0)
 		return r;
 	loader.config = config;

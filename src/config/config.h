@@ -12,37 +12,56 @@
 
 #include "base/cleanup.h"
 
-/* A [profile NAME] section; the built-in ones (config.c) can be changed by their names. */
-struct config_profile {
+/* What each [KIND NAME] has, of whatever kind: the first member of its struct. */
+struct config_section {
 	char *name;
-	char *declared; /* where its section first stands; NULL: built-in */
+	char *declared; /* where it first stands; NULL: built-in */
 	char **origins; /* where each of its settings came from, in the table's order; NULL: default
 			 */
-#define PROFILE_TEXT(key, ...)     char *key;
-#define PROFILE_DURATION(key, ...) int64_t key##_ms;
-#define PROFILE_BOOLEAN(key, ...)  bool key;
-#include "config/config.def"
+};
+
+/* All sections of a kind, in the order of their names. */
+struct config_sections {
+	struct config_section **list;
+	size_t n;
+};
+
+/* The kinds of sections that repeat, as in the table of them (table.c). */
+enum config_kind {
+	SECTION_PROFILE,
+};
+
+/* A [profile NAME] section; the built-in ones (table.c) can be changed by their names. */
+struct config_profile {
+	struct config_section section;
+#include "config/member-rows.h"
+#define MEMBER(section, key)    key
+#define MEMBER_MS(section, key) key##_ms
+#include "config/profile.def"
 };
 
 /* A member a row, named SECTION_KEY.  Durations are in milliseconds whatever the row's unit. */
 struct config {
-#define SETTING_TEXT(section, key, ...)     char *section##_##key;
-#define SETTING_SECRET(section, key, ...)   char *section##_##key;
-#define SETTING_URLS(section, key, ...)     char *section##_##key;
-#define SETTING_NUMBER(section, key, ...)   int64_t section##_##key;
-#define SETTING_SIZE(section, key, ...)     int64_t section##_##key;
-#define SETTING_DURATION(section, key, ...) int64_t section##_##key##_ms;
-#define SETTING_CHOICE(section, key, ...)   int section##_##key;
+#include "config/member-rows.h"
+#define MEMBER(section, key)    section##_##key
+#define MEMBER_MS(section, key) section##_##key##_ms
 #include "config/config.def"
 
-	struct config_profile *profiles; /* in the order of their names */
-	size_t n_profiles;
+	const struct section_kind *kinds; /* of sections that repeat; ends with one of no name */
+	struct config_sections *sections; /* a member a kind */
 	char **origins; /* for config_print(): where each setting came from; NULL: default */
 
 	/* Settled from more than one setting: */
 	char *token;     /* of publishers, from wherever it came; never empty */
 	char *state_dir; /* $STATE_DIRECTORY (its first), else service.state_dir */
 };
+
+/* One of the profiles, by its number: 0 to sections[SECTION_PROFILE].n - 1. */
+static inline const struct config_profile *config_profile(const struct config *config, size_t index)
+{
+	return (const struct config_profile *)(const void *)config->sections[SECTION_PROFILE]
+		.list[index];
+}
 
 enum {
 	BUS_TYPE_NATS,
@@ -90,8 +109,8 @@ int config_check_file(const char *path, int (*check_listen)(const char *address)
 struct config *config_free(struct config *config); /* takes NULL; returns NULL; wipes secrets */
 DEFINE_CLEANUP(struct config *, config_free)
 
-/* One thing that differs: setting `key` of `section`, or ("profile", its name) a profile.
- * `at_once`: a running service can take the new value. */
+/* One thing that differs: setting `key` of `section`, or (its kind, its name) a section that
+ * repeats. `at_once`: a running service can take the new value. */
 typedef void config_difference(const char *section, const char *key, bool at_once, void *userdata);
 
 /* Tells all that differs between two configurations. */

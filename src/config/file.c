@@ -132,13 +132,12 @@ static bool check_section_line(struct reader *reader, char *line)
 	return reader->known_section;
 }
 
-static bool is_list(const char *section, const char *key)
+static bool is_list(const struct reader *reader, const char *key)
 {
-	for (size_t i = 0; i < config_n_settings; i++)
-		if (strcmp(config_settings[i].section, section) == 0 &&
-			strcmp(config_settings[i].key, key) == 0)
-			return setting_is_list(&config_settings[i]);
-	return false;
+	const struct setting *setting =
+		setting_find(reader->loader->config->kinds, reader->section, key);
+
+	return setting && setting_is_list(setting);
 }
 
 /* A line that should be "key = value".  The text is not shown: a line that is not understood may be
@@ -168,9 +167,8 @@ static bool check_key_line(struct reader *reader, const char *line, size_t max_l
 			"the line is too long; allowed: %zu characters (%s and options have no "
 			"such limit)",
 			max_length,
-			is_list(reader->section, key)
-				? "several lines of this key add up; the environment"
-				: "the environment");
+			is_list(reader, key) ? "several lines of this key add up; the environment"
+					     : "the environment");
 		complain(reader, *reader->section ? reader->section : NULL, key, what);
 		return false;
 	}

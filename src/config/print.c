@@ -53,8 +53,8 @@ static char *facts(const struct setting *setting)
 	fputs("Default: ", file);
 	if (setting_is_text(setting) && !*setting->text)
 		fputs("none", file);
-	else if (!setting->section && setting->type == TYPE_DURATION)
-		fputs("streams.max_age", file);
+	else if (setting->as)
+		fputs(setting->as, file);
 	else
 		print_default(file, setting);
 	if (has_range(setting)) {
@@ -76,12 +76,6 @@ static void print_facts(FILE *file, const char *prefix, size_t width, const stru
 	_cleanup_(freep) char *text = facts(setting);
 
 	print_wrapped(file, prefix, width, text ? text : "(out of memory)");
-}
-
-/* Whether the row is the first of its section. */
-static bool begins_section(const struct setting *settings, size_t index)
-{
-	return index == 0 || strcmp(settings[index].section, settings[index - 1].section) != 0;
 }
 
 /* The effective settings. */
@@ -143,11 +137,12 @@ static void print_setting(
 	fprintf(file, "%s\n", line);
 }
 
-static void print_profile(FILE *file, const struct config_profile *profile)
+static void print_section(
+	FILE *file, const struct section_kind *kind, const struct config_section *section)
 {
-	fprintf(file, "\n[%s %s]\n", PROFILE_PREFIX, profile->name);
-	for (size_t i = 0; i < profile_n_settings; i++)
-		print_setting(file, &profile_settings[i], profile, &profile->origins[i]);
+	fprintf(file, "\n[%s %s]\n", kind->name, section->name);
+	for (size_t i = 0; i < kind->n_settings; i++)
+		print_setting(file, &kind->settings[i], section, &section->origins[i]);
 }
 
 void config_print(const struct config *config, FILE *file)
@@ -159,30 +154,42 @@ void config_print(const struct config *config, FILE *file)
 			fprintf(file, "%s[%s]\n", i > 0 ? "\n" : "", setting->section);
 		print_setting(file, setting, config, &config->origins[i]);
 	}
-	for (size_t i = 0; i < config->n_profiles; i++)
-		print_profile(file, &config->profiles[i]);
+	for (const struct section_kind *kind = config->kinds; kind->name; kind++) {
+		const struct config_sections *sections = sections_of(config, kind);
+
+		for (size_t i = 0; i < sections->n; i++)
+			print_section(file, kind, sections->list[i]);
+	}
 }
 
 /* Help. */
 
+static const char help_prefix[] = "    ";
+
+static void print_help_setting(FILE *file, const struct setting *setting)
+{
+	print_wrapped(file, help_prefix, HELP_WIDTH, setting->help);
+	print_facts(file, help_prefix, HELP_WIDTH, setting);
+}
+
+void sections_print_help(FILE *file, const struct section_kind *kinds)
+{
+	for (; kinds->name; kinds++)
+		for (size_t i = 0; i < kinds->n_settings; i++) {
+			fprintf(file, "\n%s NAME.%s\n", kinds->name, kinds->settings[i].key);
+			print_help_setting(file, &kinds->settings[i]);
+		}
+}
+
 void config_print_help(FILE *file)
 {
-	static const char prefix[] = "    ";
-
 	for (size_t i = 0; i < config_n_settings; i++) {
 		const struct setting *setting = &config_settings[i];
 
 		fprintf(file, "%s%s.%s\n", i > 0 ? "\n" : "", setting->section, setting->key);
-		print_wrapped(file, prefix, HELP_WIDTH, setting->help);
-		print_facts(file, prefix, HELP_WIDTH, setting);
+		print_help_setting(file, setting);
 	}
-	for (size_t i = 0; i < profile_n_settings; i++) {
-		const struct setting *setting = &profile_settings[i];
-
-		fprintf(file, "\n%s NAME.%s\n", PROFILE_PREFIX, setting->key);
-		print_wrapped(file, prefix, HELP_WIDTH, setting->help);
-		print_facts(file, prefix, HELP_WIDTH, setting);
-	}
+	sections_print_help(file, config_kinds);
 }
 
 /* Sample. */
@@ -193,11 +200,6 @@ static const char sample_head[] =
 	"# Read in this order, each over the former: this file, conf.d/*.conf beside it\n"
 	"# by name, environment variables, options. What is commented out is the default.\n"
 	"# After a change: systemctl reload flagsse, or restart where the setting says so.\n";
-
-static const char profiles_head[] =
-	"\n"
-	"# Profiles: what some kinds of client need. These two are built in; a section of\n"
-	"# the same name changes one, any other name adds one.\n";
 
 static void print_sample_setting(FILE *file, const struct setting *setting)
 {
@@ -211,29 +213,54 @@ static void print_sample_setting(FILE *file, const struct setting *setting)
 	fputc('\n', file);
 }
 
-static void print_builtin_profile(
-	FILE *file, const struct builtin_profile *profile, int64_t max_age_ms)
+/* The default of a setting whose default another one is. */
+static void print_default_as(FILE *file, const struct setting *setting)
 {
-	fprintf(file, "\n#[%s %s]\n#user_agent = %s\n#accept =%s%s\n", PROFILE_PREFIX,
-		profile->name, profile->user_agent, *profile->accept ? " " : "", profile->accept);
-	for (size_t i = 0; i < profile_n_settings; i++) {
-		const struct setting *setting = &profile_settings[i];
+	for (size_t i = 0; i < config_n_settings; i++)
+		if (config_settings[i].offset == setting->as_offset)
+			print_default(file, &config_settings[i]);
+}
 
-		if (setting_is_text(setting))
-			continue;
-		fprintf(file, "#%s = ", setting->key);
-		if (setting->type == TYPE_BOOLEAN)
-			setting_print_number(file, setting, profile->close_after_update);
+/* `values`: as in struct builtin_section; NULL: the defaults. */
+static void print_sample_section(
+	FILE *file, const struct section_kind *kind, const char *name, const char *const *values)
+{
+	fprintf(file, "\n#[%s %s]\n", kind->name, name);
+	for (size_t i = 0; i < kind->n_settings; i++) {
+		const struct setting *setting = &kind->settings[i];
+		const char *value = values && values[i]        ? values[i]
+				    : setting_is_text(setting) ? setting->text
+							       : NULL;
+
+		fprintf(file, "#%s =%s", setting->key, value && !*value ? "" : " ");
+		if (value)
+			fputs(value, file);
+		else if (setting->as)
+			print_default_as(file, setting);
 		else
-			setting_print_number(file, setting, max_age_ms);
+			print_default(file, setting);
 		fputc('\n', file);
+	}
+}
+
+void sections_print_sample(FILE *file, const struct section_kind *kinds)
+{
+	for (; kinds->name; kinds++) {
+		fprintf(file, "\n%s", kinds->sample);
+		for (size_t i = 0; i < kinds->n_settings; i++) {
+			fprintf(file, "#\n# %s:\n", kinds->settings[i].key);
+			print_wrapped(file, "#   ", HELP_WIDTH, kinds->settings[i].help);
+		}
+		if (!kinds->builtins)
+			print_sample_section(file, kinds, "NAME", NULL);
+		for (const struct builtin_section *builtin = kinds->builtins;
+			builtin && builtin->name; builtin++)
+			print_sample_section(file, kinds, builtin->name, builtin->values);
 	}
 }
 
 void config_print_sample(FILE *file)
 {
-	int64_t max_age_ms = 0;
-
 	fputs(sample_head, file);
 	for (size_t i = 0; i < config_n_settings; i++) {
 		const struct setting *setting = &config_settings[i];
@@ -241,19 +268,8 @@ void config_print_sample(FILE *file)
 		if (begins_section(config_settings, i))
 			fprintf(file, "\n[%s]\n", setting->section);
 		print_sample_setting(file, setting);
-		if (setting->offset == offsetof(struct config, streams_max_age_ms))
-			max_age_ms = setting_default(setting);
 	}
-
-	fputs(profiles_head, file);
-	for (size_t i = 0; i < profile_n_settings; i++) {
-		fprintf(file, "#\n# %s:\n", profile_settings[i].key);
-		print_wrapped(file, "#   ", HELP_WIDTH, profile_settings[i].help);
-	}
-	for (size_t i = 0; i < n_builtin_profiles; i++)
-		print_builtin_profile(file, &builtin_profiles[i],
-			builtin_profiles[i].max_age_ms < 0 ? max_age_ms
-							   : builtin_profiles[i].max_age_ms);
+	sections_print_sample(file, config_kinds);
 }
 
 /* Manual page. */
@@ -301,6 +317,15 @@ static void print_man_setting(FILE *file, const struct setting *setting)
 	print_roff_wrapped(file, text ? text : "(out of memory)");
 }
 
+void sections_print_man(FILE *file, const struct section_kind *kinds)
+{
+	for (; kinds->name; kinds++) {
+		fprintf(file, ".SS [%s NAME]\n", kinds->name);
+		for (size_t i = 0; i < kinds->n_settings; i++)
+			print_man_setting(file, &kinds->settings[i]);
+	}
+}
+
 void config_print_man(FILE *file)
 {
 	for (size_t i = 0; i < config_n_settings; i++) {
@@ -308,7 +333,5 @@ void config_print_man(FILE *file)
 			fprintf(file, ".SS [%s]\n", config_settings[i].section);
 		print_man_setting(file, &config_settings[i]);
 	}
-	fprintf(file, ".SS [%s NAME]\n", PROFILE_PREFIX);
-	for (size_t i = 0; i < profile_n_settings; i++)
-		print_man_setting(file, &profile_settings[i]);
+	sections_print_man(file, config_kinds);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What is settled from more than one setting: the token, the state directory, the profiles; and the
- * checks of one setting against another. */
+/* What is settled from more than one setting: the token, the state directory; and the checks of one
+ * setting against another. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -122,91 +122,6 @@ static void check_keepalive(struct loader *loader)
 			config->streams_keepalive_ms / 1000);
 }
 
-/* The settings by which clients are known: the first rows of profile_settings. */
-enum {
-	BY_USER_AGENT,
-	BY_ACCEPT,
-	N_BY
-};
-
-/* Where a profile was last touched: what a message about the whole of it should name. */
-static const char *profile_origin(const struct config_profile *profile)
-{
-	for (int by = 0; by < N_BY; by++)
-		if (profile->origins[by])
-			return profile->origins[by];
-	return profile->declared;
-}
-
-static const char *prefix_of(const struct config_profile *profile, int by)
-{
-	return *setting_text(&profile_settings[by], profile);
-}
-
-/* Two profiles of one prefix: which of them a client gets would be left to chance. */
-static void check_same(struct loader *loader, size_t index, int by)
-{
-	const struct config_profile *profiles = loader->config->profiles;
-	const struct config_profile *profile = &profiles[index];
-	char section[sizeof(PROFILE_PREFIX) + 1 + PROFILE_NAME_MAX];
-
-	for (size_t i = 0; *prefix_of(profile, by) && i < index; i++) {
-		const struct config_profile *other = &profiles[i];
-
-		if (strcmp(prefix_of(other, by), prefix_of(profile, by)) != 0)
-			continue;
-		if (loader->alone && !profile_origin(other)) /* another file may change it */
-			continue;
-		if (!profile_origin(profile)) { /* built-in: the other one is at fault */
-			const struct config_profile *swap = profile;
-
-			profile = other;
-			other = swap;
-		}
-		snprintf(section, sizeof(section), PROFILE_PREFIX " %s", profile->name);
-		loader_complain(loader, false,
-			profile->origins[by] ? profile->origins[by] : profile_origin(profile),
-			section, profile_settings[by].key,
-			"the same as of profile %s; allowed: one profile for each", other->name);
-		return;
-	}
-}
-
-static void check_all_same(struct loader *loader, size_t index)
-{
-	for (int by = 0; by < N_BY; by++)
-		check_same(loader, index, by);
-}
-
-static int compare_profiles(const void *a, const void *b)
-{
-	const struct config_profile *first = a, *second = b;
-
-	return strcmp(first->name, second->name);
-}
-
-static void settle_profiles(struct loader *loader)
-{
-	struct config *config = loader->config;
-	char section[sizeof(PROFILE_PREFIX) + 1 + PROFILE_NAME_MAX];
-
-	qsort(config->profiles, config->n_profiles, sizeof(*config->profiles), compare_profiles);
-	for (size_t i = 0; i < config->n_profiles; i++) {
-		struct config_profile *profile = &config->profiles[i];
-
-		if (profile->max_age_ms < 0)
-			profile->max_age_ms = config->streams_max_age_ms;
-		if (*profile->user_agent || *profile->accept) {
-			check_all_same(loader, i);
-			continue;
-		}
-		snprintf(section, sizeof(section), PROFILE_PREFIX " %s", profile->name);
-		loader_complain(loader, false, profile->declared, section, "user_agent",
-			"not set, and neither is accept; one is required in a new profile; allowed: "
-			"what the User-Agent of its clients begins with");
-	}
-}
-
 /* Reads a token from a file.  0 and *ret; -ENOENT: no such file; -EINVAL: complained; -ENOMEM. */
 static int read_token(struct loader *loader, const char *origin, const char *key, const char *path,
 	bool check_mode, char **ret)
@@ -294,14 +209,37 @@ static void complain_of_no_token(struct loader *loader)
 		file);
 }
 
-/* Nobody has it as a token: it was copied from what was printed. */
-static void check_mask(struct loader *loader)
+/* Nobody has the mask as a secret: it was copied from what was printed. */
+static void check_mask(struct loader *loader, const char *title, const struct target *target)
 {
-	const struct config *config = loader->config;
+	for (size_t i = 0; i < target->n; i++) {
+		const struct setting *setting = &target->table[i];
 
-	if (strcmp(config->http_token, SECRET_MASK) == 0)
-		loader_complain(loader, false, ORIGIN(config, http_token), "http", "token",
-			"is the mask that --print-config shows; allowed: the token itself");
+		if (setting->type == TYPE_SECRET &&
+			strcmp(*setting_text(setting, target->base), SECRET_MASK) == 0)
+			loader_complain(loader, false, target->origins[i],
+				title ? title : setting->section, setting->key,
+				"is the mask that --print-config shows; allowed: the %s itself",
+				setting->key);
+	}
+}
+
+static void check_masks(struct loader *loader)
+{
+	struct target target = config_target(loader->config);
+
+	check_mask(loader, NULL, &target);
+	for (const struct section_kind *kind = loader->config->kinds; kind->name; kind++) {
+		const struct config_sections *sections = sections_of(loader->config, kind);
+
+		for (size_t i = 0; i < sections->n; i++) {
+			char title[TITLE_SIZE];
+
+			section_title(kind, sections->list[i], title);
+			target = section_target(kind, sections->list[i]);
+			check_mask(loader, title, &target);
+		}
+	}
 }
 
 /* From the setting, else the file, else the service manager's credential. */
@@ -313,7 +251,6 @@ static void settle_token(struct loader *loader)
 	int r;
 
 	if (*config->http_token) {
-		check_mask(loader);
 		if (*config->http_token_file)
 			loader_complain(loader, true, file_origin, "http", "token_file",
 				"not used, as http.token is set (%s)", ORIGIN(config, http_token));
@@ -339,9 +276,10 @@ static void settle_token(struct loader *loader)
 void config_settle(struct loader *loader)
 {
 	settle_state_dir(loader);
-	settle_profiles(loader);
+	sections_settle(loader);
 	check_retry(loader);
 	check_keepalive(loader);
+	check_masks(loader);
 	settle_token(loader);
 }
 
@@ -349,11 +287,9 @@ void config_settle_file(struct loader *loader)
 {
 	const struct config *config = loader->config;
 
-	for (size_t i = 0; i < config->n_profiles; i++)
-		if (profile_origin(&config->profiles[i]))
-			check_all_same(loader, i);
+	sections_check(loader);
 	if (ORIGIN(config, streams_retry_min_ms) && ORIGIN(config, streams_retry_max_ms))
 		check_retry(loader);
 	check_keepalive(loader);
-	check_mask(loader);
+	check_masks(loader);
 }

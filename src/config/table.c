@@ -1,114 +1,64 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* config.def as a table in memory, and its values as text. */
+/* The tables of settings (*.def) in memory, the kinds of sections that repeat, and values as text.
+ */
 #include <inttypes.h>
 #include <string.h>
 
 #include "config/config-internal.h"
 
-#define TEXT_ROW(type_, section_, key_, change_, default_, env_, help_)                            \
-	{                                                                                          \
-		.section = #section_,                                                              \
-		.key = #key_,                                                                      \
-		.type = (type_),                                                                   \
-		.change = CHANGE_##change_,                                                        \
-		.text = (default_),                                                                \
-		.variable = (env_),                                                                \
-		.help = (help_),                                                                   \
-		.offset = offsetof(struct config, section_##_##key_),                              \
-	},
-#define NUMBER_ROW(                                                                                \
-	type_, section_, key_, change_, default_, min_, max_, unit_, env_, help_, member_)         \
-	{                                                                                          \
-		.section = #section_,                                                              \
-		.key = #key_,                                                                      \
-		.type = (type_),                                                                   \
-		.change = CHANGE_##change_,                                                        \
-		.number = (default_),                                                              \
-		.min = (min_),                                                                     \
-		.max = (max_),                                                                     \
-		.unit = (unit_),                                                                   \
-		.variable = (env_),                                                                \
-		.help = (help_),                                                                   \
-		.offset = offsetof(struct config, member_),                                        \
-	},
+#define N_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-#define SETTING_TEXT(section_, key_, change_, default_, env_, help_)                               \
-	TEXT_ROW(TYPE_TEXT, section_, key_, change_, default_, env_, help_)
-#define SETTING_SECRET(section_, key_, change_, default_, env_, help_)                             \
-	TEXT_ROW(TYPE_SECRET, section_, key_, change_, default_, env_, help_)
-#define SETTING_URLS(section_, key_, change_, default_, env_, help_)                               \
-	TEXT_ROW(TYPE_URLS, section_, key_, change_, default_, env_, help_)
-#define SETTING_NUMBER(section_, key_, change_, default_, min_, max_, unit_, env_, help_)          \
-	NUMBER_ROW(TYPE_NUMBER, section_, key_, change_, default_, min_, max_, unit_, env_, help_, \
-		section_##_##key_)
-#define SETTING_SIZE(section_, key_, change_, default_, min_, max_, unit_, env_, help_)            \
-	NUMBER_ROW(TYPE_SIZE, section_, key_, change_, default_, min_, max_, unit_, env_, help_,   \
-		section_##_##key_)
-#define SETTING_DURATION(section_, key_, change_, default_, min_, max_, unit_, env_, help_)        \
-	NUMBER_ROW(TYPE_DURATION, section_, key_, change_, default_, min_, max_, unit_, env_,      \
-		help_, section_##_##key_##_ms)
-#define SETTING_CHOICE(section_, key_, change_, default_, words_, env_, help_)                     \
-	{                                                                                          \
-		.section = #section_,                                                              \
-		.key = #key_,                                                                      \
-		.type = TYPE_CHOICE,                                                               \
-		.change = CHANGE_##change_,                                                        \
-		.number = (default_),                                                              \
-		.words = (words_),                                                                 \
-		.variable = (env_),                                                                \
-		.help = (help_),                                                                   \
-		.offset = offsetof(struct config, section_##_##key_),                              \
-	},
-
+#define OWNER                   struct config
+#define MEMBER(section, key)    section##_##key
+#define MEMBER_MS(section, key) section##_##key##_ms
+#include "config/table-rows.h"
 const struct setting config_settings[] = {
 #include "config/config.def"
 };
-const size_t config_n_settings = sizeof(config_settings) / sizeof(config_settings[0]);
+const size_t config_n_settings = N_OF(config_settings);
 
-#define PROFILE_TEXT(key_, default_, help_)                                                        \
-	{                                                                                          \
-		.key = #key_,                                                                      \
-		.change = CHANGE_RELOAD,                                                           \
-		.type = TYPE_TEXT,                                                                 \
-		.text = (default_),                                                                \
-		.help = (help_),                                                                   \
-		.offset = offsetof(struct config_profile, key_),                                   \
-	},
-#define PROFILE_DURATION(key_, default_, min_, max_, unit_, help_)                                 \
-	{                                                                                          \
-		.key = #key_,                                                                      \
-		.change = CHANGE_RELOAD,                                                           \
-		.type = TYPE_DURATION,                                                             \
-		.number = (default_),                                                              \
-		.min = (min_),                                                                     \
-		.max = (max_),                                                                     \
-		.unit = (unit_),                                                                   \
-		.help = (help_),                                                                   \
-		.offset = offsetof(struct config_profile, key_##_ms),                              \
-	},
-#define PROFILE_BOOLEAN(key_, default_, help_)                                                     \
-	{                                                                                          \
-		.key = #key_,                                                                      \
-		.change = CHANGE_RELOAD,                                                           \
-		.type = TYPE_BOOLEAN,                                                              \
-		.number = (default_),                                                              \
-		.help = (help_),                                                                   \
-		.offset = offsetof(struct config_profile, key_),                                   \
-	},
-
-const struct setting profile_settings[] = {
-#include "config/config.def"
+#define OWNER                   struct config_profile
+#define MEMBER(section, key)    key
+#define MEMBER_MS(section, key) key##_ms
+#include "config/table-rows.h"
+static const struct setting profile_settings[] = {
+#include "config/profile.def"
 };
-const size_t profile_n_settings = sizeof(profile_settings) / sizeof(profile_settings[0]);
 
-const struct builtin_profile builtin_profiles[] = {
-	/* Opens a new stream every 29 s and keeps the old one: at 80 % of this the next is there.
-	 * On the web only its Accept tells it from the browser. */
-	{"flutter", "Dart/", "application/json , text/event-stream", 37000, false},
-	/* Looks at a body only when it has all of it. */
-	{"ruby", "Faraday", "", -1, true},
+/* Opens a new stream every 29 s and keeps the old one: at 80 % of this the next is there.  On the
+ * web only its Accept tells it from the browser. */
+static const char *const flutter[] = {
+	"Dart/", "application/json , text/event-stream", "37 s", "no"};
+
+/* Looks at a body only when it has all of it. */
+static const char *const ruby[] = {"Faraday", "", NULL, "yes"};
+
+_Static_assert(N_OF(flutter) == N_OF(profile_settings) && N_OF(ruby) == N_OF(profile_settings),
+	"a value for each setting");
+
+static const struct builtin_section builtin_profiles[] = {
+	{"flutter", flutter}, {"ruby", ruby}, {NULL, NULL}};
+
+const struct section_kind config_kinds[] = {
+	[SECTION_PROFILE] =
+		{
+			.name = "profile",
+			.settings = profile_settings,
+			.n_settings = N_OF(profile_settings),
+			.size = sizeof(struct config_profile),
+			.sample = "# Profiles: what some kinds of client need. These two are built "
+				  "in; a section of\n"
+				  "# the same name changes one, any other name adds one.\n",
+			.builtins = builtin_profiles,
+			.check = profile_check,
+		},
+	{},
 };
-const size_t n_builtin_profiles = sizeof(builtin_profiles) / sizeof(builtin_profiles[0]);
+
+bool begins_section(const struct setting *settings, size_t index)
+{
+	return index == 0 || strcmp(settings[index].section, settings[index - 1].section) != 0;
+}
 
 int64_t unit_factor(const char *unit)
 {
@@ -130,6 +80,8 @@ bool setting_is_text(const struct setting *setting)
 
 int64_t setting_default(const struct setting *setting)
 {
+	if (setting->as)
+		return SETTING_UNSET;
 	if (setting->type == TYPE_DURATION)
 		return setting->number * unit_factor(setting->unit);
 	return setting->number;
@@ -137,13 +89,19 @@ int64_t setting_default(const struct setting *setting)
 
 bool setting_is_list(const struct setting *setting)
 {
-	return setting->type == TYPE_URLS ||
-	       (setting->section && setting->offset == offsetof(struct config, http_listen));
+	return setting->type == TYPE_URLS || setting->type == TYPE_LISTEN;
 }
 
 char **setting_text(const struct setting *setting, const void *base)
 {
 	return (char **)(void *)((char *)base + setting->offset);
+}
+
+char **setting_settled(const struct setting *setting, const void *base)
+{
+	if (setting->settled == 0)
+		return setting_text(setting, base);
+	return (char **)(void *)((char *)base + setting->settled);
 }
 
 int64_t setting_number(const struct setting *setting, const void *base)

@@ -420,25 +420,25 @@ static int check_text(const struct setting *setting, const char *text,
 	int (*check_listen)(const char *), char **ret_problem)
 {
 	if (setting->type == TYPE_SECRET) {
-		if (*text && !token_is_valid(text))
-			return refuse(setting, text, "is not a usable token",
-				"printable ASCII without spaces, at most 1024 characters",
-				ret_problem);
-		return 0;
+		char what[64];
+
+		if (!*text || token_is_valid(text))
+			return 0;
+		snprintf(what, sizeof(what), "is not a usable %s", setting->key);
+		return refuse(setting, text, what,
+			"printable ASCII without spaces, at most 1024 characters", ret_problem);
 	}
 	if (setting->type == TYPE_URLS)
 		return check_urls(setting, text, ret_problem);
 	if (!fits_into_file(text))
 		return refuse(setting, text, "has a control character, or a ';' after a space",
 			"text without them", ret_problem);
-	if (!setting->section) /* a profile's user_agent or accept, which there may be none of */
-		return *text || setting->offset == offsetof(struct config_profile, accept)
-			       ? 0
-			       : refuse(setting, text, "fits every client", "one character or more",
-					 ret_problem);
-	if (setting->offset == offsetof(struct config, http_listen))
+	if (setting->type == TYPE_PREFIX && !*text)
+		return refuse(
+			setting, text, "fits every client", "one character or more", ret_problem);
+	if (setting->type == TYPE_LISTEN)
 		return check_listen_list(setting, text, check_listen, ret_problem);
-	if (setting->offset == offsetof(struct config, service_state_dir) && *text != '/')
+	if (setting->type == TYPE_PATH && *text != '/')
 		return refuse(setting, text, "is not an absolute path", "a path that begins with /",
 			ret_problem);
 	return 0;
@@ -456,7 +456,7 @@ int value_parse(const struct setting *setting, const char *text,
 
 	if (setting->type == TYPE_URLS)
 		copy = tidy_list(text, BLANKS "/");
-	else if (setting->section && setting->offset == offsetof(struct config, http_listen))
+	else if (setting->type == TYPE_LISTEN)
 		copy = tidy_list(text, BLANKS);
 	else
 		copy = strdup(text);

@@ -50,20 +50,24 @@ struct http_settings settings_of_http(
 int settings_of_streams(const struct config *config, const struct descriptor_shares *shares,
 	struct relay_streams *ret)
 {
-	struct profile *profiles = calloc(config->n_profiles + 1, sizeof(profiles[0]));
+	size_t n = config->sections[SECTION_PROFILE].n;
+	struct profile *profiles = calloc(n + 1, sizeof(profiles[0]));
 
 	if (!profiles)
 		return -ENOMEM;
-	for (size_t i = 0; i < config->n_profiles; i++)
+	for (size_t i = 0; i < n; i++) {
+		const struct config_profile *profile = config_profile(config, i);
+
 		profiles[i] = (struct profile){
-			.user_agent = config->profiles[i].user_agent,
-			.accept = config->profiles[i].accept,
-			.max_age_ms = config->profiles[i].max_age_ms,
-			.close_after_update = config->profiles[i].close_after_update,
+			.user_agent = profile->user_agent,
+			.accept = profile->accept,
+			.max_age_ms = profile->max_age_ms,
+			.close_after_update = profile->close_after_update,
 		};
+	}
 	*ret = (struct relay_streams){
 		.profiles = profiles,
-		.n_profiles = config->n_profiles,
+		.n_profiles = n,
 		.standard =
 			{
 				.user_agent = "",

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "config-fixture.h"
+#include "config/config-internal.h"
 
 char directory[64];
 char complaints[65536];
@@ -79,8 +80,8 @@ static int any_but_bad(const char *address)
 	return strcmp(address, "bad") == 0 ? -EINVAL : 0;
 }
 
-int load_from(
-	const char *path, const char *const *options, char *const *environment, struct config **ret)
+int load_with(const struct section_kind *kinds, const char *path, const char *const *options,
+	char *const *environment, struct config **ret)
 {
 	const struct config_sources sources = {
 		.file = path,
@@ -90,7 +91,13 @@ int load_from(
 	};
 
 	complaints[0] = '\0';
-	return config_load(&sources, complain, NULL, ret);
+	return config_load_kinds(kinds, &sources, complain, NULL, ret);
+}
+
+int load_from(
+	const char *path, const char *const *options, char *const *environment, struct config **ret)
+{
+	return load_with(config_kinds, path, options, environment, ret);
 }
 
 int load(const char *const *options, char *const *environment, struct config **ret)

@@ -25,6 +25,12 @@ const char *path_of(const char *name);
 void write_bytes(const char *name, const char *bytes, size_t size);
 void write_file(const char *name, const char *text);
 
+struct section_kind;
+
+/* As config_load_kinds(), from the path; "bad" is no address to listen on. */
+int load_with(const struct section_kind *kinds, const char *path, const char *const *options,
+	char *const *environment, struct config **ret);
+
 /* As config_load(), from the path, or from main.conf; "bad" is no address to listen on. */
 int load_from(const char *path, const char *const *options, char *const *environment,
 	struct config **ret);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the bus's messages tell of its clock. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "base/clock.h"
 #include "bus/bus-clock.h"
+#include "runner.h"
 
 #define WALL  (INT64_C(1700000000) * US_PER_S)
 #define AHEAD (WALL - 1000 * US_PER_S)
@@ -91,12 +91,10 @@ START_TEST(its_own_word_counts)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	TCase *tests = tcase_create("bus-clock");
 	Suite *suite = suite_create("bus-clock");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, start, NULL);
 	tcase_add_test(tests, nothing_told);
@@ -108,9 +106,5 @@ int main(void)
 	tcase_add_test(tests, it_does_not_count_for_ever);
 	tcase_add_test(tests, its_own_word_counts);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

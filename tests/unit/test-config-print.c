@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The configuration as text: the effective settings and that they read back the same, the sample,
- * the manual page, the help.  `test-config-print --print-man` prints the settings part of
- * flagsse.conf(5). */
+ * the manual page, the help. */
 #include <check.h>
 #include <string.h>
 
 #include "config-fixture.h"
+#include "runner.h"
 
 #define X50  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 #define X200 X50 X50 X50 X50
@@ -66,7 +66,7 @@ START_TEST(test_print)
 	strip_comments(second);
 	ck_assert_str_eq(first, second);
 	ck_assert_int_eq(config->streams_keepalive_ms, 1500);
-	ck_assert_int_eq(config->profiles[0].max_age_ms, 500);
+	ck_assert_int_eq(config_profile(config, 0)->max_age_ms, 500);
 }
 END_TEST
 
@@ -127,7 +127,7 @@ START_TEST(test_manual)
 	part += strlen(begin);
 	*part_end = '\0';
 	ck_assert_msg(strcmp(part, text) == 0,
-		"the settings in man/flagsse.conf.5 are not what test-config-print --print-man prints");
+		"the settings in man/flagsse.conf.5 are not what flagsse --print-man prints");
 }
 END_TEST
 
@@ -147,17 +147,11 @@ START_TEST(test_help)
 }
 END_TEST
 
-int main(int argc, char *argv[])
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("config-print");
 	TCase *cases = tcase_create("config-print");
-	SRunner *runner;
-	int failed;
 
-	if (argc > 1 && strcmp(argv[1], "--print-man") == 0) {
-		config_print_man(stdout);
-		return EXIT_SUCCESS;
-	}
 	tcase_add_checked_fixture(cases, config_set_up, config_tear_down);
 	tcase_add_test(cases, test_print);
 	tcase_add_test(cases, test_print_long_value);
@@ -165,9 +159,5 @@ int main(int argc, char *argv[])
 	tcase_add_test(cases, test_manual);
 	tcase_add_test(cases, test_help);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

@@ -8,6 +8,7 @@
 
 #include "config-cases.h"
 #include "config-fixture.h"
+#include "runner.h"
 
 START_TEST(test_defaults)
 {
@@ -23,15 +24,15 @@ START_TEST(test_defaults)
 	ck_assert_str_eq(config->state_dir, "/var/lib/flagsse");
 	ck_assert_int_eq(CONFIG_LOG_LEVEL(config), LOG_INFO);
 	ck_assert_str_eq(config->token, "from-environment");
-	ck_assert_uint_eq(config->n_profiles, 2);
-	ck_assert_str_eq(config->profiles[0].name, "flutter");
-	ck_assert_str_eq(config->profiles[0].user_agent, "Dart/");
-	ck_assert_int_eq(config->profiles[0].max_age_ms, 37000);
-	ck_assert_str_eq(config->profiles[0].accept, "application/json , text/event-stream");
-	ck_assert(!config->profiles[0].close_after_update);
-	ck_assert_str_eq(config->profiles[1].user_agent, "Faraday");
-	ck_assert_int_eq(config->profiles[1].max_age_ms, 900000);
-	ck_assert(config->profiles[1].close_after_update);
+	ck_assert_uint_eq(config->sections[SECTION_PROFILE].n, 2);
+	ck_assert_str_eq(config_profile(config, 0)->section.name, "flutter");
+	ck_assert_str_eq(config_profile(config, 0)->user_agent, "Dart/");
+	ck_assert_int_eq(config_profile(config, 0)->max_age_ms, 37000);
+	ck_assert_str_eq(config_profile(config, 0)->accept, "application/json , text/event-stream");
+	ck_assert(!config_profile(config, 0)->close_after_update);
+	ck_assert_str_eq(config_profile(config, 1)->user_agent, "Faraday");
+	ck_assert_int_eq(config_profile(config, 1)->max_age_ms, 900000);
+	ck_assert(config_profile(config, 1)->close_after_update);
 }
 END_TEST
 
@@ -119,11 +120,11 @@ START_TEST(test_other_values)
 	ck_assert_int_eq(config->bus_type, BUS_TYPE_LOCAL);
 	ck_assert_int_eq(CONFIG_LOG_LEVEL(config), LOG_ERR);
 	ck_assert_str_eq(config->state_dir, "/a b");
-	ck_assert_uint_eq(config->n_profiles, 3);
-	ck_assert_str_eq(config->profiles[2].name, "x");
-	ck_assert_str_eq(config->profiles[2].user_agent, "a");
-	ck_assert(config->profiles[2].close_after_update);
-	ck_assert_int_eq(config->profiles[2].max_age_ms, 900000);
+	ck_assert_uint_eq(config->sections[SECTION_PROFILE].n, 3);
+	ck_assert_str_eq(config_profile(config, 2)->section.name, "x");
+	ck_assert_str_eq(config_profile(config, 2)->user_agent, "a");
+	ck_assert(config_profile(config, 2)->close_after_update);
+	ck_assert_int_eq(config_profile(config, 2)->max_age_ms, 900000);
 }
 END_TEST
 
@@ -172,10 +173,10 @@ START_TEST(test_precedence)
 	ck_assert_int_eq(config->http_idle_timeout_ms, 3000);
 	ck_assert_int_eq(config->http_request_timeout_ms, 1000);
 	ck_assert_int_eq(config->streams_spread_ms, 1);
-	ck_assert_uint_eq(config->n_profiles, 4);
-	ck_assert_int_eq(config->profiles[1].max_age_ms, 50000); /* ruby: streams.max_age */
-	ck_assert_int_eq(config->profiles[2].max_age_ms, 7000);
-	ck_assert_str_eq(config->profiles[3].name, "y");
+	ck_assert_uint_eq(config->sections[SECTION_PROFILE].n, 4);
+	ck_assert_int_eq(config_profile(config, 1)->max_age_ms, 50000); /* ruby: streams.max_age */
+	ck_assert_int_eq(config_profile(config, 2)->max_age_ms, 7000);
+	ck_assert_str_eq(config_profile(config, 3)->section.name, "y");
 }
 END_TEST
 
@@ -505,7 +506,7 @@ END_TEST
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-static Suite *suite(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("config");
 	TCase *cases = tcase_create("config");
@@ -533,16 +534,4 @@ static Suite *suite(void)
 	tcase_add_test(cases, test_listen_unused);
 	suite_add_tcase(all, cases);
 	return all;
-}
-
-int main(void)
-{
-	SRunner *runner;
-	int failed;
-
-	runner = srunner_create(suite());
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "program/unit-surroundings.h"
+#include "runner.h"
 
 static const struct {
 	const char *text, *variables; /* with '|' between */
@@ -55,18 +56,13 @@ START_TEST(test_no_file)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("env-file");
 	TCase *cases = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_loop_test(cases, test_file, 0, sizeof(files) / sizeof(files[0]));
 	tcase_add_test(cases, test_no_file);
 	suite_add_tcase(suite, cases);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "exchange-cases.h"
+#include "runner.h"
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
@@ -327,12 +328,10 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, drops_what_cannot_be_answered);
 }
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("exchange");
 	TCase *tests = tcase_create("exchange"), *aborts = tcase_create("aborts");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, stand_in_start, stand_in_stop);
 	add_tests(tests);
@@ -342,9 +341,5 @@ int main(void)
 	tcase_add_checked_fixture(aborts, stand_in_start, stand_in_stop);
 	tcase_add_test_raise_signal(aborts, cannot_be_answered_twice, SIGABRT);
 	suite_add_tcase(suite, aborts);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "runner.h"
 #include "update/frame.h"
 #include "update/timestamp.h"
 
@@ -132,12 +133,10 @@ START_TEST(test_null)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("frame");
 	TCase *cases = tcase_create("frame");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(cases, test_update);
 	tcase_add_test(cases, test_sizes);
@@ -146,9 +145,5 @@ int main(void)
 	tcase_add_test(cases, test_threads);
 	tcase_add_test(cases, test_null);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

@@ -8,11 +8,11 @@
 #include <fcntl.h>
 #include <microhttpd.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "runner.h"
 
 #define REQUEST "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -186,21 +186,15 @@ START_TEST(libmicrohttpd_keeps_nothing)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("handover");
 	TCase *tests = tcase_create("handover");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, start, stop);
 	tcase_add_test(tests, the_connection_lives_on);
 	tcase_add_test(tests, its_end_is_ours);
 	tcase_add_test(tests, libmicrohttpd_keeps_nothing);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "http-fixture.h"
+#include "runner.h"
 
 /* Until the other side ends the connection. */
 static int64_t lasts_ms(int fd)
@@ -507,12 +508,10 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, survives_a_client_that_leaves_before_the_answer);
 }
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("http-connection");
 	TCase *tests = tcase_create("http-connection");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, fixture_start, fixture_stop);
 	add_tests(tests);
@@ -523,9 +522,5 @@ int main(void)
 	tcase_add_checked_fixture(tests, fixture_start, fixture_stop);
 	tcase_add_test(tests, waits_when_descriptors_run_out);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -12,6 +12,7 @@
 #include "http-cases.h"
 #include "http-fixture.h"
 #include "http/exchange.h"
+#include "runner.h"
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 static void assert_common_fields(void)
@@ -582,19 +583,13 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, counts);
 }
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("http");
 	TCase *tests = tcase_create("http");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, fixture_start, fixture_stop);
 	add_tests(tests);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The pace of keep-alives, with a clock of our own. */
 #include <check.h>
-#include <string.h>
 #include <sys/socket.h>
 
-#include "hub/shard-internal.h"
+#include "runner.h"
+#include "shard-fixture.h"
 
 #define STREAMS      300
 #define KEEPALIVE_MS 2000
@@ -12,36 +12,17 @@
 #define STEP_MS      10
 #define BATCH        10
 
-static int64_t now_ms;
-
-static int64_t test_clock(void)
-{
-	return now_ms;
-}
-
 static struct shard *make_shard(int64_t keepalive_ms)
 {
-	struct shard_settings settings = {.keepalive_ms = keepalive_ms, .clock_ms = test_clock};
-	struct shard *shard = NULL;
-
 	now_ms = 1000000;
-	ck_assert_int_eq(shard_new(&settings, &shard), 0);
-	return shard;
-}
-
-static void step(struct shard *shard, unsigned n)
-{
-	while (n-- > 0)
-		ck_assert_int_eq(shard_step(shard, false), 0);
+	return new_shard((struct shard_settings){.keepalive_ms = keepalive_ms});
 }
 
 static void open_streams(struct shard *shard, int clients[], size_t n)
 {
-	static const char key[] = "env";
-	struct hub_arrival arrival = {.head = {"", 0}, .retry_ms = 2000};
+	struct hub_arrival arrival = {.key = make_key("env"), .head = {"", 0}, .retry_ms = 2000};
 	int pair[2];
 
-	ck_assert_int_eq(key_parse(key, strlen(key), &arrival.key), 0);
 	for (size_t i = 0; i < n; i++) {
 		ck_assert_int_eq(
 			socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
@@ -61,13 +42,7 @@ static void close_streams(const int clients[], size_t n)
 
 static void publish(struct shard *shard)
 {
-	struct frame *frame = frame_new_update(INT64_C(1700000000000000));
-	struct key key;
-
-	ck_assert_ptr_nonnull(frame);
-	ck_assert_int_eq(key_parse("env", 3, &key), 0);
-	shard_deliver(shard, shard_prepare_update(&key, frame));
-	frame_unref(frame);
+	deliver(shard, "env", T0);
 	step(shard, 4);
 }
 
@@ -193,21 +168,15 @@ START_TEST(a_lone_one_is_on_time)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	TCase *tests = tcase_create("keepalive");
 	Suite *suite = suite_create("keepalive");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tests, spreads_those_that_are_due_at_once);
 	tcase_add_loop_test(tests, none_is_late, 0, 4);
 	tcase_add_test(tests, those_that_leave_are_not_counted);
 	tcase_add_test(tests, a_lone_one_is_on_time);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runner.h"
 #include "update/key.h"
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
@@ -189,12 +190,10 @@ START_TEST(test_problems)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("key");
 	TCase *cases = tcase_create("key");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(cases, test_keys, 0, N_OF(keys));
 	tcase_add_test(cases, test_characters);
@@ -202,9 +201,5 @@ int main(void)
 	tcase_add_test(cases, test_whole_value);
 	tcase_add_test(cases, test_problems);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

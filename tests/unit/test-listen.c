@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "net/listen.h"
 #include "net/peer.h"
+#include "runner.h"
 
 /* What names stand for, in place of the C library's: this machine's own addresses are as they are.
  * Documentation's are nobody's (EADDRNOTAVAIL), and this kernel may lack any family that is made up
@@ -422,12 +423,10 @@ START_TEST(takes_from_systemd_what_listens)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("listen");
 	TCase *tests = tcase_create("listen");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tests, knows_the_forms);
 	tcase_add_test(tests, refuses_a_path_that_is_too_long);
@@ -441,9 +440,5 @@ int main(void)
 	tcase_add_test(tests, names_the_peer);
 	tcase_add_test(tests, takes_from_systemd_what_listens);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/listeners.h"
+#include "runner.h"
 
 #define PATIENCE_MS 5000
 #define TAKEN_MAX   128
@@ -327,12 +328,10 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, closes);
 }
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("listeners");
 	TCase *tests = tcase_create("listeners"), *limits = tcase_create("limits");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, start, stop);
 	add_tests(tests);
@@ -342,9 +341,5 @@ int main(void)
 	tcase_add_checked_fixture(limits, start, stop);
 	tcase_add_test(limits, waits_when_descriptors_run_out);
 	suite_add_tcase(suite, limits);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

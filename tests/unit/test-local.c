@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bus/bus.h"
+#include "runner.h"
 
 #define BURST      3000 /* more than one transaction takes */
 #define TIMEOUT_MS 30000
@@ -633,12 +634,10 @@ START_TEST(test_signals)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("local");
 	TCase *cases = tcase_create("local");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(cases, set_up, tear_down);
 	tcase_add_test(cases, test_publish);
@@ -659,9 +658,5 @@ int main(void)
 	tcase_add_test(cases, test_signals);
 	tcase_set_timeout(cases, 30);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "runner.h"
 
 static FILE *capture; /* in place of standard error */
 static char text[1 << 20];
@@ -506,13 +507,11 @@ START_TEST(test_abort)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("log");
 	TCase *cases = tcase_create("log");
 	TCase *end = tcase_create("end");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(cases, set_up, tear_down);
 	tcase_add_test(cases, test_levels);
@@ -539,9 +538,5 @@ int main(void)
 	tcase_set_tags(end, "not-in-valgrind");
 	tcase_add_test(end, test_end_while_nobody_reads);
 	suite_add_tcase(all, end);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

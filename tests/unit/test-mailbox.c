@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/mailbox.h"
+#include "runner.h"
 
 #define N_THREADS 4
 #define N_LETTERS 5000
@@ -149,12 +150,10 @@ START_TEST(test_threads)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("mailbox");
 	TCase *cases = tcase_create("mailbox");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(cases, set_up, tear_down);
 	tcase_add_test(cases, test_empty);
@@ -163,9 +162,5 @@ int main(void)
 	tcase_add_test(cases, test_one_write);
 	tcase_add_test(cases, test_threads);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bus/nats/nats-internal.h"
+#include "runner.h"
 
 static struct nats_ack parse(const char *body)
 {
@@ -241,12 +242,10 @@ END_TEST
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-int main(void)
+Suite *test_suite(void)
 {
 	TCase *tests = tcase_create("nats-ack");
 	Suite *suite = suite_create("nats-ack");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tests, stored);
 	tcase_add_test(tests, conflict);
@@ -260,9 +259,5 @@ int main(void)
 	tcase_add_test(tests, longest_reply_subject);
 	tcase_add_loop_test(tests, no_reply_subject, 0, N_OF(no_replies));
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

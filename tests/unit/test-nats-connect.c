@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "bus/nats/library-internal.h"
+#include "runner.h"
 
 #define WAIT_MS 20000 /* only matters where something has failed */
 
@@ -253,12 +254,10 @@ START_TEST(has_an_origin_of_its_own)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("nats-connect");
 	TCase *tests = tcase_create("nats-connect");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, set_up, tear_down);
@@ -269,9 +268,5 @@ int main(void)
 	tcase_add_test(tests, has_a_limit);
 	tcase_add_test(tests, has_an_origin_of_its_own);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

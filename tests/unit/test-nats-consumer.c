@@ -2,10 +2,10 @@
 /* JetStream's answers to the request to make a consumer, and the reply subjects that they come by.
  */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bus/nats/parse.h"
+#include "runner.h"
 
 static struct nats_mail parse(const char *body)
 {
@@ -92,21 +92,15 @@ END_TEST
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-int main(void)
+Suite *test_suite(void)
 {
 	TCase *tests = tcase_create("nats-consumer");
 	Suite *suite = suite_create("nats-consumer");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tests, made);
 	tcase_add_test(tests, made_for_an_empty_stream);
 	tcase_add_loop_test(tests, refused, 0, N_OF(refusals));
 	tcase_add_loop_test(tests, reply_subject, 0, N_OF(replies));
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bus/nats/library-internal.h"
+#include "runner.h"
 
 static const struct {
 	const char *reply;
@@ -128,21 +129,15 @@ END_TEST
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-int main(void)
+Suite *test_suite(void)
 {
 	TCase *tests = tcase_create("nats-delivery");
 	Suite *suite = suite_create("nats-delivery");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(tests, reply_subject, 0, N_OF(replies));
 	tcase_add_loop_test(tests, status, 0, N_OF(statuses));
 	tcase_add_test(tests, subject_too_long);
 	tcase_add_checked_fixture(tests, open_library, nats_Close);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

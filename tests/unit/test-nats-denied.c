@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What NATS says of its permissions, in its own words. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bus/nats/nats-internal.h"
+#include "runner.h"
 
 #define PUBLISH   "Permissions Violation for Publish to "
 #define SUBSCRIBE "Permissions Violation for Subscription to "
@@ -93,20 +93,14 @@ END_TEST
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-int main(void)
+Suite *test_suite(void)
 {
 	TCase *tests = tcase_create("nats-denied");
 	Suite *suite = suite_create("nats-denied");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(tests, denied, 0, N_OF(cases));
 	tcase_add_loop_test(tests, something_else, 0, N_OF(others));
 	tcase_add_test(tests, longest);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bus/nats/nats-internal.h"
+#include "runner.h"
 
 #define TYPE "\"type\":\"io.nats.jetstream.api.v1.stream_msg_get_response\","
 
@@ -232,12 +233,10 @@ END_TEST
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-int main(void)
+Suite *test_suite(void)
 {
 	TCase *tests = tcase_create("nats-last");
 	Suite *suite = suite_create("nats-last");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(tests, message, 0, N_OF(messages));
 	tcase_add_test(tests, message_that_is_no_update);
@@ -249,9 +248,5 @@ int main(void)
 	tcase_add_loop_test(tests, base64, 0, N_OF(encoded));
 	tcase_add_loop_test(tests, reply_subject, 0, N_OF(replies));
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

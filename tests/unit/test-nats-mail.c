@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "bus/nats/nats-internal.h"
+#include "runner.h"
 
 #define N_LETTERS (4 * NATS_SLICE + 1)
 
@@ -80,12 +81,10 @@ START_TEST(what_comes_meanwhile_stands_behind)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	TCase *tests = tcase_create("nats-mail");
 	Suite *suite = suite_create("nats-mail");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, set_up, tear_down);
 	tcase_add_test(tests, nothing);
@@ -93,9 +92,5 @@ int main(void)
 	tcase_add_test(tests, a_pile);
 	tcase_add_test(tests, what_comes_meanwhile_stands_behind);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How long requests may take, and how often all is read again. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "bus/nats/patience.h"
+#include "runner.h"
 
 #define MAX_MS 60000
 
@@ -90,12 +90,10 @@ END_TEST
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-int main(void)
+Suite *test_suite(void)
 {
 	TCase *tests = tcase_create("nats-patience");
 	Suite *suite = suite_create("nats-patience");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tests, grows_up_to_its_bound);
 	tcase_add_loop_test(tests, learns_from_answers, 0, N_OF(answers));
@@ -103,9 +101,5 @@ int main(void)
 	tcase_add_test(tests, less_and_less_often);
 	tcase_add_test(tests, at_once_again_after_a_quiet_time);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

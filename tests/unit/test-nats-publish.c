@@ -4,11 +4,11 @@
 #include <check.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "nats-publishing.h"
+#include "runner.h"
 
 /* ---- The states of a subject, and all that may happen in each ---- */
 
@@ -611,17 +611,12 @@ static TCase *new_trouble(void)
 	return tests;
 }
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("nats-publish");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, new_transitions());
 	suite_add_tcase(suite, new_answers());
 	suite_add_tcase(suite, new_trouble());
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -3,13 +3,13 @@
  * that is in doubt. */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "nats-fixture.h"
+#include "runner.h"
 
 static bool is_reading_again(void)
 {
@@ -471,12 +471,10 @@ START_TEST(a_denial_may_end_the_session)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("nats-reading");
 	TCase *tests = tcase_create("nats-reading");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, fixture_set_up, fixture_tear_down);
 	tcase_add_test(tests, asks_for_a_consumer);
@@ -501,9 +499,5 @@ int main(void)
 	tcase_add_test(tests, a_denial_may_do_no_harm);
 	tcase_add_test(tests, a_denial_may_end_the_session);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

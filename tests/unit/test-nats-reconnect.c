@@ -2,11 +2,11 @@
 /* To which server the NATS bus connects when, what it says if it cannot, and lame duck mode. */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "nats-fixture.h"
+#include "runner.h"
 
 /* Begins the attempt that is due, and ends it. */
 static void attempt(bool well)
@@ -247,13 +247,11 @@ static TCase *new_case(const char *name, void (*set_up)(void))
 	return tests;
 }
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("nats-reconnect");
 	TCase *attempts = new_case("attempts", fixture_set_up);
 	TCase *lame_duck = new_case("lame duck", set_up_lame_duck);
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(attempts, pauses_after_each_round);
 	tcase_add_test(attempts, begins_anew_once_it_was_connected);
@@ -270,9 +268,5 @@ int main(void)
 	tcase_add_test(lame_duck, may_end_before_another_is_found);
 	suite_add_tcase(suite, attempts);
 	suite_add_tcase(suite, lame_duck);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

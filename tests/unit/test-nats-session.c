@@ -3,11 +3,11 @@
  * each. */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "nats-fixture.h"
+#include "runner.h"
 
 enum phase {
 	AWAY,
@@ -537,12 +537,10 @@ static TCase *new_case(const char *name)
 	return tests;
 }
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("nats-session");
 	TCase *table = new_case("transitions"), *others = new_case("deadlines and the end");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(table, transition, 0, N_EVENTS * N_PHASES);
 	tcase_add_loop_test(table, transition_when_reading_again, 0, N_EVENTS * N_PHASES);
@@ -553,9 +551,5 @@ int main(void)
 	tcase_add_test(others, an_attempt_that_works_at_the_end_comes_to_nothing);
 	suite_add_tcase(suite, table);
 	suite_add_tcase(suite, others);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

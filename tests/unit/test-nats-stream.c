@@ -3,11 +3,11 @@
  * told where that fails. */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "nats-fixture.h"
+#include "runner.h"
 
 /* ---- The stream ---- */
 
@@ -430,12 +430,10 @@ static TCase *new_case(const char *name)
 	return tests;
 }
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("nats-stream");
 	TCase *stream = new_case("stream"), *failure = new_case("failure");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(stream, a_stream_that_is_there_is_used);
 	tcase_add_test(stream, a_stream_that_is_not_there_is_made);
@@ -454,9 +452,5 @@ int main(void)
 	tcase_add_loop_test(failure, pauses_if_the_consumer_is_not_made, 0, 2);
 	suite_add_tcase(suite, stream);
 	suite_add_tcase(suite, failure);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -2,11 +2,11 @@
 /* What the NATS bus knows of an environment, and what it sends by that: compared with the latest,
  * several as one message; and what JetStream has acknowledged and not told yet. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "nats-publishing.h"
+#include "runner.h"
 
 /* ---- What is sent ---- */
 
@@ -236,12 +236,10 @@ END_TEST
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("nats-subject");
 	TCase *tests = tcase_create("nats-subject");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, publishing_set_up, fixture_tear_down);
 	tcase_add_test(tests, says_what_must_be_last_and_when_it_was_accepted);
@@ -254,9 +252,5 @@ int main(void)
 	tcase_add_test(tests, what_is_not_told_yet_outlasts_the_end_of_a_session);
 	tcase_add_test(tests, is_missed_after_two_checks);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -7,6 +7,7 @@
 
 #include "bus/nats/library-internal.h"
 #include "bus/nats/url.h"
+#include "runner.h"
 
 static const struct {
 	const char *text, *address, *user, *password;
@@ -154,12 +155,10 @@ START_TEST(test_names)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("nats-url");
 	TCase *cases = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_loop_test(cases, test_parse, 0, sizeof(urls) / sizeof(urls[0]));
 	tcase_add_loop_test(cases, test_failure, 0, sizeof(failures) / sizeof(failures[0]));
@@ -168,8 +167,5 @@ int main(void)
 	tcase_add_loop_test(cases, test_errors, 0, sizeof(errors) / sizeof(errors[0]));
 	tcase_add_test(cases, test_names);
 	suite_add_tcase(suite, cases);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite;
 }

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "base/notify-send.h"
+#include "runner.h"
 
 static int manager; /* its socket */
 
@@ -118,12 +119,10 @@ START_TEST(test_too_long)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("notify-send");
 	TCase *cases = tcase_create("notify-send");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(cases, set_up, tear_down);
 	tcase_add_test(cases, test_sends);
@@ -133,9 +132,5 @@ int main(void)
 	tcase_add_test(cases, test_full);
 	tcase_add_test(cases, test_too_long);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

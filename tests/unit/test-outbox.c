@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "bus/bus.h"
 #include "bus/outbox.h"
+#include "runner.h"
 
 #define BURST      3000 /* more than one transaction takes */
 #define TIMEOUT_MS 30000
@@ -374,12 +375,10 @@ START_TEST(moves_what_it_has_to_a_new_file)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("outbox");
 	TCase *cases = tcase_create("outbox");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(cases, set_up, tear_down);
 	tcase_add_test(cases, keeps_the_last);
@@ -394,9 +393,5 @@ int main(void)
 	tcase_add_test(cases, moves_what_it_has_to_a_new_file);
 	tcase_set_timeout(cases, 30);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

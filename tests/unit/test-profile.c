@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Client profiles: the longest prefix wins. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "hub/profile.h"
+#include "runner.h"
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
@@ -55,19 +55,13 @@ START_TEST(test_no_fallback)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("profile");
 	TCase *cases = tcase_create("profile");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(cases, test_find, 0, N_OF(cases_of_find));
 	tcase_add_test(cases, test_no_fallback);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/pulse.h"
 #include "base/thread.h"
+#include "runner.h"
 
 /* ---- The pulse ---- */
 
@@ -101,12 +102,10 @@ START_TEST(is_left_behind)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("pulse");
 	TCase *tests = tcase_create("pulse");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, never_asked);
@@ -115,9 +114,5 @@ int main(void)
 	tcase_add_test(tests, ends);
 	tcase_add_test(tests, is_left_behind);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

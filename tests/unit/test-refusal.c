@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Whether a bus refuses all updates or some: each row of the table in refusal.h. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "relay/refusal-state.h"
+#include "runner.h"
 
 enum event {
 	REFUSED,
@@ -76,18 +76,12 @@ END_TEST
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-int main(void)
+Suite *test_suite(void)
 {
 	TCase *tests = tcase_create("refusal");
 	Suite *suite = suite_create("refusal");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(tests, next_state, 0, N_OF(cases));
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -2,11 +2,11 @@
 /* The registry: what is newer, what the bus has lost, what expires. */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "hub/registry.h"
+#include "runner.h"
 
 #define T0 INT64_C(1700000000000000)
 
@@ -346,12 +346,10 @@ START_TEST(the_future_is_confirmed)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("registry");
 	TCase *tests = tcase_create("registry");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, start, NULL);
 	tcase_add_test(tests, orders_updates);
@@ -367,9 +365,5 @@ int main(void)
 	tcase_add_test(tests, the_future_may_come);
 	tcase_add_test(tests, the_future_is_confirmed);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

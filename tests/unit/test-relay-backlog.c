@@ -2,10 +2,10 @@
 /* What the outbox holds goes to the bus, in the order of its acceptance, until the bus has it. */
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "relay-fixture.h"
+#include "runner.h"
 
 static const struct relay_case cases[] = {
 	/* What it held at the start: streams have it at once, the bus once it is up. */
@@ -111,20 +111,14 @@ START_TEST(test_many)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("relay-backlog");
 	TCase *nats = tcase_create("backlog");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(nats, relay_set_up, relay_tear_down);
 	tcase_add_loop_test(nats, test_case, 0, sizeof(cases) / sizeof(cases[0]));
 	tcase_add_test(nats, test_many);
 	suite_add_tcase(all, nats);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

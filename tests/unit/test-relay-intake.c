@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the bus tells goes to the streams, if it is new; what it has lost is written back. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "relay-fixture.h"
+#include "runner.h"
 
 static const struct relay_case cases[] = {
 	/* New ones only. */
@@ -88,20 +88,14 @@ START_TEST(test_problems)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("relay-intake");
 	TCase *nats = tcase_create("intake");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(nats, relay_set_up, relay_tear_down);
 	tcase_add_loop_test(nats, test_case, 0, sizeof(cases) / sizeof(cases[0]));
 	tcase_add_test(nats, test_problems);
 	suite_add_tcase(all, nats);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

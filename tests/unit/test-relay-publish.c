@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What becomes of a publisher's update: where it goes, and which answer there is, just one. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "relay-fixture.h"
+#include "runner.h"
 
 static const struct relay_case with_outbox[] = {
 	/* The bus answers. */
@@ -97,13 +97,11 @@ START_TEST(test_without_outbox)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("relay-publish");
 	TCase *nats = tcase_create("with an outbox");
 	TCase *local = tcase_create("without one");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(nats, relay_set_up, relay_tear_down);
 	tcase_add_loop_test(
@@ -113,9 +111,5 @@ int main(void)
 		local, test_without_outbox, 0, sizeof(without_outbox) / sizeof(without_outbox[0]));
 	suite_add_tcase(all, nats);
 	suite_add_tcase(all, local);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "relay-fixture.h"
+#include "runner.h"
 
 #define MAX_AGE_MS 20000
 #define RETRY_MS   5000
@@ -127,12 +128,10 @@ START_TEST(test_end)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("relay-subscribe");
 	TCase *streams = tcase_create("streams");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(streams, set_up, relay_tear_down);
 	tcase_add_loop_test(streams, test_case, 0, sizeof(cases) / sizeof(cases[0]));
@@ -140,9 +139,5 @@ int main(void)
 	tcase_add_test(streams, test_full);
 	tcase_add_test(streams, test_end);
 	suite_add_tcase(all, streams);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

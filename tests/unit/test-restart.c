@@ -30,6 +30,7 @@
 #include "hub/handover.h"
 #include "restart/restart-internal.h"
 #include "restart/stash.h"
+#include "runner.h"
 
 #define ACTS_SIZE 1024
 #define N_STREAMS 5000
@@ -490,12 +491,10 @@ START_TEST(test_what_it_says)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("restart");
 	TCase *steps = tcase_create("steps");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(steps, set_up, tear_down);
 	tcase_add_loop_test(steps, test_case, 0, sizeof(cases) / sizeof(cases[0]));
@@ -507,9 +506,5 @@ int main(void)
 	tcase_add_test(steps, test_own_sockets);
 	tcase_add_test(steps, test_what_it_says);
 	suite_add_tcase(all, steps);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

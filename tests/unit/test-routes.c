@@ -2,10 +2,10 @@
 /* The route table: which resource a request target names, however it is written. */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "http/routes.h"
+#include "runner.h"
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 #define STREAM      "/sse/environments/{key}/stream"
@@ -138,20 +138,14 @@ START_TEST(allows_what_it_has)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("routes");
 	TCase *tests = tcase_create("routes");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(tests, finds_the_route, 0, N_OF(targets));
 	tcase_add_loop_test(tests, knows_the_methods, 0, N_OF(methods));
 	tcase_add_test(tests, allows_what_it_has);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

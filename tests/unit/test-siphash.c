@@ -3,12 +3,12 @@
 #include <check.h>
 #include <errno.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "base/siphash.h"
+#include "runner.h"
 
 /* Instead of the C library's: fails on demand.  A sanitizer may call it, too. */
 static bool no_random;
@@ -149,21 +149,15 @@ START_TEST(draws_a_key_without_random_numbers)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("siphash");
 	TCase *tests = tcase_create("siphash");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tests, hashes_as_the_paper_says);
 	tcase_add_test(tests, depends_on_the_key);
 	tcase_add_test(tests, draws_a_key);
 	tcase_add_test(tests, draws_a_key_without_random_numbers);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

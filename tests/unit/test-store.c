@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "bus/store/store.h"
+#include "runner.h"
 
 #define N_UPDATES   50
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -882,12 +883,10 @@ START_TEST(test_place_is_taken)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("store");
 	TCase *cases = tcase_create("store");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(cases, set_up, tear_down);
 	tcase_add_test(cases, test_put_and_get);
@@ -926,9 +925,5 @@ int main(void)
 	tcase_add_test(cases, test_replaced);
 	tcase_add_test(cases, test_place_is_taken);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

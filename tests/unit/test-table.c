@@ -8,6 +8,7 @@
 
 #include "../jenkins.h"
 #include "base/table.h"
+#include "runner.h"
 
 #define BUCKETS_MIN 16
 
@@ -269,12 +270,10 @@ START_TEST(nothing_happens_without_memory)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("table");
 	TCase *tests = tcase_create("table");
-	SRunner *runner;
-	int failed;
 
 	/* First, as others choose one. */
 	tcase_add_test(tests, has_a_secret);
@@ -286,9 +285,5 @@ int main(void)
 	tcase_add_test(tests, another_secret_makes_another_order);
 	tcase_add_test(tests, nothing_happens_without_memory);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

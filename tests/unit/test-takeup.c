@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,11 +14,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "client-fixture.h"
 #include "hub/handover-layout.h"
 #include "hub/shard.h"
 #include "restart/take-up.h"
-
-#define T0 INT64_C(1700000000000000)
+#include "runner.h"
+#include "shard-fixture.h"
 
 enum {
 	N_STREAMS = 12,
@@ -36,14 +36,12 @@ struct sample {
 	int clients[N_STREAMS + 1];
 };
 
-static struct key make_key(unsigned n)
+static struct key env_key(unsigned n)
 {
 	char text[16];
-	struct key key;
 
-	ck_assert_int_eq(
-		key_parse(text, (size_t)snprintf(text, sizeof(text), "env-%u", n), &key), 0);
-	return key;
+	snprintf(text, sizeof(text), "env-%u", n);
+	return make_key(text);
 }
 
 /* Of each kind one at least. */
@@ -86,13 +84,13 @@ static void write_state(struct sample *sample)
 	ck_assert_int_eq(handover_writer_new(&writer), 0);
 	for (unsigned i = 0; i < N_UPDATES; i++) {
 		struct update update = {
-			.key = make_key(i), .time_us = T0 + i, .stored_us = clock_wall_us()};
+			.key = env_key(i), .time_us = T0 + i, .stored_us = clock_wall_us()};
 
 		ck_assert_int_eq(handover_add_update(writer, &update), 0);
 	}
 	/* As two shards add them. */
 	for (unsigned i = 0; i < 2 * N_ENVIRONMENTS; i++) {
-		struct handover_environment environment = {.key = make_key(i % N_ENVIRONMENTS)};
+		struct handover_environment environment = {.key = env_key(i % N_ENVIRONMENTS)};
 
 		if (i >= N_ENVIRONMENTS && i % N_ENVIRONMENTS == 1)
 			environment.latest_us = T0 + 1;
@@ -173,43 +171,14 @@ static size_t count_descriptors(void)
 	return n;
 }
 
-/* What comes, "EOF" at its end: waits for `expected`, however long a busy machine takes, and then a
- * moment for what must not come. */
-static const char *receive(int fd, const char *expected)
-{
-	static char text[4096];
-	struct pollfd wait = {.fd = fd, .events = POLLIN};
-	size_t length = 0;
-
-	text[0] = '\0';
-	while (poll(&wait, 1, strcmp(text, expected) == 0 ? 10 : 10000) > 0) {
-		ssize_t n = recv(fd, text + length, sizeof(text) - 8 - length, MSG_DONTWAIT);
-
-		ck_assert_msg(n >= 0, "the connection was reset: %s", strerror(errno));
-		if (n == 0) {
-			strcpy(text + length, "EOF");
-			return text;
-		}
-		length += (size_t)n;
-		text[length] = '\0';
-	}
-	return text;
-}
-
 static void check_received(int fd, const char *expected)
 {
-	ck_assert_str_eq(receive(fd, expected), expected);
+	ck_assert_str_eq(receive_expected(fd, expected), expected);
 }
 
-static const char *event_text(int64_t time_us, bool chunked)
+static const char *event_of(const struct handover_stream *stream, int64_t time_us)
 {
-	static char text[256];
-	struct frame *frame = frame_new_update(time_us);
-	struct span span = frame_bytes(frame, chunked ? ENCODING_CHUNKED : ENCODING_IDENTITY);
-
-	snprintf(text, sizeof(text), "%.*s", (int)span.length, span.data);
-	frame_unref(frame);
-	return text;
+	return event_text(time_us, stream->chunked ? ENCODING_CHUNKED : ENCODING_IDENTITY);
 }
 
 static void start(void)
@@ -226,7 +195,7 @@ static const char *expected_of(unsigned i)
 	struct handover_stream stream = make_stream(i);
 
 	snprintf(text, sizeof(text), "%.*s%s%s", (int)stream.rest.length, stream.rest.data,
-		stream.behind ? event_text(T0 + 1, stream.chunked) : "",
+		stream.behind ? event_of(&stream, T0 + 1) : "",
 		stream.phase == HANDOVER_ENDING ? "EOF" : "");
 	return text;
 }
@@ -235,7 +204,7 @@ START_TEST(takes_up_what_was_handed_over)
 {
 	size_t descriptors = count_descriptors();
 	struct update latest;
-	struct key key = make_key(2);
+	struct key key = env_key(2);
 	struct sample sample = {0};
 	struct stash stash;
 	struct parts parts;
@@ -359,7 +328,7 @@ START_TEST(more_than_are_allowed_now_end_cleanly)
 	for (int tries = 0; tries < 100 && n_ended != N_STREAMS - 3 - 1; tries++) {
 		n_ended = 0;
 		for (unsigned i = 0; i < N_STREAMS; i++)
-			n_ended += strstr(receive(sample.clients[i], ""), "EOF") != NULL;
+			n_ended += strstr(receive_expected(sample.clients[i], ""), "EOF") != NULL;
 	}
 	ck_assert_uint_eq(n_ended, N_STREAMS - 3 - 1);
 	parts_deinit(&parts);
@@ -748,22 +717,22 @@ START_TEST(the_head_says_how_many_and_how_old)
 	struct sample sample = {0};
 	const char *problem = NULL;
 	struct handover state;
-	int64_t now_ms;
+	int64_t read_ms;
 
 	sample_init(&sample);
 	set_age(&sample, 1234);
-	now_ms = clock_monotonic_ms();
+	read_ms = clock_monotonic_ms();
 	ck_assert_int_eq(handover_read_head(sample.state, HANDOVER_HEAD_MAX, &head), 0);
 	ck_assert_uint_eq(head.n_streams, N_STREAMS);
-	ck_assert_int_le(head.made_ms, now_ms - 1234);
-	ck_assert_int_gt(head.made_ms, now_ms - 1234 - 10000);
+	ck_assert_int_le(head.made_ms, read_ms - 1234);
+	ck_assert_int_gt(head.made_ms, read_ms - 1234 - 10000);
 	ck_assert_int_eq(
 		handover_read_head(sample.state, sizeof(struct handover_header) - 1, &head),
 		-EBADMSG);
 	ck_assert_int_eq(handover_read_head(sample.state, 0, &head), -EBADMSG);
 	set_age(&sample, -60000);
 	ck_assert_int_eq(
-		handover_read(sample.state, sample.size, now_ms, &state, &problem), -EBADMSG);
+		handover_read(sample.state, sample.size, read_ms, &state, &problem), -EBADMSG);
 	ck_assert_ptr_nonnull(strstr(problem, "has not come"));
 	make_older(&sample);
 	ck_assert_int_eq(handover_read_head(sample.state, HANDOVER_HEAD_MAX, &head), 0);
@@ -873,7 +842,8 @@ START_TEST(waits_no_longer_than_it_is_told)
 	ck_assert_int_lt(clock_monotonic_ms() - begun_ms, SHARD_LINGER_MS);
 	for (unsigned i = 0; i < N_STREAMS; i++)
 		if (i != 6) /* had sent its end before */
-			ck_assert_ptr_nonnull(strstr(receive(sample.clients[i], ""), "EOF"));
+			ck_assert_ptr_nonnull(
+				strstr(receive_expected(sample.clients[i], ""), "EOF"));
 	parts_deinit(&parts);
 	sample_deinit(&sample);
 }
@@ -906,7 +876,7 @@ START_TEST(streams_get_what_they_have_missed)
 
 		snprintf(text, sizeof(text), "%s", expected_of(i));
 		if (stream.behind)
-			strcat(text, event_text(missed_us, stream.chunked));
+			strcat(text, event_of(&stream, missed_us));
 		check_received(sample.clients[i], text);
 	}
 	parts_deinit(&parts);
@@ -929,12 +899,10 @@ START_TEST(nothing_handed_over_is_nothing)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("takeup");
 	TCase *tests = tcase_create("takeup");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tests, 120);
 	tcase_add_checked_fixture(tests, start, NULL);
@@ -957,9 +925,5 @@ int main(void)
 	tcase_add_test(tests, streams_get_what_they_have_missed);
 	tcase_add_test(tests, nothing_handed_over_is_nothing);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "runner.h"
 
 static const struct {
 	const char *text, *clean;
@@ -124,12 +125,10 @@ END_TEST
 
 #define N_OF(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("text");
 	TCase *cases = tcase_create("text");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(cases, test_clean, 0, N_OF(cleaned));
 	tcase_add_loop_test(cases, test_clean_copy, 0, N_OF(cleaned));
@@ -137,9 +136,5 @@ int main(void)
 	tcase_add_loop_test(cases, test_token_list, 0, N_OF(lists));
 	tcase_add_test(cases, test_token_list_with_nul);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

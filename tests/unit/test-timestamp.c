@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "runner.h"
 #include "update/timestamp.h"
 
 #define UNTOUCHED   INT64_C(-7)
@@ -371,12 +372,10 @@ START_TEST(test_written)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("timestamp");
 	TCase *cases = tcase_create("timestamp");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(cases, test_good, 0, N_OF(good));
 	tcase_add_loop_test(cases, test_bad, 0, N_OF(bad));
@@ -392,9 +391,5 @@ int main(void)
 	tcase_add_test(cases, test_days);
 	tcase_add_loop_test(cases, test_numbers, 0, N_OF(numbers));
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

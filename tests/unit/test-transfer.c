@@ -1,77 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Streams leave one shard and go on in another, over real connections, with a clock of our own. */
-#include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "hub/shard-internal.h"
-
-#define HEAD "HTTP/1.1 200 OK\r\n\r\n"
-#define T0   INT64_C(1700000000000000)
-
-static int64_t now_ms;
-
-static int64_t test_clock(void)
-{
-	return now_ms;
-}
+#include "client-fixture.h"
+#include "runner.h"
+#include "shard-fixture.h"
 
 static struct shard *make_shard(void)
 {
-	struct shard_settings settings = {
-		.keepalive_ms = 15000,
-		.clock_ms = test_clock,
-	};
-	struct shard *shard = NULL;
-
-	ck_assert_int_eq(shard_new(&settings, &shard), 0);
-	return shard;
+	return new_shard((struct shard_settings){.keepalive_ms = 15000});
 }
 
 static void start(void)
 {
 	now_ms = 1000000;
-}
-
-static void step(struct shard *shard, unsigned n)
-{
-	while (n-- > 0)
-		ck_assert_int_eq(shard_step(shard, false), 0);
-}
-
-static struct key make_key(const char *text)
-{
-	struct key key;
-
-	ck_assert_int_eq(key_parse(text, strlen(text), &key), 0);
-	return key;
-}
-
-static const char *receive(int fd)
-{
-	static char text[65536];
-	struct pollfd wait = {.fd = fd, .events = POLLIN};
-	size_t length = 0;
-
-	while (poll(&wait, 1, 30) > 0) {
-		ssize_t n = recv(fd, text + length, sizeof(text) - 8 - length, MSG_DONTWAIT);
-
-		ck_assert_msg(n >= 0, "the connection was reset: %s", strerror(errno));
-		if (n == 0) {
-			strcpy(text + length, "EOF");
-			return text;
-		}
-		length += (size_t)n;
-	}
-	text[length] = '\0';
-	return text;
 }
 
 /* A stream that has been greeted; returns the client's socket. */
@@ -92,22 +41,9 @@ static int open_stream(struct shard *shard, struct hub_arrival arrival, const ch
 static void publish(struct shard *shard, const char *environment, int64_t time_us)
 {
 	struct key key = make_key(environment);
-	struct frame *frame = frame_new_update(time_us);
 
 	ck_assert(shard_is_subscribed(shard, &key)); /* or hub_publish() would pass it over */
-	shard_deliver(shard, shard_prepare_update(&key, frame));
-	frame_unref(frame);
-}
-
-static const char *event_text(int64_t time_us, enum encoding encoding)
-{
-	static char text[256];
-	struct frame *frame = frame_new_update(time_us);
-	struct span span = frame_bytes(frame, encoding);
-
-	snprintf(text, sizeof(text), "%.*s", (int)span.length, span.data);
-	frame_unref(frame);
-	return text;
+	deliver(shard, environment, time_us);
 }
 
 /* As hub_restore() does it, for one shard. */
@@ -411,12 +347,10 @@ START_TEST(only_some_go_on_if_there_are_too_many)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("transfer");
 	TCase *tests = tcase_create("transfer");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, start, NULL);
 	tcase_add_test(tests, goes_on_in_silence);
@@ -431,9 +365,5 @@ int main(void)
 		sizeof(given_up) / sizeof(given_up[0]));
 	tcase_add_test(tests, only_some_go_on_if_there_are_too_many);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }

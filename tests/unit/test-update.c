@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "runner.h"
 #include "update/timestamp.h"
 #include "update/update-internal.h"
 #include "update/update.h"
@@ -555,12 +556,10 @@ START_TEST(test_settle_waiting)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("update");
 	TCase *cases = tcase_create("update");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(cases, test_follow, 0, N_OF(follows));
 	tcase_add_test(cases, test_raise);
@@ -585,9 +584,5 @@ int main(void)
 	tcase_add_test(cases, test_round_trip);
 	tcase_add_test(cases, test_plain_is_json);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

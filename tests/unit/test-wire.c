@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The wire of a socket, over pairs: [0] is the wire's end, [1] the client's. */
-#include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "client-fixture.h"
 #include "hub/wire.h"
+#include "runner.h"
 
 /* Far more than the buffers of a pair take. */
 #define MUCH (1 << 20)
@@ -56,21 +56,9 @@ static void client_closes(void)
 /* A pair of TCP in the place of the one that there is. */
 static void use_tcp(void)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET};
-	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
 	wire_free(&wire, epoll_fd);
 	close(pair[1]);
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, length), 0);
-	ck_assert_int_eq(listen(listener, 1), 0);
-	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-	pair[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(connect(pair[1], (struct sockaddr *)&address, length), 0);
-	pair[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	ck_assert_int_ge(pair[0], 0);
-	close(listener);
+	connect_pair(pair, 0);
 	wire = wire_of_socket(pair[0]);
 }
 
@@ -100,27 +88,6 @@ static size_t fill(void)
 		sent += (size_t)n;
 	ck_assert_int_eq(n, 0);
 	return sent;
-}
-
-/* All that the client can read now; "EOF" is appended at the end of the connection. */
-static const char *receive(void)
-{
-	static char text[256];
-	struct pollfd wait = {.fd = pair[1], .events = POLLIN};
-	size_t length = 0;
-
-	while (poll(&wait, 1, 30) > 0) {
-		ssize_t n = recv(pair[1], text + length, sizeof(text) - 4 - length, MSG_DONTWAIT);
-
-		ck_assert_msg(n >= 0, "the connection was reset: %s", strerror(errno));
-		if (n == 0) {
-			strcpy(text + length, "EOF");
-			return text;
-		}
-		length += (size_t)n;
-	}
-	text[length] = '\0';
-	return text;
 }
 
 /* Reads that much of what fill() has sent. */
@@ -173,9 +140,9 @@ START_TEST(sends_a_part_and_then_nothing_yet)
 	ck_assert_int_lt(n, sizeof(much));
 	ck_assert_int_eq(wire_send(&wire, (struct span){much, sizeof(much)}), 0);
 	client_reads((size_t)n);
-	ck_assert_str_eq(receive(), "");
+	ck_assert_str_eq(receive(pair[1]), "");
 	ck_assert_int_eq(send_text("the rest"), 8);
-	ck_assert_str_eq(receive(), "the rest");
+	ck_assert_str_eq(receive(pair[1]), "the rest");
 }
 END_TEST
 
@@ -279,7 +246,7 @@ START_TEST(ends_behind_what_was_sent)
 	if (last.length > 0)
 		ck_assert_int_eq(wire_send(&wire, last), (ssize_t)last.length);
 	ck_assert_int_eq(wire_end(&wire), 0);
-	ck_assert_str_eq(receive(), endings[_i].received);
+	ck_assert_str_eq(receive(pair[1]), endings[_i].received);
 	/* The client can still send, and is read until it ends, too. */
 	ck_assert_int_eq(send(pair[1], "\r\n", 2, MSG_NOSIGNAL), 2);
 	ck_assert_int_eq(wire_discard(&wire), 2);
@@ -299,7 +266,7 @@ START_TEST(dismisses_with_a_clean_end)
 		endings[_i].encoding == ENCODING_CHUNKED ? "0\r\n\r\n" : "");
 	wire_dismiss(&wire, epoll_fd, (struct span){text, strlen(text)});
 	wire.fd = -1;
-	ck_assert_str_eq(receive(), endings[_i].received);
+	ck_assert_str_eq(receive(pair[1]), endings[_i].received);
 	ck_assert_uint_eq(told(NULL), 0);
 }
 END_TEST
@@ -311,7 +278,7 @@ START_TEST(dismisses_while_the_connection_lives_elsewhere)
 
 	wire_dismiss(&wire, epoll_fd, (struct span){NULL, 0});
 	wire.fd = -1;
-	ck_assert_str_eq(receive(), "EOF");
+	ck_assert_str_eq(receive(pair[1]), "EOF");
 	close(elsewhere);
 }
 END_TEST
@@ -327,7 +294,7 @@ START_TEST(what_is_saved_goes_on_elsewhere)
 	wire_free(&wire, epoll_fd);
 	wire.fd = -1;
 	ck_assert_int_eq(wire_send(&next, (struct span){"after", 5}), 5);
-	ck_assert_str_eq(receive(), "before, after");
+	ck_assert_str_eq(receive(pair[1]), "before, after");
 	ck_assert_int_eq(wire_watch(&next, epoll_fd, WIRE_INPUT, &data), 0);
 	ck_assert_int_eq(send(pair[1], "\r\n", 2, 0), 2);
 	ck_assert_uint_eq(told(&data), WIRE_INPUT);
@@ -354,7 +321,7 @@ START_TEST(free_closes_the_connection)
 	wire_free(&wire, epoll_fd);
 	ck_assert_int_eq(fcntl(wire.fd, F_GETFD), -1);
 	wire.fd = -1;
-	ck_assert_str_eq(receive(), "EOF");
+	ck_assert_str_eq(receive(pair[1]), "EOF");
 }
 END_TEST
 
@@ -372,13 +339,11 @@ START_TEST(sets_how_long_bytes_may_be_unacknowledged)
 }
 END_TEST
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *suite = suite_create("wire");
 	TCase *tests = tcase_create("wire");
 	const int n_endings = sizeof(endings) / sizeof(endings[0]);
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, begin, end);
 	tcase_add_test(tests, sends_all_in_one_piece);
@@ -398,9 +363,5 @@ int main(void)
 	tcase_add_test(tests, free_closes_the_connection);
 	tcase_add_test(tests, sets_how_long_bytes_may_be_unacknowledged);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite;
 }
