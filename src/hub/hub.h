@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "hub/ends.h"
 #include "hub/handover.h"
 #include "update/frame.h"
 #include "update/key.h"
@@ -101,6 +102,9 @@ struct hub_counters {
 	uint64_t events_replaced; /* updates that a newer one replaced before a stream had them */
 	uint64_t keepalives_sent;
 	uint64_t bytes_sent;
+	/* Each stream that was opened counts under one reason as soon as its end begins; who was
+	   refused, too. */
+	uint64_t streams_ended[END_REASONS];
 };
 void hub_count(const struct hub *hub, struct hub_counters *ret);
 size_t hub_environments(const struct hub *hub); /* with at least one stream, counted once a shard */

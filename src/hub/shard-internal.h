@@ -13,6 +13,7 @@
 #include "base/mailbox.h"
 #include "base/pulse.h"
 #include "base/table.h"
+#include "hub/ends.h"
 #include "hub/shard.h"
 #include "hub/wire.h"
 #include "update/frame.h"
@@ -129,6 +130,7 @@ struct shard {
 	_Atomic uint64_t replaced;
 	_Atomic uint64_t keepalives;
 	_Atomic uint64_t bytes;
+	_Atomic uint64_t ended[END_REASONS];
 };
 
 /* Adds to a counter that only the calling thread writes: no locked instruction is needed. */
@@ -180,9 +182,10 @@ void stream_update(struct shard *shard, struct stream *stream);
 /* A comment, so that proxies and the client see life.  The stream may be freed. */
 void stream_keep_alive(struct shard *shard, struct stream *stream);
 
-/* Ends it cleanly: what is half written, the last chunk, FIN; then waits for the client to close,
- * so that no unread input turns the end into a reset.  The stream may be freed. */
-void stream_end(struct shard *shard, struct stream *stream);
+/* The one way to end a stream, cleanly or at once, as the reason's row in ends.def says.  Counts an
+ * open one under the reason; one that is ending already is not counted again, and goes on with that
+ * unless the reason cuts it.  The stream may be freed. */
+void stream_close(struct shard *shard, struct stream *stream, enum end_reason reason);
 
 /* What is left of a short write. */
 struct span stream_rest(const struct stream *stream);
@@ -198,9 +201,6 @@ void stream_set_end(struct shard *shard, struct stream *stream, int64_t end_ms);
 
 /* What its wire has told, of enum wire_event.  The stream may be freed. */
 void stream_on_event(struct shard *shard, struct stream *stream, unsigned events);
-
-/* Closes the connection, at whatever state, and forgets the stream. */
-void stream_free(struct shard *shard, struct stream *stream);
 
 /* keepalive.c */
 

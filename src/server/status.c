@@ -39,6 +39,16 @@ static void write_build_info(FILE *file)
 		flagsse_version);
 }
 
+static void write_ends(FILE *file, const struct hub_counters *hub)
+{
+	fputs("# HELP flagsse_streams_ended_total Streams whose end has begun, by its reason.\n"
+	      "# TYPE flagsse_streams_ended_total counter\n",
+		file);
+	for (unsigned i = 0; i < END_REASONS; i++)
+		fprintf(file, "flagsse_streams_ended_total{reason=\"%s\"} %" PRIu64 "\n",
+			end_word(i), hub->streams_ended[i]);
+}
+
 static void write_hub_metrics(FILE *file, const struct server *server)
 {
 	struct relay_counters relay;
@@ -57,6 +67,7 @@ static void write_hub_metrics(FILE *file, const struct server *server)
 		hub.streams_opened);
 	write_metric(file, "flagsse_streams_closed_total", "counter",
 		"Streams ended, by whichever side.", hub.streams_closed);
+	write_ends(file, &hub);
 	write_metric(file, "flagsse_streams_refused_total", "counter",
 		"Subscribers refused, as there were too many streams.", relay.full);
 	write_metric(file, "flagsse_events_sent_total", "counter",
