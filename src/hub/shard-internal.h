@@ -11,6 +11,7 @@
 #include <sys/queue.h>
 
 #include "base/mailbox.h"
+#include "base/metrics.h"
 #include "base/pulse.h"
 #include "base/table.h"
 #include "hub/ends.h"
@@ -124,20 +125,17 @@ struct shard {
 	_Atomic size_t n_environments;
 	_Atomic size_t n_streams; /* main adds, the shard's thread takes away */
 	_Atomic uint32_t subscribed[SUBSCRIBED_SLOTS]; /* likewise */
-	_Atomic uint64_t opened;
-	_Atomic uint64_t closed;
-	_Atomic uint64_t events;
-	_Atomic uint64_t replaced;
-	_Atomic uint64_t keepalives;
-	_Atomic uint64_t bytes;
+	struct metrics metrics;
 	_Atomic uint64_t ended[END_REASONS];
 };
 
-/* Adds to a counter that only the calling thread writes: no locked instruction is needed. */
-static inline void shard_add(_Atomic uint64_t *counter, uint64_t n)
+/* Counts a stream that ends for this reason, or could not begin. */
+static inline void shard_count_end(struct shard *shard, enum end_reason reason)
 {
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-		memory_order_relaxed);
+	uint64_t n = atomic_load_explicit(&shard->ended[reason], memory_order_relaxed);
+
+	/* Nobody else writes it: no locked instruction is needed. */
+	atomic_store_explicit(&shard->ended[reason], n + 1, memory_order_relaxed);
 }
 
 /* Counts a stream of the environment whose key has this hash, table_hash(); or one less. */

@@ -51,16 +51,14 @@ size_t shard_environments(const struct shard *shard)
 	return atomic_load(&shard->n_environments);
 }
 
-void shard_count(const struct shard *shard, struct hub_counters *total)
+const struct metrics *shard_metrics(const struct shard *shard)
 {
-	total->streams_opened += atomic_load(&shard->opened);
-	total->streams_closed += atomic_load(&shard->closed);
-	total->events_sent += atomic_load(&shard->events);
-	total->events_replaced += atomic_load(&shard->replaced);
-	total->keepalives_sent += atomic_load(&shard->keepalives);
-	total->bytes_sent += atomic_load(&shard->bytes);
-	for (unsigned i = 0; i < END_REASONS; i++)
-		total->streams_ended[i] += atomic_load(&shard->ended[i]);
+	return &shard->metrics;
+}
+
+uint64_t shard_ended(const struct shard *shard, enum end_reason reason)
+{
+	return atomic_load_explicit(&shard->ended[reason], memory_order_relaxed);
 }
 
 /* ---- The shard's side ---- */

@@ -51,7 +51,7 @@ static void stream_free(struct shard *shard, struct stream *stream)
 	frame_unref(stream->partial);
 	wire_free(&stream->wire, shard->epoll_fd);
 	free(stream);
-	shard_add(&shard->closed, 1);
+	metrics_add(&shard->metrics, COUNT_STREAMS_CLOSED, 1);
 	atomic_fetch_sub(&shard->n_streams, 1);
 }
 
@@ -85,7 +85,7 @@ static ssize_t stream_send(struct shard *shard, struct stream *stream, struct sp
 	ssize_t n = wire_send(&stream->wire, span);
 
 	if (n > 0)
-		shard_add(&shard->bytes, (uint64_t)n);
+		metrics_add(&shard->metrics, COUNT_SENT_BYTES, (uint64_t)n);
 	return n;
 }
 
@@ -172,7 +172,7 @@ static size_t stream_compose_end(
 	if (stream_is_behind(stream)) {
 		update = frame_bytes(stream->environment->latest, encoding);
 		stream->version = stream->environment->version;
-		shard_add(&shard->events, 1);
+		metrics_add(&shard->metrics, COUNT_EVENTS_SENT, 1);
 	}
 	if (rest.length + update.length + last.length > size)
 		return 0;
@@ -209,7 +209,7 @@ static void stream_end(struct shard *shard, struct stream *stream)
 void stream_close(struct shard *shard, struct stream *stream, enum end_reason reason)
 {
 	if (stream->state == STREAM_OPEN)
-		shard_add(&shard->ended[reason], 1);
+		shard_count_end(shard, reason);
 	if (!end_is_clean(reason))
 		stream_free(shard, stream);
 	else if (stream->state == STREAM_OPEN)
@@ -233,8 +233,8 @@ void stream_update(struct shard *shard, struct stream *stream)
 	if (r == 0)
 		return;
 	stream->version = environment->version;
-	shard_add(&shard->events, 1);
-	shard_add(&shard->replaced, missed - 1);
+	metrics_add(&shard->metrics, COUNT_EVENTS_SENT, 1);
+	metrics_add(&shard->metrics, COUNT_EVENTS_REPLACED, missed - 1);
 	if (stream->close_after_update)
 		stream_close(shard, stream, END_LONG_POLL);
 }
@@ -252,7 +252,7 @@ void stream_keep_alive(struct shard *shard, struct stream *stream)
 	if (r < 0)
 		stream_close(shard, stream, end_of_error(r));
 	else if (r > 0)
-		shard_add(&shard->keepalives, 1);
+		metrics_add(&shard->metrics, COUNT_KEEPALIVES_SENT, 1);
 }
 
 /* The rest of a write that was short.  1: all of it is sent; 0: not yet; -errno. */
@@ -383,7 +383,7 @@ static struct stream *stream_new(
 	keepalive_enter(shard, stream);
 	if (arrival->lifetime_ms > 0)
 		stream_set_end(shard, stream, shard->now_ms + arrival->lifetime_ms);
-	shard_add(&shard->opened, 1);
+	metrics_add(&shard->metrics, COUNT_STREAMS_OPENED, 1);
 	return TAKE_PTR(stream);
 }
 
@@ -399,7 +399,7 @@ static void refuse(struct shard *shard, const struct wire *wire, const struct hu
 		answer.length = append(buffer, answer.length, last);
 	}
 	wire_dismiss(wire, shard->epoll_fd, answer);
-	shard_add(&shard->ended[END_REFUSED], 1);
+	shard_count_end(shard, END_REFUSED);
 	shard_unsubscribe(shard, table_hash(arrival->key.text, arrival->key.length));
 	atomic_fetch_sub(&shard->n_streams, 1);
 }
@@ -419,6 +419,6 @@ void stream_begin(struct shard *shard, struct hub_arrival *arrival)
 	else if (r < 0)
 		stream_close(shard, stream, end_of_error(r));
 	else if (arrival->snapshot)
-		shard_add(&shard->events, 1);
+		metrics_add(&shard->metrics, COUNT_EVENTS_SENT, 1);
 	arrival->snapshot = frame_unref(arrival->snapshot);
 }

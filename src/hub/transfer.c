@@ -150,7 +150,7 @@ static void give_up(
 		frame_unref(stream->partial);
 	free(stream);
 	wire_dismiss(&wire, shard->epoll_fd, last);
-	shard_add(&shard->ended[END_REFUSED], 1);
+	shard_count_end(shard, END_REFUSED);
 }
 
 void shard_restore(struct shard *shard, const struct shard_restored *restored)
@@ -179,9 +179,9 @@ void shard_restore(struct shard *shard, const struct shard_restored *restored)
 		TAILQ_INSERT_TAIL(&shard->lingering, stream, of_state);
 	}
 	if (!open)
-		shard_add(&shard->ended[END_TAKEN_UP_ENDING], 1);
+		shard_count_end(shard, END_TAKEN_UP_ENDING);
 	atomic_fetch_add(&shard->n_streams, 1);
-	shard_add(&shard->opened, 1);
+	metrics_add(&shard->metrics, COUNT_STREAMS_OPENED, 1);
 }
 
 size_t shard_restored(struct shard *shard, size_t keep)

@@ -167,14 +167,11 @@ static const struct ended {
 
 static void assert_counted(const struct ended *ended)
 {
-	struct hub_counters counters = {0};
-
-	shard_count(shard, &counters);
-	ck_assert_uint_eq(counters.streams_opened, ended->n_opened);
+	ck_assert_uint_eq(metrics_get(shard_metrics(shard), COUNT_STREAMS_OPENED), ended->n_opened);
 	for (unsigned i = 0; i < END_REASONS; i++)
-		ck_assert_msg(counters.streams_ended[i] == (strcmp(end_word(i), ended->word) == 0),
+		ck_assert_msg(shard_ended(shard, i) == (strcmp(end_word(i), ended->word) == 0),
 			"%s: %s counts %u", ended->word, end_word(i),
-			(unsigned)counters.streams_ended[i]);
+			(unsigned)shard_ended(shard, i));
 }
 
 START_TEST(counts_once_under_its_reason)

@@ -296,7 +296,7 @@ START_TEST(conflates_before_a_slow_client)
 	struct shard *shard = make_shard(0);
 	int client = open_stream(shard, "env");
 	struct stream *stream = TAILQ_FIRST(&shard->open);
-	struct hub_counters counters = {0};
+	const struct metrics *metrics = shard_metrics(shard);
 	int64_t last = fill(shard, "env", stream);
 	size_t received = 0;
 	bool has_last = false;
@@ -314,11 +314,12 @@ START_TEST(conflates_before_a_slow_client)
 		step(shard, 1);
 	}
 	ck_assert_msg(has_last, "the latest update has not come");
-	shard_count(shard, &counters);
-	ck_assert_uint_eq(counters.events_sent, received);
-	ck_assert_uint_eq(counters.events_sent + counters.events_replaced, (uint64_t)(last - T0));
+	ck_assert_uint_eq(metrics_get(metrics, COUNT_EVENTS_SENT), received);
+	ck_assert_uint_eq(metrics_get(metrics, COUNT_EVENTS_SENT) +
+				  metrics_get(metrics, COUNT_EVENTS_REPLACED),
+		(uint64_t)(last - T0));
 	/* Of the thousand, but those for which the kernel had made room meanwhile. */
-	ck_assert_uint_ge(counters.events_replaced, 900);
+	ck_assert_uint_ge(metrics_get(metrics, COUNT_EVENTS_REPLACED), 900);
 	close(client);
 	shard_free(shard);
 }
