@@ -139,7 +139,7 @@ void exchange_answer(struct exchange *exchange, const struct answer *answer)
 		exchange->adapter->drop(exchange);
 		return;
 	}
-	exchange->http->counters.responses[answer->status / 100]++;
+	http_count_response(exchange->http, answer->status, 1);
 }
 
 int exchange_finish(struct exchange *exchange, struct span bytes)
@@ -166,7 +166,7 @@ void exchange_leave(struct exchange *exchange)
 {
 	note_answered(exchange);
 	exchange->adapter->leave(exchange);
-	exchange->http->counters.responses[2]++;
+	http_count_response(exchange->http, 200, 1);
 }
 
 void exchange_drop(struct exchange *exchange)

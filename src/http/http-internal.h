@@ -19,13 +19,17 @@ struct http {
 	struct farewells farewells; /* what has left its adapter for its last answer */
 	bool stopping;              /* http_stop_accepting() */
 
-	struct http_counters counters;
+	struct metrics metrics; /* main counts */
+	uint64_t requests;
 	uint64_t unauthorized; /* publishes with a wrong token, or none */
 };
 
 /* For adapters: the number of places may have changed.  Makes room if it is scarce, and then
  * accepts new connections, or leaves them waiting in the kernel. */
 void http_update_room(struct http *http);
+
+/* Counts a response with this status, 2xx to 5xx; -1: it was counted, and is none after all. */
+void http_count_response(struct http *http, unsigned status, int n);
 
 /* One file a resource. */
 resource_handler stream_handle;

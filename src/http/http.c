@@ -21,7 +21,7 @@ static int take(int fd, const struct origin *origin, void *userdata)
 {
 	struct http *http = userdata;
 
-	http->counters.accepted++;
+	metrics_add(&http->metrics, COUNT_HTTP_ACCEPTED, 1);
 	return mhd_take(http->mhd, fd, origin);
 }
 
@@ -113,9 +113,19 @@ unsigned http_held(const struct http *http)
 	return http->farewells.n_held;
 }
 
-void http_count(const struct http *http, struct http_counters *ret)
+const struct metrics *http_metrics(const struct http *http)
 {
-	*ret = http->counters;
+	return &http->metrics;
+}
+
+uint64_t http_requests(const struct http *http)
+{
+	return http->requests;
+}
+
+void http_count_response(struct http *http, unsigned status, int n)
+{
+	metrics_add(&http->metrics, COUNT_RESPONSES_2XX + status / 100 - 2, (uint64_t)n);
 }
 
 const char *http_library_version(void)

@@ -9,6 +9,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/metrics.h"
 #include "update/frame.h"
 #include "update/key.h"
 
@@ -113,14 +114,9 @@ unsigned http_held(const struct http *http);
 void http_answer(struct http_publish *publish, enum http_publish_status status, uint64_t sequence,
 	const char *detail);
 
-/* Counted since the start. */
-struct http_counters {
-	uint64_t accepted; /* connections */
-	uint64_t requests;
-	uint64_t responses[6]; /* by status class: [2] is 2xx; a handed-over stream counts as 2xx */
-	uint64_t ended_for_others; /* connections that made no progress, where places ran out */
-};
-void http_count(const struct http *http, struct http_counters *ret);
+/* What it has counted, to be read; and the requests that have begun. */
+const struct metrics *http_metrics(const struct http *http);
+uint64_t http_requests(const struct http *http);
 
 /* libmicrohttpd's version, for --version. */
 const char *http_library_version(void);

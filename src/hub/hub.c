@@ -172,13 +172,19 @@ size_t hub_environments(const struct hub *hub)
 	return n;
 }
 
-void hub_count(const struct hub *hub, struct hub_counters *ret)
+void hub_count(const struct hub *hub, struct metrics *total)
 {
-	struct hub_counters total = {0};
+	for (unsigned i = 0; i < hub->n_shards; i++)
+		metrics_sum(total, shard_metrics(hub->shards[i]));
+}
+
+uint64_t hub_ended(const struct hub *hub, enum end_reason reason)
+{
+	uint64_t n = 0;
 
 	for (unsigned i = 0; i < hub->n_shards; i++)
-		shard_count(hub->shards[i], &total);
-	*ret = total;
+		n += shard_ended(hub->shards[i], reason);
+	return n;
 }
 
 /* ---- Without threads ---- */

@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "base/metrics.h"
+#include "hub/ends.h"
 #include "hub/handover.h"
 #include "update/frame.h"
 #include "update/key.h"
@@ -96,14 +98,10 @@ int64_t hub_silence_ms(const struct hub *hub, unsigned shard);
  */
 size_t hub_streams(const struct hub *hub);
 
-/* Counted since the start.  Each is monotonic by itself; together they are no snapshot. */
-struct hub_counters {
-	uint64_t streams_opened;
-	uint64_t streams_closed;  /* by whichever side */
-	uint64_t events_sent;     /* updates written to a stream, snapshots included */
-	uint64_t events_replaced; /* updates that a newer one replaced before a stream had them */
-	uint64_t keepalives_sent;
-	uint64_t bytes_sent;
-};
-void hub_count(const struct hub *hub, struct hub_counters *ret);
+/* Adds to *total what the shards have counted since the start; and how many streams have ended for
+ * this reason: each that was opened counts under one as soon as its end begins, and who was
+ * refused, too. */
+void hub_count(const struct hub *hub, struct metrics *total);
+uint64_t hub_ended(const struct hub *hub, enum end_reason reason);
+
 size_t hub_environments(const struct hub *hub); /* with at least one stream, counted once a shard */

@@ -11,8 +11,10 @@
 #include <sys/queue.h>
 
 #include "base/mailbox.h"
+#include "base/metrics.h"
 #include "base/pulse.h"
 #include "base/table.h"
+#include "hub/ends.h"
 #include "hub/shard.h"
 #include "hub/wire.h"
 #include "update/frame.h"
@@ -123,19 +125,17 @@ struct shard {
 	_Atomic size_t n_environments;
 	_Atomic size_t n_streams; /* main adds, the shard's thread takes away */
 	_Atomic uint32_t subscribed[SUBSCRIBED_SLOTS]; /* likewise */
-	_Atomic uint64_t opened;
-	_Atomic uint64_t closed;
-	_Atomic uint64_t events;
-	_Atomic uint64_t replaced;
-	_Atomic uint64_t keepalives;
-	_Atomic uint64_t bytes;
+	struct metrics metrics;
+	_Atomic uint64_t ended[END_REASONS];
 };
 
-/* Adds to a counter that only the calling thread writes: no locked instruction is needed. */
-static inline void shard_add(_Atomic uint64_t *counter, uint64_t n)
+/* Counts a stream that ends for this reason, or could not begin. */
+static inline void shard_count_end(struct shard *shard, enum end_reason reason)
 {
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-		memory_order_relaxed);
+	uint64_t n = atomic_load_explicit(&shard->ended[reason], memory_order_relaxed);
+
+	/* Nobody else writes it: no locked instruction is needed. */
+	atomic_store_explicit(&shard->ended[reason], n + 1, memory_order_relaxed);
 }
 
 /* Counts a stream of the environment whose key has this hash, table_hash(); or one less. */
@@ -180,9 +180,10 @@ void stream_update(struct shard *shard, struct stream *stream);
 /* A comment, so that proxies and the client see life.  The stream may be freed. */
 void stream_keep_alive(struct shard *shard, struct stream *stream);
 
-/* Ends it cleanly: what is half written, the last chunk, FIN; then waits for the client to close,
- * so that no unread input turns the end into a reset.  The stream may be freed. */
-void stream_end(struct shard *shard, struct stream *stream);
+/* The one way to end a stream, cleanly or at once, as the reason's row in ends.def says.  Counts an
+ * open one under the reason; one that is ending already is not counted again, and goes on with that
+ * unless the reason cuts it.  The stream may be freed. */
+void stream_close(struct shard *shard, struct stream *stream, enum end_reason reason);
 
 /* What is left of a short write. */
 struct span stream_rest(const struct stream *stream);
@@ -198,9 +199,6 @@ void stream_set_end(struct shard *shard, struct stream *stream, int64_t end_ms);
 
 /* What its wire has told, of enum wire_event.  The stream may be freed. */
 void stream_on_event(struct shard *shard, struct stream *stream, unsigned events);
-
-/* Closes the connection, at whatever state, and forgets the stream. */
-void stream_free(struct shard *shard, struct stream *stream);
 
 /* keepalive.c */
 

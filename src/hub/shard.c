@@ -51,14 +51,14 @@ size_t shard_environments(const struct shard *shard)
 	return atomic_load(&shard->n_environments);
 }
 
-void shard_count(const struct shard *shard, struct hub_counters *total)
+const struct metrics *shard_metrics(const struct shard *shard)
 {
-	total->streams_opened += atomic_load(&shard->opened);
-	total->streams_closed += atomic_load(&shard->closed);
-	total->events_sent += atomic_load(&shard->events);
-	total->events_replaced += atomic_load(&shard->replaced);
-	total->keepalives_sent += atomic_load(&shard->keepalives);
-	total->bytes_sent += atomic_load(&shard->bytes);
+	return &shard->metrics;
+}
+
+uint64_t shard_ended(const struct shard *shard, enum end_reason reason)
+{
+	return atomic_load_explicit(&shard->ended[reason], memory_order_relaxed);
 }
 
 /* ---- The shard's side ---- */
@@ -79,7 +79,7 @@ static void shard_turn_wheel(struct shard *shard)
 			struct stream *next = LIST_NEXT(stream, of_wheel);
 
 			if (stream->end_tick <= now)
-				stream_end(shard, stream);
+				stream_close(shard, stream, END_MAX_AGE);
 			stream = next;
 		}
 	}
@@ -92,13 +92,13 @@ static int64_t ending_limit_ms(const struct shard *shard)
 	return user_timeout_ms > 0 ? user_timeout_ms : SHARD_ENDING_MS;
 }
 
-/* Frees the streams that have been in this queue for so long. */
+/* Gives up the streams that have been in this queue, of those that have ended, for so long. */
 static void reap(struct shard *shard, struct stream_queue *queue, int64_t limit_ms)
 {
 	struct stream *oldest;
 
 	while ((oldest = TAILQ_FIRST(queue)) && shard->now_ms - oldest->last_ms >= limit_ms)
-		stream_free(shard, oldest);
+		stream_close(shard, oldest, END_TIMED_OUT);
 }
 
 static void shard_reap(struct shard *shard)
@@ -144,7 +144,7 @@ static void shard_end_some(struct shard *shard)
 		if (shard->drain_ended >= allowance)
 			return;
 		shard->drain_ended++;
-		stream_end(shard, TAILQ_FIRST(&shard->open));
+		stream_close(shard, TAILQ_FIRST(&shard->open), END_DRAIN);
 	}
 }
 
@@ -319,7 +319,7 @@ static void shard_drop_streams(struct shard *shard, struct stream_queue *queue)
 	struct stream *stream;
 
 	while ((stream = TAILQ_FIRST(queue)))
-		stream_free(shard, stream);
+		stream_close(shard, stream, END_STOPPED);
 }
 
 struct shard *shard_free(struct shard *shard)

@@ -96,5 +96,6 @@ void shard_restore(struct shard *shard, const struct shard_restored *restored);
  * ones but the first `keep` end cleanly.  Returns how many end. */
 size_t shard_restored(struct shard *shard, size_t keep);
 
-/* Adds this shard's to *total. */
-void shard_count(const struct shard *shard, struct hub_counters *total);
+/* What it has counted, to be read; and how many streams have ended for this reason. */
+const struct metrics *shard_metrics(const struct shard *shard);
+uint64_t shard_ended(const struct shard *shard, enum end_reason reason);

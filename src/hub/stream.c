@@ -41,7 +41,8 @@ static void stream_enter(struct shard *shard, struct stream *stream, enum stream
 		TAILQ_INSERT_TAIL(stream_queue_of(shard, stream), stream, of_state);
 }
 
-void stream_free(struct shard *shard, struct stream *stream)
+/* Closes the connection, at whatever state, and forgets the stream. */
+static void stream_free(struct shard *shard, struct stream *stream)
 {
 	if (stream->state == STREAM_OPEN && stream->end_tick > 0)
 		LIST_REMOVE(stream, of_wheel);
@@ -50,7 +51,7 @@ void stream_free(struct shard *shard, struct stream *stream)
 	frame_unref(stream->partial);
 	wire_free(&stream->wire, shard->epoll_fd);
 	free(stream);
-	shard_add(&shard->closed, 1);
+	metrics_add(&shard->metrics, COUNT_STREAMS_CLOSED, 1);
 	atomic_fetch_sub(&shard->n_streams, 1);
 }
 
@@ -84,7 +85,7 @@ static ssize_t stream_send(struct shard *shard, struct stream *stream, struct sp
 	ssize_t n = wire_send(&stream->wire, span);
 
 	if (n > 0)
-		shard_add(&shard->bytes, (uint64_t)n);
+		metrics_add(&shard->metrics, COUNT_SENT_BYTES, (uint64_t)n);
 	return n;
 }
 
@@ -171,7 +172,7 @@ static size_t stream_compose_end(
 	if (stream_is_behind(stream)) {
 		update = frame_bytes(stream->environment->latest, encoding);
 		stream->version = stream->environment->version;
-		shard_add(&shard->events, 1);
+		metrics_add(&shard->metrics, COUNT_EVENTS_SENT, 1);
 	}
 	if (rest.length + update.length + last.length > size)
 		return 0;
@@ -180,14 +181,14 @@ static size_t stream_compose_end(
 	return append(buffer, length, last);
 }
 
-void stream_end(struct shard *shard, struct stream *stream)
+/* An open one: what is half written, the last chunk, FIN.  Then it waits for the client to close,
+ * so that no unread input turns the end into a reset. */
+static void stream_end(struct shard *shard, struct stream *stream)
 {
 	char buffer[BUFFER_SIZE];
 	struct span end = {buffer, 0};
 	int r = 0;
 
-	if (stream->state != STREAM_OPEN)
-		return;
 	stream_enter(shard, stream, STREAM_ENDING);
 	end.length = stream_compose_end(shard, stream, buffer, sizeof(buffer));
 	stream->partial = frame_unref(stream->partial);
@@ -205,6 +206,16 @@ void stream_end(struct shard *shard, struct stream *stream)
 		stream_free(shard, stream);
 }
 
+void stream_close(struct shard *shard, struct stream *stream, enum end_reason reason)
+{
+	if (stream->state == STREAM_OPEN)
+		shard_count_end(shard, reason);
+	if (!end_is_clean(reason))
+		stream_free(shard, stream);
+	else if (stream->state == STREAM_OPEN)
+		stream_end(shard, stream);
+}
+
 void stream_update(struct shard *shard, struct stream *stream)
 {
 	const struct environment *environment = stream->environment;
@@ -216,16 +227,16 @@ void stream_update(struct shard *shard, struct stream *stream)
 	missed = environment->version - stream->version;
 	r = stream_write(shard, stream, frame_bytes(environment->latest, stream_encoding(stream)));
 	if (r < 0) {
-		stream_free(shard, stream);
+		stream_close(shard, stream, end_of_error(r));
 		return;
 	}
 	if (r == 0)
 		return;
 	stream->version = environment->version;
-	shard_add(&shard->events, 1);
-	shard_add(&shard->replaced, missed - 1);
+	metrics_add(&shard->metrics, COUNT_EVENTS_SENT, 1);
+	metrics_add(&shard->metrics, COUNT_EVENTS_REPLACED, missed - 1);
 	if (stream->close_after_update)
-		stream_end(shard, stream);
+		stream_close(shard, stream, END_LONG_POLL);
 }
 
 void stream_keep_alive(struct shard *shard, struct stream *stream)
@@ -239,9 +250,9 @@ void stream_keep_alive(struct shard *shard, struct stream *stream)
 	}
 	r = stream_write(shard, stream, frame_keepalive(stream_encoding(stream)));
 	if (r < 0)
-		stream_free(shard, stream);
+		stream_close(shard, stream, end_of_error(r));
 	else if (r > 0)
-		shard_add(&shard->keepalives, 1);
+		metrics_add(&shard->metrics, COUNT_KEEPALIVES_SENT, 1);
 }
 
 /* The rest of a write that was short.  1: all of it is sent; 0: not yet; -errno. */
@@ -275,35 +286,37 @@ static void stream_on_writable(struct shard *shard, struct stream *stream)
 	if (r > 0)
 		r = stream_set_blocked(shard, stream, false);
 	if (r < 0) {
-		stream_free(shard, stream);
+		stream_close(shard, stream, end_of_error(r));
 		return;
 	}
 	if (!stream->blocked)
 		stream_update(shard, stream);
 }
 
-/* Reads some and counts it.  False: the client has closed, or is gone. */
-static bool stream_discard_input(struct shard *shard, struct stream *stream)
+/* Reads some and counts it.  0; -EPIPE: the client has closed; another -errno: it is gone. */
+static int stream_discard_input(struct shard *shard, struct stream *stream)
 {
 	ssize_t n = wire_discard(&stream->wire);
 	size_t units;
 
 	if (n <= 0)
-		return n == 0;
+		return (int)n;
 	units = stream->input + ((size_t)n + STREAM_INPUT_UNIT - 1) / STREAM_INPUT_UNIT;
 	if (units > STREAM_INPUT_MAX)
 		units = STREAM_INPUT_MAX;
-	return stream_set(shard, stream, stream->blocked, (uint8_t)units) == 0;
+	return stream_set(shard, stream, stream->blocked, (uint8_t)units);
 }
 
 void stream_on_event(struct shard *shard, struct stream *stream, unsigned events)
 {
-	if (events & WIRE_INPUT && !stream_discard_input(shard, stream)) {
-		stream_free(shard, stream);
+	int r = events & WIRE_INPUT ? stream_discard_input(shard, stream) : 0;
+
+	if (r < 0) {
+		stream_close(shard, stream, end_of_error(r));
 		return;
 	}
 	if (stream->input == STREAM_INPUT_MAX && stream->state == STREAM_OPEN) {
-		stream_end(shard, stream);
+		stream_close(shard, stream, END_TOO_MUCH_INPUT);
 		return;
 	}
 	if (events & WIRE_ROOM && stream->blocked)
@@ -332,7 +345,7 @@ static int stream_greet(
 	}
 	r = stream_write(shard, stream, (struct span){buffer, length});
 	/* A wire so full that it takes nothing at all has been used by somebody else. */
-	return r == 0 ? -EPIPE : r;
+	return r == 0 ? -EBUSY : r;
 }
 
 void stream_set_end(struct shard *shard, struct stream *stream, int64_t end_ms)
@@ -370,7 +383,7 @@ static struct stream *stream_new(
 	keepalive_enter(shard, stream);
 	if (arrival->lifetime_ms > 0)
 		stream_set_end(shard, stream, shard->now_ms + arrival->lifetime_ms);
-	shard_add(&shard->opened, 1);
+	metrics_add(&shard->metrics, COUNT_STREAMS_OPENED, 1);
 	return TAKE_PTR(stream);
 }
 
@@ -386,6 +399,7 @@ static void refuse(struct shard *shard, const struct wire *wire, const struct hu
 		answer.length = append(buffer, answer.length, last);
 	}
 	wire_dismiss(wire, shard->epoll_fd, answer);
+	shard_count_end(shard, END_REFUSED);
 	shard_unsubscribe(shard, table_hash(arrival->key.text, arrival->key.length));
 	atomic_fetch_sub(&shard->n_streams, 1);
 }
@@ -394,14 +408,17 @@ void stream_begin(struct shard *shard, struct hub_arrival *arrival)
 {
 	struct wire wire = wire_of_socket(arrival->fd);
 	struct stream *stream;
+	int r = 0;
 
 	wire_set_user_timeout(&wire, shard->settings.user_timeout_ms);
 	stream = stream_new(shard, wire, arrival);
+	if (stream)
+		r = stream_greet(shard, stream, arrival);
 	if (!stream)
 		refuse(shard, &wire, arrival);
-	else if (stream_greet(shard, stream, arrival) < 0)
-		stream_free(shard, stream);
+	else if (r < 0)
+		stream_close(shard, stream, end_of_error(r));
 	else if (arrival->snapshot)
-		shard_add(&shard->events, 1);
+		metrics_add(&shard->metrics, COUNT_EVENTS_SENT, 1);
 	arrival->snapshot = frame_unref(arrival->snapshot);
 }

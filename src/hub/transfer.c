@@ -150,6 +150,7 @@ static void give_up(
 		frame_unref(stream->partial);
 	free(stream);
 	wire_dismiss(&wire, shard->epoll_fd, last);
+	shard_count_end(shard, END_REFUSED);
 }
 
 void shard_restore(struct shard *shard, const struct shard_restored *restored)
@@ -177,8 +178,10 @@ void shard_restore(struct shard *shard, const struct shard_restored *restored)
 		stream->state = STREAM_LINGERING;
 		TAILQ_INSERT_TAIL(&shard->lingering, stream, of_state);
 	}
+	if (!open)
+		shard_count_end(shard, END_TAKEN_UP_ENDING);
 	atomic_fetch_add(&shard->n_streams, 1);
-	shard_add(&shard->opened, 1);
+	metrics_add(&shard->metrics, COUNT_STREAMS_OPENED, 1);
 }
 
 size_t shard_restored(struct shard *shard, size_t keep)
@@ -192,7 +195,7 @@ size_t shard_restored(struct shard *shard, size_t keep)
 		next = TAILQ_NEXT(stream, of_state);
 		if (n_open++ < keep)
 			continue;
-		stream_end(shard, stream);
+		stream_close(shard, stream, END_SURPLUS);
 		n_ended++;
 	}
 	TABLE_FOREACH (environment, next_environment, &shard->environments, node)

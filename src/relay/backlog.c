@@ -172,7 +172,7 @@ static void row_arrived(struct relay *relay, struct row *row, enum publish_outco
 		return;
 	}
 	if (outcome == PUBLISH_STORED)
-		relay->counters.outbox_published++;
+		metrics_add(&relay->metrics, COUNT_OUTBOX_PUBLISHED, 1);
 	backlog_remove(relay, row);
 	if (backlog_size(relay) == 0)
 		log_notice("The outbox is empty: all that was accepted is on the bus.");

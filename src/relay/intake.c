@@ -35,7 +35,7 @@ int intake_offer(struct relay *relay, const struct update *update)
 	relay->intake.undelivered = r < 0;
 	if (r < 0)
 		return r;
-	relay->counters.updates++;
+	metrics_add(&relay->metrics, COUNT_UPDATES, 1);
 	log_with(LOG_DEBUG, (&(struct log_fields){.environment = update->key.text}),
 		"Update of environment %s, number %llu on the bus (0: in the outbox).",
 		update->key.text, (unsigned long long)update->sequence);
@@ -154,8 +154,10 @@ static void on_outbox_down(struct relay *relay, const char *text)
 /* Logs the first, the second, the fourth, and so on: whoever sends them sends many. */
 static void on_skipped(struct relay *relay, const char *text)
 {
-	uint64_t n = ++relay->counters.skipped;
+	uint64_t n;
 
+	metrics_add(&relay->metrics, COUNT_MESSAGES_SKIPPED, 1);
+	n = metrics_get(&relay->metrics, COUNT_MESSAGES_SKIPPED);
 	if ((n & (n - 1)) == 0)
 		log_warning("Skipped a message on the bus (%llu so far): %s", (unsigned long long)n,
 			text);

@@ -17,13 +17,13 @@
 static void answer_unavailable(
 	struct relay *relay, struct http_publish *publish, const char *detail)
 {
-	relay->counters.unavailable++;
+	metrics_add(&relay->metrics, COUNT_UNAVAILABLE, 1);
 	http_answer(publish, HTTP_UNAVAILABLE, 0, detail);
 }
 
 static void answer_stale(struct relay *relay, struct http_publish *publish)
 {
-	relay->counters.stale++;
+	metrics_add(&relay->metrics, COUNT_STALE, 1);
 	http_answer(publish, HTTP_STALE, 0, NULL);
 }
 
@@ -277,7 +277,7 @@ static void repair(struct relay *relay, const struct update *update)
 	}
 	pending->is_repair = true;
 	pending_send(relay, pending);
-	relay->counters.repaired++;
+	metrics_add(&relay->metrics, COUNT_UPDATES_REPAIRED, 1);
 }
 
 void publish_write_back(struct relay *relay, const struct update *update)
@@ -342,7 +342,7 @@ static void answer_by_bus(struct relay *relay, struct pending *pending)
 	else if (publication->outcome == PUBLISH_STALE)
 		answer_stale(relay, publish);
 	else {
-		relay->counters.published++;
+		metrics_add(&relay->metrics, COUNT_PUBLISHED, 1);
 		http_answer(publish, HTTP_PUBLISHED, publication->sequence, NULL);
 	}
 }
@@ -388,7 +388,7 @@ static void answer_by_outbox(struct relay *relay, struct pending *pending)
 		return;
 	switch (pending->item.outcome) {
 	case OUTBOX_KEPT:
-		relay->counters.queued++;
+		metrics_add(&relay->metrics, COUNT_QUEUED, 1);
 		http_answer(publish, HTTP_QUEUED, 0, NULL);
 		break;
 	case OUTBOX_STALE:

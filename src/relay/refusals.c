@@ -64,7 +64,7 @@ void refusals_on_answer(struct relay *relay, const struct publication *publicati
 {
 	bool alone = publication->outcome == PUBLISH_REFUSED_ONE;
 
-	relay->counters.refused++;
+	metrics_add(&relay->metrics, COUNT_REFUSALS, 1);
 	relay->refusals.key = publication->update.key;
 	snprintf(relay->refusals.text, sizeof(relay->refusals.text), "%s", publication->problem);
 	if (refusal_refused(&relay->refusals.refusal, alone, clock_monotonic_ms()))

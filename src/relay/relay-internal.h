@@ -129,7 +129,7 @@ struct relay {
 	struct intake intake;
 	struct refusals refusals;
 	struct subscribing subscribing;
-	struct relay_counters counters;
+	struct metrics metrics;     /* main counts */
 	char text[RELAY_TEXT_SIZE]; /* state.c's */
 };
 

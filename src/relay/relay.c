@@ -144,9 +144,9 @@ void relay_end(struct relay *relay)
 
 /* ---- What is counted ---- */
 
-void relay_count(const struct relay *relay, struct relay_counters *ret)
+const struct metrics *relay_metrics(const struct relay *relay)
 {
-	*ret = relay->counters;
+	return &relay->metrics;
 }
 
 bool relay_bus_is_up(const struct relay *relay)

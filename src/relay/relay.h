@@ -10,6 +10,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/metrics.h"
 #include "bus/bus.h"
 #include "http/http.h"
 #include "hub/hub.h"
@@ -127,19 +128,8 @@ const char *relay_warning(struct relay *relay);
 /* Whether the outbox keeps updates that the bus does not take, as far as is known. */
 bool relay_keeps_updates(const struct relay *relay);
 
-struct relay_counters {
-	uint64_t updates;   /* from bus and outbox, newer than what was known */
-	uint64_t repaired;  /* written back, as the bus had lost them */
-	uint64_t skipped;   /* messages on the bus that are none */
-	uint64_t published; /* answers to publishers: */
-	uint64_t stale;
-	uint64_t queued;
-	uint64_t unavailable;
-	uint64_t outbox_published; /* updates of the outbox, by the bus */
-	uint64_t refused;          /* by the bus; each attempt */
-	uint64_t full;             /* subscribers refused */
-};
-void relay_count(const struct relay *relay, struct relay_counters *ret);
+/* What it has counted, to be read. */
+const struct metrics *relay_metrics(const struct relay *relay);
 
 bool relay_bus_is_up(const struct relay *relay);
 bool relay_bus_refuses_all(const struct relay *relay); /* or acknowledges none */

@@ -75,14 +75,15 @@ static void note_full(struct relay *relay, const struct http_subscription *subsc
 	int64_t now_ms = clock_monotonic_ms(), *told_ms = &relay->subscribing.full_told_ms;
 	size_t max = relay->subscribing.streams.max;
 
-	relay->counters.full++;
+	metrics_add(&relay->metrics, COUNT_STREAMS_REFUSED, 1);
 	if (*told_ms > 0 && now_ms - *told_ms < FULL_INTERVAL_MS)
 		return;
 	*told_ms = now_ms;
 	log_with(LOG_WARNING, &fields,
 		"Subscribers are refused: %zu stream%s may be open, and %s (%llu refused so far). "
 		"Raise streams.max_streams or LimitNOFILE= of the unit, or add a node.",
-		max, text_s(max), text_are(max), (unsigned long long)relay->counters.full);
+		max, text_s(max), text_are(max),
+		(unsigned long long)metrics_get(&relay->metrics, COUNT_STREAMS_REFUSED));
 }
 
 void relay_set_streams(struct relay *relay, const struct relay_streams *streams)

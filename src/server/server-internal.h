@@ -9,6 +9,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/metrics.h"
 #include "base/notify.h"
 #include "http/http.h"
 #include "hub/hub.h"
@@ -77,13 +78,16 @@ struct thread_watch *thread_watch_free(struct thread_watch *watch);
 DEFINE_CLEANUP(struct thread_watch *, thread_watch_free)
 bool thread_watch_is_alive(struct thread_watch *watch);             /* for the watchdog */
 const char *thread_watch_problem(const struct thread_watch *watch); /* NULL: none; static text */
-void thread_watch_write_metrics(FILE *file, const struct thread_watch *watch);
+/* A line for each thread: 1 while it answers. */
+void thread_watch_write_alive(FILE *file, enum metric metric, const struct thread_watch *watch);
+
+/* readings.c: all metrics, in Prometheus's text format. */
+void readings_write(FILE *file, const struct server *server);
 
 /* status.c: the state of things, for machines and people. */
 int status_new(struct server *server, struct status **ret);
 struct status *status_free(struct status *status);
 DEFINE_CLEANUP(struct status *, status_free)
-void status_write_metrics(FILE *file, struct status *status);
 bool status_write_line(char *text, size_t size, struct status *status);
 /* For answers: names no host. */
 const char *status_not_ready(struct status *status);

@@ -179,7 +179,7 @@ static const char *warning(void *userdata)
 
 static void write_metrics(FILE *file, void *userdata)
 {
-	status_write_metrics(file, ((struct server *)userdata)->status);
+	readings_write(file, userdata);
 }
 
 static size_t count_streams(void *userdata)

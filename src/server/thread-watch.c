@@ -15,7 +15,6 @@
  *   main              |                    | it feeds the watchdog: systemd kills the process
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -209,33 +208,21 @@ const char *thread_watch_problem(const struct thread_watch *watch)
 	return NULL;
 }
 
-static void write_thread(FILE *file, const char *name, bool alive)
-{
-	fprintf(file, "flagsse_thread_alive{thread=\"%s\"} %d\n", name, alive);
-}
-
-void thread_watch_write_metrics(FILE *file, const struct thread_watch *watch)
+void thread_watch_write_alive(FILE *file, enum metric metric, const struct thread_watch *watch)
 {
 	const struct server *server = watch->server;
 	char name[sizeof("shard-4294967295")];
 
-	fputs("# HELP flagsse_thread_alive 1 while the thread answers when it is asked.\n"
-	      "# TYPE flagsse_thread_alive gauge\n",
-		file);
 	for (unsigned i = 0; i < hub_shards(server->hub); i++) {
 		snprintf(name, sizeof(name), "shard-%u", i);
-		write_thread(file, name, hub_silence_ms(server->hub, i) <= SHARD_SILENCE_MS);
+		metrics_write_value(
+			file, metric, name, hub_silence_ms(server->hub, i) <= SHARD_SILENCE_MS);
 	}
-	write_thread(file, "flagsse-store", !watch->store_hangs);
+	metrics_write_value(file, metric, "flagsse-store", !watch->store_hangs);
 	if (relay_has_outbox(server->relay))
-		write_thread(file, "nats",
+		metrics_write_value(file, metric, "nats",
 			relay_has_bus(server->relay) &&
 				relay_bus_silence_ms(server->relay) <= BUS_NATS_SILENCE_MS);
-	fprintf(file,
-		"# HELP flagsse_threads_left_behind_total Threads that hung, and were given up.\n"
-		"# TYPE flagsse_threads_left_behind_total counter\n"
-		"flagsse_threads_left_behind_total %u\n",
-		threads_left_behind());
 }
 
 int thread_watch_new(struct server *server, struct thread_watch **ret)

@@ -9,7 +9,7 @@ import pytest
 from daemon import TOKEN, authorization, fresh_key, run
 from nats import SUBJECT
 from sse import Refused
-from wire import format_request, host_field
+from wire import format_request, host_field, wait_until
 
 T = 1673546928
 BODY = b'{"updated_at": %d}' % T
@@ -403,6 +403,16 @@ def test_metrics_move(start, key):
     grown = [name for name in after if after[name] > before.get(name, 0)]
     assert any("streams" in name for name in grown), after
     assert any("event" in name or "update" in name for name in grown), after
+
+
+def test_metrics_tell_why_streams_end(start, key):
+    daemon = start.daemon(options=["streams.max_age=1s"])
+
+    def ended():
+        return {name: n for name, n in daemon.metrics().items() if name.startswith("flagsse_streams_ended_total") and n}
+    with daemon.stream(key):
+        wait_until(ended, "no end is counted")
+        assert ended() == {'flagsse_streams_ended_total{reason="max_age"}': 1}
 
 
 # Limits

@@ -181,7 +181,7 @@ START_TEST(hands_a_stream_over)
 	assert_head(HEAD_1_1);
 	/* Nothing but what the owner does with it. */
 	ck_assert_str_eq(hear_end(), "");
-	ck_assert_uint_eq(stand_in.http.counters.responses[2], 1);
+	ck_assert_uint_eq(metrics_get(&stand_in.http.metrics, COUNT_RESPONSES_2XX), 1);
 
 	ask(&stream_1_0);
 	ck_assert_int_eq(stand_in.subscription.encoding, ENCODING_IDENTITY);
@@ -201,7 +201,7 @@ START_TEST(answers_head_as_a_stream)
 	ask(&old);
 	ck_assert_str_eq(hear_end(), HEAD_1_0);
 	ck_assert_int_eq(stand_in.n_subscriptions, 0);
-	ck_assert_uint_eq(stand_in.http.counters.responses[2], 2);
+	ck_assert_uint_eq(metrics_get(&stand_in.http.metrics, COUNT_RESPONSES_2XX), 2);
 }
 END_TEST
 
@@ -302,11 +302,11 @@ START_TEST(drops_what_cannot_be_answered)
 	ask(&asked);
 	ck_assert_int_eq(stand_in.n_ends, 1);
 	ck_assert_int_eq(stand_in.outcome, DROPPED);
-	ck_assert_uint_eq(stand_in.http.counters.responses[2], 0);
+	ck_assert_uint_eq(metrics_get(&stand_in.http.metrics, COUNT_RESPONSES_2XX), 0);
 	stand_in.answer_result = 0;
 	ask(&asked);
 	assert_answered(200);
-	ck_assert_uint_eq(stand_in.http.counters.responses[2], 1);
+	ck_assert_uint_eq(metrics_get(&stand_in.http.metrics, COUNT_RESPONSES_2XX), 1);
 }
 END_TEST
 

@@ -536,18 +536,17 @@ END_TEST
 
 START_TEST(counts)
 {
-	struct http_counters counters;
+	const struct metrics *metrics = http_metrics(fixture.http);
 	int fd = call();
 
 	say(fd, GET_LIVE "GET /x" HOST "\r\n" POST GET_STREAM);
 	hear(fd, 3);
 	turn_ms(50);
-	http_count(fixture.http, &counters);
-	ck_assert_uint_eq(counters.accepted, 1);
-	ck_assert_uint_eq(counters.requests, 4);
-	ck_assert_uint_eq(counters.responses[2], 3);
-	ck_assert_uint_eq(counters.responses[4], 1);
-	ck_assert_uint_eq(counters.responses[5], 0);
+	ck_assert_uint_eq(metrics_get(metrics, COUNT_HTTP_ACCEPTED), 1);
+	ck_assert_uint_eq(http_requests(fixture.http), 4);
+	ck_assert_uint_eq(metrics_get(metrics, COUNT_RESPONSES_2XX), 3);
+	ck_assert_uint_eq(metrics_get(metrics, COUNT_RESPONSES_4XX), 1);
+	ck_assert_uint_eq(metrics_get(metrics, COUNT_RESPONSES_5XX), 0);
 	close(fixture.subscription.fd);
 	close(fd);
 }

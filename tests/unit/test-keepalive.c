@@ -48,10 +48,7 @@ static void publish(struct shard *shard)
 
 static size_t sent(const struct shard *shard)
 {
-	struct hub_counters counters = {0};
-
-	shard_count(shard, &counters);
-	return counters.keepalives_sent;
+	return metrics_get(shard_metrics(shard), COUNT_KEEPALIVES_SENT);
 }
 
 /* Empties the sockets.  How many streams have had something. */

@@ -115,7 +115,7 @@ START_TEST(test_full)
 	relay_n_streams = N_STREAMS;
 	ck_assert_int_eq(subscribe(NULL, -1), -EAGAIN);
 	ck_assert_int_eq(relay_arrival.fd, -1);
-	ck_assert_uint_eq(relay->counters.full, 1);
+	ck_assert_uint_eq(metrics_get(&relay->metrics, COUNT_STREAMS_REFUSED), 1);
 }
 END_TEST
 

@@ -211,7 +211,7 @@ START_TEST(conflates_before_a_slow_client)
 	struct shard *shard = make_shard(0);
 	int client = open_stream(shard, "env");
 	struct stream *stream = TAILQ_FIRST(&shard->open);
-	struct hub_counters counters = {0};
+	const struct metrics *metrics = shard_metrics(shard);
 	int64_t last = fill(shard, "env", stream);
 	size_t received = 0;
 	bool has_last = false;
@@ -230,11 +230,12 @@ START_TEST(conflates_before_a_slow_client)
 		step(shard, 1);
 	}
 	ck_assert_msg(has_last, "the latest update has not come");
-	shard_count(shard, &counters);
-	ck_assert_uint_eq(counters.events_sent, received);
-	ck_assert_uint_eq(counters.events_sent + counters.events_replaced, (uint64_t)(last - T0));
+	ck_assert_uint_eq(metrics_get(metrics, COUNT_EVENTS_SENT), received);
+	ck_assert_uint_eq(metrics_get(metrics, COUNT_EVENTS_SENT) +
+				  metrics_get(metrics, COUNT_EVENTS_REPLACED),
+		(uint64_t)(last - T0));
 	/* Of the thousand, but those for which the kernel had made room meanwhile. */
-	ck_assert_uint_ge(counters.events_replaced, 900);
+	ck_assert_uint_ge(metrics_get(metrics, COUNT_EVENTS_REPLACED), 900);
 	close(client);
 	shard_free(shard);
 }
@@ -284,7 +285,7 @@ START_TEST(ends_after_what_is_half_written)
 	stream = TAILQ_FIRST(&shard->open);
 	stream->partial = frame_new_bytes("rest", 4);
 	stream->blocked = true;
-	stream_end(shard, stream);
+	stream_close(shard, stream, END_DRAIN);
 	ck_assert_ptr_eq(TAILQ_FIRST(&shard->ending), stream);
 	ck_assert_str_eq(receive(pair[1]), "");
 	stream_on_event(shard, stream, WIRE_ROOM);
@@ -400,12 +401,12 @@ START_TEST(a_stream_that_leaves_takes_the_cursor_along)
 	step(shard, 1); /* reads the mail: the cursor is at b, the newer one */
 	ck_assert_ptr_eq(
 		TAILQ_FIRST(&shard->fan_outs)->cursor, TAILQ_LAST(&shard->open, stream_queue));
-	stream_free(shard, TAILQ_LAST(&shard->open, stream_queue));
+	stream_close(shard, TAILQ_LAST(&shard->open, stream_queue), END_CLIENT_GONE);
 	step(shard, 1);
 	ck_assert_str_eq(receive(a), event_text(T0, ENCODING_IDENTITY));
 	deliver(shard, "env", T0 + 1);
 	step(shard, 1);
-	stream_free(shard, TAILQ_FIRST(&shard->open));
+	stream_close(shard, TAILQ_FIRST(&shard->open), END_CLIENT_GONE);
 	ck_assert_uint_eq(shard_environments(shard), 0);
 	ck_assert(TAILQ_EMPTY(&shard->fan_outs));
 	step(shard, 1);
@@ -563,7 +564,7 @@ START_TEST(a_client_that_does_not_close_is_given_up)
 	struct shard *shard = make_shard(0);
 	int client = open_stream(shard, "env");
 
-	stream_end(shard, TAILQ_FIRST(&shard->open));
+	stream_close(shard, TAILQ_FIRST(&shard->open), END_DRAIN);
 	now_ms += SHARD_LINGER_MS - 1;
 	step(shard, 1);
 	ck_assert_uint_eq(shard_streams(shard), 1);
@@ -585,7 +586,7 @@ START_TEST(a_freed_stream_has_no_events_while_its_socket_lives_elsewhere)
 	elsewhere = dup(pair[0]); /* as HTTP has it for a moment */
 	arrival = make_arrival(pair[0], "env");
 	adopt(shard, &arrival);
-	stream_free(shard, TAILQ_FIRST(&shard->open));
+	stream_close(shard, TAILQ_FIRST(&shard->open), END_CLIENT_GONE);
 	ck_assert_int_eq(send(pair[1], "x", 1, 0), 1);
 	receive(pair[1]);
 	step(shard, 2); /* the address sanitizer would tell */
@@ -602,7 +603,7 @@ START_TEST(a_stream_that_cannot_end_is_given_up)
 	int client = open_stream(shard, "env");
 
 	fill(shard, "env", TAILQ_FIRST(&shard->open));
-	stream_end(shard, TAILQ_FIRST(&shard->open));
+	stream_close(shard, TAILQ_FIRST(&shard->open), END_DRAIN);
 	ck_assert(!TAILQ_EMPTY(&shard->ending));
 	now_ms += 119999;
 	step(shard, 1);
@@ -622,7 +623,7 @@ START_TEST(unread_input_does_not_reset_the_end)
 
 	receive(client);
 	ck_assert_int_eq(send(client, "GET / HTTP/1.1\r\n\r\n", 18, 0), 18);
-	stream_end(shard, TAILQ_FIRST(&shard->open));
+	stream_close(shard, TAILQ_FIRST(&shard->open), END_DRAIN);
 	ck_assert_int_eq(send(client, "GET / HTTP/1.1\r\n\r\n", 18, 0), 18);
 	step(shard, 3);
 	ck_assert_str_eq(receive(client), "EOF"); /* and no reset: receive() looks for it */

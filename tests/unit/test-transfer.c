@@ -241,10 +241,10 @@ START_TEST(those_that_are_ending_end)
 
 	stream->partial = frame_new_bytes("rest", 4);
 	stream->blocked = true;
-	stream_end(shard, stream);
+	stream_close(shard, stream, END_DRAIN);
 	ck_assert_ptr_eq(TAILQ_FIRST(&shard->ending), stream);
 	lingering = open_stream(shard, chunked, "env");
-	stream_end(shard, TAILQ_FIRST(&shard->open));
+	stream_close(shard, TAILQ_FIRST(&shard->open), END_DRAIN);
 	ck_assert_str_eq(receive(lingering), "0\r\n\r\nEOF");
 
 	shard = transfer(shard, 4000);

@@ -171,7 +171,7 @@ enum MHD_Result answer_queue(struct connection *connection)
 		log_warning("Cannot answer a request (status %u), the connection is dropped: "
 			    "out of memory?",
 			connection->status);
-		connection->mhd->http->counters.responses[connection->status / 100]--;
+		http_count_response(connection->mhd->http, connection->status, -1);
 		return MHD_NO;
 	}
 	connection_wait(connection, WAITING_ANSWER);

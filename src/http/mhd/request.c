@@ -37,7 +37,7 @@ void *request_start(void *userdata, const char *target, struct MHD_Connection *l
 	struct connection *connection = info ? info->socket_context : NULL;
 
 	mhd->n_calls++;
-	mhd->http->counters.requests++;
+	mhd->http->requests++;
 	if (!connection)
 		return NULL;
 	request_reset(connection);

@@ -173,7 +173,7 @@ static void note(struct mhd *mhd, unsigned n)
 	static const struct log_fields fields = {.message_id = MESSAGE_PLACES_TAKEN};
 	int64_t now_ms = clock_monotonic_ms();
 
-	mhd->http->counters.ended_for_others += n;
+	metrics_add(&mhd->http->metrics, COUNT_HTTP_ENDED_FOR_OTHERS, n);
 	if (mhd->room_told_ms > 0 && now_ms - mhd->room_told_ms < WARNING_INTERVAL_MS)
 		return;
 	mhd->room_told_ms = now_ms;
@@ -181,7 +181,8 @@ static void note(struct mhd *mhd, unsigned n)
 		"The places for requests are taken: of %u connections those that make no progress are "
 		"ended (%llu so far), so that others are served. Somebody opens connections and does "
 		"not use them; their addresses are shown by `ss -tn`.",
-		mhd->n_connections, (unsigned long long)mhd->http->counters.ended_for_others);
+		mhd->n_connections,
+		(unsigned long long)metrics_get(&mhd->http->metrics, COUNT_HTTP_ENDED_FOR_OTHERS));
 }
 
 /* ---- Room ---- */

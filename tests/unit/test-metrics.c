@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The table of metrics: what a row must be, the text that comes from it, the blocks that threads
+ * count in, and that the documents list the same metrics. */
+#include <check.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/metrics.h"
+#include "config-fixture.h"
+
+/* Where users read of them: a table in Markdown, | `NAME{LABEL=...}` | TYPE | words |. */
+#define LIST "README.md"
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t length = strlen(text);
+
+	return length >= strlen(end) && strcmp(text + length - strlen(end), end) == 0;
+}
+
+START_TEST(test_row)
+{
+	const struct metric_row *row = metrics_row(_i);
+	bool is_counter = strcmp(row->type, "counter") == 0;
+	char unit[32];
+
+	ck_assert(is_counter || strcmp(row->type, "gauge") == 0);
+	ck_assert(strncmp(row->name, "flagsse_", 8) == 0);
+	ck_assert_msg(ends_with(row->name, "_total") == is_counter, "%s", row->name);
+	snprintf(unit, sizeof(unit), "_%s%s", row->unit, is_counter ? "_total" : "");
+	ck_assert_msg(!*row->unit || ends_with(row->name, unit), "%s", row->name);
+	ck_assert_msg(ends_with(row->help, ".") && !strpbrk(row->help, "\\\n"), "%s", row->name);
+	for (int i = 0; i < _i; i++)
+		ck_assert_str_ne(metrics_row(i)->name, row->name);
+}
+END_TEST
+
+/* ---- The text ---- */
+
+static void read_seven(FILE *file, enum metric metric, const void *userdata)
+{
+	ck_assert_ptr_eq(userdata, &read_seven);
+	metrics_write_value(file, metric, metrics_row(metric)->label ? "value" : NULL, 7);
+}
+
+/* The text of all metrics; to be freed. */
+static char *write_all(const struct metrics *total)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *file = open_memstream(&text, &size);
+
+	ck_assert_ptr_nonnull(file);
+	metrics_write(file, total, read_seven, &read_seven);
+	ck_assert_int_eq(fclose(file), 0);
+	return text;
+}
+
+START_TEST(test_text)
+{
+	struct metrics total = {.counts = {0}};
+	_cleanup_(freep) char *text = NULL;
+
+	metrics_add(&total, COUNT_SENT_BYTES, 1);
+	metrics_add(&total, COUNT_SENT_BYTES, UINT64_MAX - 1);
+	metrics_add(&total, COUNT_QUEUED, 3);
+	text = write_all(&total);
+	ck_assert_msg(strstr(text, "# HELP flagsse_sent_bytes_total Bytes written to streams.\n"
+				   "# TYPE flagsse_sent_bytes_total counter\n"
+				   "flagsse_sent_bytes_total 18446744073709551615\n"
+				   "# HELP flagsse_bus_up 1 while the bus is connected.\n"
+				   "# TYPE flagsse_bus_up gauge\n"
+				   "flagsse_bus_up 7\n"),
+		"%s", text);
+	ck_assert_msg(strstr(text, "# HELP flagsse_publishes_total Answers to publishers.\n"
+				   "# TYPE flagsse_publishes_total counter\n"
+				   "flagsse_publishes_total{status=\"published\"} 0\n"
+				   "flagsse_publishes_total{status=\"stale\"} 0\n"
+				   "flagsse_publishes_total{status=\"queued\"} 3\n"
+				   "flagsse_publishes_total{status=\"unavailable\"} 0\n# HELP"),
+		"%s", text);
+	ck_assert_msg(strstr(text, "\nflagsse_thread_alive{thread=\"value\"} 7\n"), "%s", text);
+}
+END_TEST
+
+START_TEST(test_text_is_in_the_order_of_the_table)
+{
+	struct metrics total = {.counts = {0}};
+	_cleanup_(freep) char *text = write_all(&total);
+	const char *at = text;
+	char head[256];
+
+	for (enum metric metric = 0; metric < METRICS; metric++) {
+		const struct metric_row *row = metrics_row(metric);
+		const char *next;
+
+		snprintf(head, sizeof(head), "# HELP %s ", row->name);
+		ck_assert_msg(strncmp(at, head, strlen(head)) == 0, "%s: %s", row->name, at);
+		next = strstr(at + 1, "# HELP ");
+		at = next ? next : at + strlen(at);
+	}
+	ck_assert_str_eq(at, "");
+}
+END_TEST
+
+/* ---- The blocks ---- */
+
+#define TIMES 100000
+
+static void *count(void *userdata)
+{
+	for (unsigned i = 0; i < TIMES; i++)
+		metrics_add(userdata, COUNT_UPDATES, 1);
+	return NULL;
+}
+
+START_TEST(test_threads_count_in_their_blocks)
+{
+	static struct metrics blocks[2], total;
+	pthread_t threads[2];
+	uint64_t before = 0;
+
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, count, &blocks[i]), 0);
+	/* Whoever reads meanwhile sees no count go back. */
+	for (unsigned i = 0; i < 1000; i++) {
+		uint64_t now = metrics_get(&blocks[0], COUNT_UPDATES);
+
+		ck_assert_uint_ge(now, before);
+		before = now;
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+		metrics_sum(&total, &blocks[i]);
+	}
+	ck_assert_uint_eq(metrics_get(&total, COUNT_UPDATES), 2 * TIMES);
+	ck_assert_uint_eq(metrics_get(&total, COUNT_STALE), 0);
+}
+END_TEST
+
+START_TEST(test_blocks_share_no_cache_line)
+{
+	struct metrics blocks[2];
+	const char *last = (const char *)&blocks[0].counts[COUNTS];
+	const char *first = (const char *)&blocks[1].counts[0];
+
+	ck_assert_int_ge(first - last, CACHE_LINE);
+	ck_assert_int_ge((const char *)blocks[0].counts - (const char *)blocks, CACHE_LINE);
+}
+END_TEST
+
+/* ---- The document ---- */
+
+/* Finds the line of the list that has `token` in it.  The list's text is cut up by that.  NULL:
+ * there is none. */
+static const char *find_line(char *text, const char *token)
+{
+	const char *at = strstr(text, token);
+	const char *line = at;
+
+	if (!at)
+		return NULL;
+	while (line > text && line[-1] != '\n')
+		line--;
+	text[strcspn(at, "\n") + (size_t)(at - text)] = '\0';
+	return line;
+}
+
+START_TEST(test_is_documented)
+{
+	const struct metric_row *row = metrics_row(_i);
+	_cleanup_(freep) char *text = read_source(LIST);
+	char token[128], type[32];
+	const char *line;
+
+	snprintf(token, sizeof(token), row->label ? "`%s{%s=...}`" : "`%s`", row->name, row->label);
+	line = find_line(text, token);
+	ck_assert_msg(line && line[0] == '|', "no line of %s has %s", LIST, token);
+	snprintf(type, sizeof(type), "| %s |", row->type);
+	ck_assert_msg(strstr(line, type), "%s is no %s in %s", token, row->type, LIST);
+}
+END_TEST
+
+START_TEST(test_nothing_else_is_documented)
+{
+	_cleanup_(freep) char *text = read_source(LIST);
+	unsigned n = 0;
+
+	for (const char *at = text; (at = strstr(at, "`flagsse_")); at++) {
+		size_t length = strcspn(at + 1, "`{");
+		enum metric metric = 0;
+
+		while (metric < METRICS &&
+			(strlen(metrics_row(metric)->name) != length ||
+				strncmp(metrics_row(metric)->name, at + 1, length) != 0))
+			metric++;
+		ck_assert_msg(metric < METRICS, "%s has %.*s", LIST, (int)length, at + 1);
+		n++;
+	}
+	ck_assert_uint_eq(n, METRICS);
+}
+END_TEST
+
+static const struct labels {
+	const char *metric, *value;
+} labels[] = {
+#define SERIES(id, series, value) {#id, value},
+#include "base/metrics.def"
+#define END(reason, word, manner) {"STREAMS_ENDED", word},
+#include "hub/ends.def"
+};
+
+/* The name of the row with this id. */
+static const char *name_of(const char *id)
+{
+	static const char *const ids[] = {
+#define COUNTED(id, ...)    #id,
+#define COUNTED_BY(id, ...) #id,
+#define READ(id, ...)       #id,
+#define READ_BY(id, ...)    #id,
+#include "base/metrics.def"
+	};
+
+	for (enum metric metric = 0; metric < METRICS; metric++)
+		if (strcmp(ids[metric], id) == 0)
+			return metrics_row(metric)->name;
+	ck_abort_msg("a series of %s, which is no metric", id);
+}
+
+START_TEST(test_label_is_documented)
+{
+	_cleanup_(freep) char *text = read_source(LIST);
+	char token[128];
+	const char *line;
+
+	snprintf(token, sizeof(token), "`%s{", name_of(labels[_i].metric));
+	line = find_line(text, token);
+	ck_assert_msg(line, "%s has no %s", LIST, token);
+	snprintf(token, sizeof(token), "`%s`", labels[_i].value);
+	ck_assert_msg(strstr(line, token), "%s: %s is not said in %s", line, token, LIST);
+}
+END_TEST
+
+#define N_OF(table) ((int)(sizeof(table) / sizeof((table)[0])))
+
+int main(void)
+{
+	Suite *all = suite_create("metrics");
+	TCase *cases = tcase_create("metrics");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_loop_test(cases, test_row, 0, METRICS);
+	tcase_add_test(cases, test_text);
+	tcase_add_test(cases, test_text_is_in_the_order_of_the_table);
+	tcase_add_test(cases, test_threads_count_in_their_blocks);
+	tcase_add_test(cases, test_blocks_share_no_cache_line);
+	tcase_add_loop_test(cases, test_is_documented, 0, METRICS);
+	tcase_add_loop_test(cases, test_label_is_documented, 0, N_OF(labels));
+	tcase_add_test(cases, test_nothing_else_is_documented);
+	suite_add_tcase(all, cases);
+	runner = srunner_create(all);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
