@@ -66,7 +66,8 @@ def test_contents(root):
                  "usr/lib/sysusers.d/flagsse.conf", "usr/share/bash-completion/completions/flagsse",
                  "usr/share/zsh/vendor-completions/_flagsse",
                  "usr/lib/systemd/catalog/flagsse.catalog", "usr/share/man/man8/flagsse.8.gz",
-                 "usr/share/man/man5/flagsse.conf.5.gz", "usr/share/doc/flagsse/README.md",
+                 "usr/share/man/man5/flagsse.conf.5.gz", "usr/share/man/man7/flagsse-http.7.gz",
+                 "usr/share/doc/flagsse/README.md",
                  "usr/share/doc/flagsse/changelog.gz", "usr/share/doc/flagsse/examples/ansible/playbook.yml"):
         assert name in files, name
     units = {path.name for path in root.rglob("systemd/system/*")}

@@ -64,4 +64,4 @@ def test_catalog_elsewhere(journalctl, tmp_path):
 
 
 def test_manual_installation_is_told_of_it():
-    assert "journalctl --update-catalog" in (TOP / "README.md").read_text()
+    assert "journalctl --update-catalog" in (TOP / "doc/install.md").read_text()

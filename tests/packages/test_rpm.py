@@ -20,7 +20,7 @@ FILES = {
     "/usr/lib/systemd/system/flagsse.socket", "/usr/lib/systemd/system/flagsse@.service",
     "/usr/lib/systemd/system/flagsse@.socket", "/usr/lib/sysusers.d/flagsse.conf",
     "/usr/share/bash-completion/completions/flagsse", "/usr/share/zsh/site-functions/_flagsse",
-    "/usr/share/man/man5/flagsse.conf.5", "/usr/share/man/man8/flagsse.8",
+    "/usr/share/man/man5/flagsse.conf.5", "/usr/share/man/man7/flagsse-http.7", "/usr/share/man/man8/flagsse.8",
 }
 
 

@@ -92,7 +92,7 @@ HAPROXY = "defaults\n    mode http\n    timeout connect 5s\n    timeout client 5
 
 def haproxy(place):
     return HAPROXY + replace(
-        example("haproxy", "listen flagsse"), (":443", f":{place.port}"), ("127.0.0.1:8088", place.backend),
+        example("haproxy", "listen flagsse", "doc/proxies.md"), (":443", f":{place.port}"), ("127.0.0.1:8088", place.backend),
         ("/etc/haproxy/realtime.example.org.pem", str(place.certificate)))
 
 

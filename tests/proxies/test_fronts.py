@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The blocks of doc/proxies.md, and README.md's for haproxy, each with the real proxy.  (tests/system has nginx, haproxy
-and Varnish as Debian's units run them.)"""
+"""The blocks of doc/proxies.md, each with the real proxy.  (tests/system has nginx, haproxy and Varnish as Debian's units
+run them.)"""
 import json
 import time
 

@@ -7,10 +7,14 @@ TOP = Path(__file__).resolve().parents[2]
 NAME = "realtime.example.org"  # the public name, in all of them
 
 
-def example(language, mark, document="README.md"):
+def blocks(document):
+    """All blocks of a document: [(language, text)]."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", (TOP / document).read_text(), re.M | re.S)
+
+
+def example(language, mark, document):
     """The block of a document in this language that has the mark in it."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", (TOP / document).read_text(), re.S)
-    marked = [block for block in blocks if mark in block]
+    marked = [text for written_in, text in blocks(document) if written_in == language and mark in text]
     assert len(marked) == 1, f"{document} has {len(marked)} blocks of {language} with {mark}"
     return marked[0]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What everybody may ask names no host: the proxies of README.md pass /sse/health on to the whole world.  Who runs the
+"""What everybody may ask names no host: the proxies of doc/proxies.md pass /sse/health on to the whole world.  Who runs the
 service finds the names in the log and in the status."""
 import re
 

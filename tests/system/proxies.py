@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """nginx, haproxy and varnish in the machine, from Debian's packages and by Debian's units, in front of flagsse.
 
-What README.md tells an administrator to write is read from there, and only what a test must change is changed.
+What doc/proxies.md tells an administrator to write is read from there, and only what a test must change is changed.
 """
 import ssl
 from pathlib import Path
@@ -26,8 +26,8 @@ FRONTS = {
 
 
 def nginx_configuration():
-    """First with nginx's defaults, then as README.md has it, then the same over the unix socket."""
-    block = replace(example("nginx", "server_name"), (
+    """First with nginx's defaults, then as doc/proxies.md has it, then the same over the unix socket."""
+    block = replace(example("nginx", "server_name", "doc/proxies.md"), (
         "    # ssl_certificate ...\n", f"    ssl_certificate {CERTIFICATE};\n    ssl_certificate_key {KEY};\n"))
     over_unix = replace(
         block, ("listen 443 ", f"listen {FRONTS['nginx-unix'][0]} "),
@@ -40,7 +40,7 @@ def nginx_configuration():
 def haproxy_configuration():
     """To be added to Debian's /etc/haproxy/haproxy.cfg.  Port 443 is nginx's here."""
     return "\n" + replace(
-        example("haproxy", "listen flagsse"), ("bind :443 ", f"bind :{FRONTS['haproxy'][0]} "),
+        example("haproxy", "listen flagsse", "doc/proxies.md"), ("bind :443 ", f"bind :{FRONTS['haproxy'][0]} "),
         ("/etc/haproxy/realtime.example.org.pem", BOTH))
 
 
@@ -93,7 +93,7 @@ class Proxies:
         machine.write("/etc/nginx/conf.d/test.conf", nginx_configuration())
         machine.shell("cp /etc/haproxy/haproxy.cfg /root/haproxy.cfg; cp /etc/varnish/default.vcl /root/default.vcl")
         machine.shell("cat >>/etc/haproxy/haproxy.cfg", input=haproxy_configuration())
-        machine.write("/etc/varnish/default.vcl", example("vcl", "return (pipe)"))
+        machine.write("/etc/varnish/default.vcl", example("vcl", "return (pipe)", "doc/proxies.md"))
         machine.systemctl("start", *UNITS)
 
     def stop(self):

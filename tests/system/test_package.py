@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The Debian package: installed, upgraded, removed and purged by apt."""
-import re
 from pathlib import Path
 
 import pytest
 
 from daemon import fresh_key, fresh_time_us, isoformat
+from documents import example, replace
 from machine import ADDRESS4, PORT, UNITS, execute
 from service import Service
 from sse import format_event
-from test_recovery import README, nats_lines_of_readme
+from test_recovery import nats_lines
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -76,22 +76,18 @@ def test_upgrade_of_a_running_service(service):
         assert stream.event() == time_us
 
 
-def commands_of_readme(heading):
-    """The first block of commands below a heading of README.md, without sudo."""
-    text = README.read_text().partition(f"\n### {heading}\n")[2].partition("\n### ")[0]
-    return re.search(r"```sh\n(.*?)```", text, re.S)[1].replace("sudo ", "")
-
-
 def test_readme_to_the_letter(empty_machine):
-    """Installed by apt, switched on as README.md says, then one publishes and one receives, on NATS."""
+    """Installed by apt and switched on as README.md says, with NATS as doc/install.md has it; then one publishes and one
+    receives."""
     machine = empty_machine
     machine.run("sh", "-c", "mkdir -p /root/build/packages && cp /root/flagsse.deb /root/build/packages/flagsse_1.deb")
-    install = re.search(r"`sudo (apt install\s+\./build/packages/flagsse_\*\.deb)`", README.read_text())[1]
-    machine.shell("cd /root && DEBIAN_FRONTEND=noninteractive " + install.replace("apt install", "apt-get install -y")
-                  .replace("\n", " "), timeout=120)
+    build, install = example("sh", "apt install", "README.md").splitlines()
+    assert build == "./dev packages debian"  # ./dev system has done so
+    install = replace(install, ("sudo apt install", "apt-get install -y"))
+    machine.shell(f"cd /root && DEBIAN_FRONTEND=noninteractive {install}", timeout=120)
     machine.shell("cp /etc/nats-server.conf /root/nats-server.conf; rm -rf /var/lib/nats")
-    machine.shell(nats_lines_of_readme())
-    machine.shell(commands_of_readme("2. flagsse"))
+    machine.shell(nats_lines())
+    machine.shell(example("sh", "/etc/flagsse/token", "README.md").replace("sudo ", ""))
     try:
         token = machine.shell("cat /etc/flagsse/token").stdout.strip()
         assert len(token) == 32

@@ -6,7 +6,7 @@ import pytest
 from daemon import fresh_key, fresh_time_us
 from machine import UNITS
 from test_package import files_of
-from test_recovery import nats_lines_of_readme
+from test_recovery import nats_lines
 from test_restart import Subscribers, check_journal, make_keys
 from wire import wait_until
 
@@ -119,7 +119,7 @@ def test_upgrade_with_a_wrong_configuration(service, mistake):
 def fixture_nats_lines(machine):
     """What is run to have NATS with JetStream; afterwards it is as before."""
     machine.shell("cp /etc/nats-server.conf /root/nats-server.conf; rm -rf /var/lib/nats")
-    yield nats_lines_of_readme()
+    yield nats_lines()
     machine.systemctl("stop", "nats-server.service")
     machine.shell("mv /root/nats-server.conf /etc/nats-server.conf; rm -rf /var/lib/nats")
 

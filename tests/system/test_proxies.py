@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The reverse proxies of the field, as README.md has them, and nginx with its defaults."""
+"""The reverse proxies of the field, as doc/proxies.md has them, and nginx with its defaults."""
 import json
 import time
 

@@ -2,18 +2,16 @@
 """What goes wrong is mended without an administrator's `reset-failed`, and is said meanwhile."""
 import ctypes
 import os
-import re
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 from daemon import fresh_key
+from documents import example
 from machine import message_id
 from wire import wait_until
 
 PTRACE_ATTACH, PTRACE_DETACH, WALL = 16, 17, 0x40000000
-
-README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 def count_starts(machine):
@@ -138,17 +136,14 @@ def test_bad_setting(service):
     machine.wait_active("active", timeout=15)
 
 
-def nats_lines_of_readme():
-    """Those that switch JetStream on, without sudo and without the installation."""
-    for block in re.findall(r"```sh\n(.*?)```", README.read_text(), re.S):
-        if "jetstream {" in block:
-            lines = [line for line in block.splitlines() if "apt install" not in line]
-            return "\n".join(lines).replace("sudo ", "")
-    raise AssertionError("README.md does not say any more how to switch JetStream on")
+def nats_lines():
+    """Those of doc/install.md that switch JetStream on, without sudo and without the installation."""
+    block = example("sh", "jetstream {", "doc/install.md")
+    return "\n".join(line for line in block.splitlines() if "apt install" not in line).replace("sudo ", "")
 
 
 def test_nats_is_missing_and_comes(service):
-    """Debian's nats-server: first it is not there, then it is without JetStream, then it is as README.md has it."""
+    """Debian's nats-server: first it is not there, then it is without JetStream, then it is as doc/install.md has it."""
     machine = service.machine
     service.set_bus("nats")
     begun = time.monotonic()
@@ -163,7 +158,7 @@ def test_nats_is_missing_and_comes(service):
     machine.wait_status("JetStream", 30)
     assert machine.active() == "active"
 
-    machine.shell(nats_lines_of_readme())
+    machine.shell(nats_lines())
     machine.wait_status("bus connected", 30)
     key = fresh_key()
     with service.stream(key) as stream:

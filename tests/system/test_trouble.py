@@ -15,7 +15,7 @@ from daemon import authorization, fresh_time_us, isoformat
 from machine import OUTSIDE4, UNITS
 from service import ADDRESS, path_of
 from silent import SilentServer, info
-from test_recovery import nats_lines_of_readme
+from test_recovery import nats_lines
 from test_restart import HANDED_OVER, TAKEN_UP, Subscribers, handovers, make_keys
 from wire import Connection, wait_until
 
@@ -135,7 +135,7 @@ class HungLibrary(Trouble):
 
     def set_up(self):
         self.machine.shell("cp /etc/nats-server.conf /root/nats-server.conf; rm -rf /var/lib/nats")
-        self.machine.shell(nats_lines_of_readme())
+        self.machine.shell(nats_lines())
         self.service.set_bus("nats")
         self.shim = Shim(self.machine)
 

@@ -11,8 +11,8 @@
 #define PUBLISH   "Permissions Violation for Publish to \""
 #define SUBSCRIBE "Permissions Violation for Subscription to \""
 
-/* All that flagsse publishes and subscribes to; README.md and flagsse(8) have the same list.  What
- * follows `prefix` differs from time to time, so `permission` is told in its place. */
+/* All that flagsse publishes and subscribes to; flagsse(8) has the same list.  What follows
+ * `prefix` differs from time to time, so `permission` is told in its place. */
 static const struct need {
 	const char *prefix, *permission;
 	enum nats_denied what;

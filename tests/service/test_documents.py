@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The blocks of README.md, doc/install.md and doc/operations.md for which a daemon is enough."""
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from daemon import clean_environment, program, run
+from documents import example
+from wire import TIMEOUT, wait_until
+
+
+# ---- README.md: one watches, the other publishes ----
+
+
+def console(mark):
+    """(command, what it shows)."""
+    lines = example("console", mark, "README.md").removeprefix("$ ").splitlines(keepends=True)
+    n = 1
+    while lines[n - 1].endswith("\\\n"):
+        n += 1
+    return "".join(lines[:n]), "".join(lines[n:])
+
+
+def like(text):
+    """A pattern for this text with other numbers."""
+    return re.sub(r"\d+", r"\\d+", re.escape(text))
+
+
+def test_watch_and_publish(start, tmp_path):
+    daemon = start.daemon(token="demo-token")
+    url, event = "http://%s:%d/" % daemon.address, example("", "event: ", "README.md")
+    (watch, greeting), (publish, answer) = console("curl -N"), console("curl -X POST")
+    watched = tmp_path / "watched"
+
+    def here(command):
+        assert command.count("http://127.0.0.1:8088/") == 1
+        return ["bash", "-c", "exec " + command.replace("http://127.0.0.1:8088/", url)]
+
+    def shows(text):
+        wait_until(lambda: re.fullmatch(like(text), watched.read_text()), lambda: f"it shows {watched.read_text()!r}")
+
+    with open(watched, "wb") as file:
+        watching = subprocess.Popen(here(watch), stdout=file, stderr=subprocess.DEVNULL, env=clean_environment())
+    try:
+        shows(greeting)
+        result = subprocess.run(here(publish), capture_output=True, text=True, timeout=TIMEOUT, env=clean_environment(),
+                                check=True)
+        assert re.fullmatch(like(answer.rstrip("\n")), result.stdout)
+        shows(greeting + event)
+    finally:
+        watching.kill()
+        watching.wait(TIMEOUT)
+
+
+# ---- doc/install.md and doc/operations.md: settings, and how to check them ----
+
+
+@pytest.fixture(name="site")
+def fixture_site(tmp_path):
+    """flagsse.conf, with doc/install.md's site.conf in its place and a token."""
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "token").write_text("secret\n")
+    text = example("ini", "token_file = ", "doc/install.md").replace("/etc/flagsse/token", str(tmp_path / "token"))
+    for file, content in ((tmp_path / "flagsse.conf", ""), (tmp_path / "conf.d/site.conf", text)):
+        file.write_text(content)
+        file.chmod(0o600)
+    (tmp_path / "token").chmod(0o600)
+    return tmp_path / "flagsse.conf"
+
+
+def test_commands_that_check(site):
+    """Each as it stands, but that no command stays, and none reads /etc."""
+    commands = re.findall(r"^(?:sudo -u flagsse )?flagsse\b([^#\n]*)",
+                          example("sh", "--check-config", "doc/install.md"), re.M)
+    options = [shlex.split(command) for command in commands]
+    assert [] in options and ["--standalone"] in options
+    for given in options:
+        whole = [] if "--check-file" in given else ["-c", site]
+        check = [] if any(option.startswith(("--check", "--print")) for option in given) else ["--check-config"]
+        result = run(*whole, *given, *check, cwd=site.parent / "conf.d")
+        assert (result.returncode, result.stderr) == (0, ""), (given, result.stderr)
+        if "--print-config" in given:
+            assert "nats-2.example.org" in result.stdout and "password" not in result.stdout
+
+
+def test_limits(tmp_path):
+    file = tmp_path / "limits.conf"
+    file.write_text(example("ini", "max_streams = ", "doc/operations.md"))
+    result = run("--check-file", file)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_what_runs_is_printed(local_service, tmp_path):
+    """By the command that asks systemctl for the process, in whose place somebody else answers."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\n[ \"$*\" = 'show --value -p MainPID flagsse' ] && echo {local_service.pid}\n")
+    systemctl.chmod(0o755)
+    path = f"{tmp_path}:{Path(program()).parent}:{os.environ['PATH']}"
+    result = subprocess.run(["bash", "-c", example("sh", "--print-config", "doc/operations.md")], capture_output=True,
+                            text=True, timeout=TIMEOUT, env=clean_environment(PATH=path), check=True)
+    assert f"listen = {local_service.listen}" in result.stdout
