@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "hub/shard-internal.h"
+#include "runner.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\n\r\n"
 
@@ -221,20 +222,14 @@ END_TEST
 
 #define N_OF(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("ends");
 	TCase *cases = tcase_create("ends");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(cases, counts_once_under_its_reason, 0, N_OF(ways));
 	tcase_add_loop_test(cases, tells_a_reason_by_the_error, 0, N_OF(failures));
 	tcase_add_test(cases, has_a_word_of_its_own_for_each);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }

@@ -9,8 +9,8 @@
 #include "base/metrics.h"
 #include "config-fixture.h"
 
-/* Where users read of them: a table in Markdown, | `NAME{LABEL=...}` | TYPE | words |. */
-#define LIST "README.md"
+/* Where users read of them: ".B NAME{LABEL=...}", a line with the type, and words, up to ".TP". */
+#define LIST "man/flagsse-http.7"
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -152,33 +152,37 @@ END_TEST
 
 /* ---- The document ---- */
 
-/* Finds the line of the list that has `token` in it.  The list's text is cut up by that.  NULL:
- * there is none. */
-static const char *find_line(char *text, const char *token)
+/* What the list says of the metric; the list's text is cut up by that.  NULL: nothing. */
+static const char *find_entry(char *text, const struct metric_row *row)
 {
-	const char *at = strstr(text, token);
-	const char *line = at;
+	char head[128];
+	char *entry, *end;
 
-	if (!at)
+	if (row->label)
+		snprintf(head, sizeof(head), "\n.B %s{%s=...}\n", row->name, row->label);
+	else
+		snprintf(head, sizeof(head), "\n.B %s\n", row->name);
+	entry = strstr(text, head);
+	if (!entry)
 		return NULL;
-	while (line > text && line[-1] != '\n')
-		line--;
-	text[strcspn(at, "\n") + (size_t)(at - text)] = '\0';
-	return line;
+	entry += strlen(head);
+	end = strstr(entry, "\n.TP\n");
+	if (!end)
+		end = strstr(entry, "\n.SH ");
+	if (end)
+		*end = '\0';
+	return entry;
 }
 
 START_TEST(test_is_documented)
 {
 	const struct metric_row *row = metrics_row(_i);
 	_cleanup_(freep) char *text = read_source(LIST);
-	char token[128], type[32];
-	const char *line;
+	const char *entry = find_entry(text, row);
+	const char *type = strcmp(row->type, "counter") == 0 ? "Counter.\n" : "Gauge.\n";
 
-	snprintf(token, sizeof(token), row->label ? "`%s{%s=...}`" : "`%s`", row->name, row->label);
-	line = find_line(text, token);
-	ck_assert_msg(line && line[0] == '|', "no line of %s has %s", LIST, token);
-	snprintf(type, sizeof(type), "| %s |", row->type);
-	ck_assert_msg(strstr(line, type), "%s is no %s in %s", token, row->type, LIST);
+	ck_assert_msg(entry, "%s lacks %s", LIST, row->name);
+	ck_assert_msg(strncmp(entry, type, strlen(type)) == 0, "%s: %s", row->name, entry);
 }
 END_TEST
 
@@ -187,15 +191,16 @@ START_TEST(test_nothing_else_is_documented)
 	_cleanup_(freep) char *text = read_source(LIST);
 	unsigned n = 0;
 
-	for (const char *at = text; (at = strstr(at, "`flagsse_")); at++) {
-		size_t length = strcspn(at + 1, "`{");
+	for (const char *at = text; (at = strstr(at, "\n.B flagsse_")); at++) {
+		const char *name = at + strlen("\n.B ");
+		size_t length = strcspn(name, "{\n");
 		enum metric metric = 0;
 
 		while (metric < METRICS &&
 			(strlen(metrics_row(metric)->name) != length ||
-				strncmp(metrics_row(metric)->name, at + 1, length) != 0))
+				strncmp(metrics_row(metric)->name, name, length) != 0))
 			metric++;
-		ck_assert_msg(metric < METRICS, "%s has %.*s", LIST, (int)length, at + 1);
+		ck_assert_msg(metric < METRICS, "%s has %.*s", LIST, (int)length, name);
 		n++;
 	}
 	ck_assert_uint_eq(n, METRICS);
@@ -211,8 +216,8 @@ static const struct labels {
 #include "hub/ends.def"
 };
 
-/* The name of the row with this id. */
-static const char *name_of(const char *id)
+/* The row with this id. */
+static const struct metric_row *row_of(const char *id)
 {
 	static const char *const ids[] = {
 #define COUNTED(id, ...)    #id,
@@ -224,32 +229,34 @@ static const char *name_of(const char *id)
 
 	for (enum metric metric = 0; metric < METRICS; metric++)
 		if (strcmp(ids[metric], id) == 0)
-			return metrics_row(metric)->name;
+			return metrics_row(metric);
 	ck_abort_msg("a series of %s, which is no metric", id);
 }
 
 START_TEST(test_label_is_documented)
 {
+	const struct metric_row *row = row_of(labels[_i].metric);
 	_cleanup_(freep) char *text = read_source(LIST);
-	char token[128];
-	const char *line;
+	const char *entry = find_entry(text, row);
+	char word[64];
 
-	snprintf(token, sizeof(token), "`%s{", name_of(labels[_i].metric));
-	line = find_line(text, token);
-	ck_assert_msg(line, "%s has no %s", LIST, token);
-	snprintf(token, sizeof(token), "`%s`", labels[_i].value);
-	ck_assert_msg(strstr(line, token), "%s: %s is not said in %s", line, token, LIST);
+	ck_assert_msg(entry, "%s lacks %s", LIST, row->name);
+	for (size_t length; *entry; entry += length + (entry[length] != '\0')) {
+		length = strcspn(entry, " \n.,;:()");
+		snprintf(word, sizeof(word), "%.*s", (int)length, entry);
+		if (strcmp(word, labels[_i].value) == 0)
+			return;
+	}
+	ck_abort_msg("%s does not say %s of %s", LIST, labels[_i].value, row->name);
 }
 END_TEST
 
 #define N_OF(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
-int main(void)
+Suite *test_suite(void)
 {
 	Suite *all = suite_create("metrics");
 	TCase *cases = tcase_create("metrics");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(cases, test_row, 0, METRICS);
 	tcase_add_test(cases, test_text);
@@ -260,9 +267,5 @@ int main(void)
 	tcase_add_loop_test(cases, test_label_is_documented, 0, N_OF(labels));
 	tcase_add_test(cases, test_nothing_else_is_documented);
 	suite_add_tcase(all, cases);
-	runner = srunner_create(all);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return all;
 }
