@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon import free_port
-from wire import TIMEOUT, wait_until
+from wire import TIMEOUT, BufferedSocket, wait_until
 
 STREAM = "environments-stream"
 SUBJECT = "flagsmith.environment."
@@ -59,13 +59,20 @@ def parse_headers(raw):
     return pairs, lines[0][len("NATS/1.0"):].strip()
 
 
-class NatsClient:
+def pieces(sock):
+    """What a server sends, until it ends: each line, and the payload that it announces (b"" for most)."""
+    with sock.makefile("rb") as file:
+        while line := file.readline():
+            announces = line.startswith((b"MSG ", b"HMSG "))
+            yield line, file.read(int(line.split()[-1]) + 2) if announces else b""
+
+
+class NatsClient(BufferedSocket):
     """One plain connection.  Nothing happens in the background: PINGs are answered while reading."""
 
     def __init__(self, port, timeout=TIMEOUT, **credentials):
         self.timeout = timeout
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout)
-        self.buffer = b""
+        super().__init__(socket.create_connection(("127.0.0.1", port), timeout=timeout))
         self.messages = []
         self.sid = 0
         self.info = json.loads(self._line().removeprefix("INFO "))
@@ -74,35 +81,14 @@ class NatsClient:
         self.send(f"CONNECT {json.dumps(options)}\r\n".encode())
         self.flush()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.sock.close()
-
-    def send(self, data):
-        self.sock.sendall(data)
-
-    def _receive(self):
-        data = self.sock.recv(65536)
-        if not data:
-            raise NatsError("the server closed the connection")
-        self.buffer += data
-
-    def _take(self, size):
-        while len(self.buffer) < size:
-            self._receive()
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
-        return data
+    def receive(self):
+        try:
+            super().receive()
+        except EOFError:
+            raise NatsError("the server closed the connection") from None
 
     def _line(self):
-        while b"\r\n" not in self.buffer:
-            self._receive()
-        line = self._take(self.buffer.index(b"\r\n") + 2)
-        return line[:-2].decode()
+        return self.take_until(b"\r\n")[:-2].decode()
 
     def _read(self):
         """One protocol message; gives its name."""
@@ -112,11 +98,11 @@ class NatsClient:
             self.send(b"PONG\r\n")
         elif name == "MSG":
             subject, _, *reply, size = rest.split()
-            payload = self._take(int(size) + 2)[:-2]
+            payload = self.take(int(size) + 2)[:-2]
             self.messages.append(Message(subject, "".join(reply), payload))
         elif name == "HMSG":
             subject, _, *reply, head, size = rest.split()
-            data = self._take(int(size) + 2)[:-2]
+            data = self.take(int(size) + 2)[:-2]
             headers, status = parse_headers(data[:int(head)])
             self.messages.append(
                 Message(subject, "".join(reply), data[int(head):], headers, status))

@@ -15,6 +15,16 @@ class Notify:
         self.sock.bind(self.path)
         self.lines = []
 
+    def read(self, quiet=0.01):
+        """All datagrams that have come, until there is none for so many seconds."""
+        datagrams = []
+        self.sock.settimeout(quiet)
+        try:
+            while True:
+                datagrams.append(self.sock.recv(65536))
+        except TimeoutError:
+            return datagrams
+
     def wait(self, text, timeout=20):
         """Gives the first line with that text; later calls look only at what came after."""
         deadline = time.monotonic() + timeout

@@ -4,6 +4,8 @@ import json
 import socket
 import threading
 
+from nats import pieces
+
 
 class Relay:
     """Puts `description` into every error of JetStream that passes, as a server that says so would."""
@@ -63,16 +65,14 @@ class Relay:
             server.sendall(data)
 
     def _pass_answers(self, client, server):
-        file = server.makefile("rb")
-        while line := file.readline():
+        for line, payload in pieces(server):
             words = line.split()
             if words[0] == b"MSG":
-                payload = self._change(file.read(int(words[-1]) + 2)[:-2])
+                payload = self._change(payload[:-2])
                 words[-1] = b"%d" % len(payload)
-                line = b" ".join(words) + b"\r\n" + payload + b"\r\n"
-            elif words[0] == b"HMSG":
-                line += file.read(int(words[-1]) + 2)
-            client.sendall(line)
+                line = b" ".join(words) + b"\r\n"
+                payload += b"\r\n"
+            client.sendall(line + payload)
 
     def _change(self, payload):
         try:

@@ -6,6 +6,7 @@ import socket
 import threading
 
 from daemon import free_port
+from nats import pieces
 
 # The end of what a message's acknowledgement would go to: when it was stored (nanoseconds), how many follow.
 STORED = re.compile(rb"(\$JS\.ACK\.\S+\.)(\d{19})(\.\d+)")
@@ -63,12 +64,8 @@ class SkewedNats:
     def _pass_skewed(self, source, target):
         """Line by line, and what a line announces.  No length changes."""
         try:
-            with source.makefile("rb") as lines:
-                while line := lines.readline():
-                    payload = b""
-                    if line.startswith((b"MSG ", b"HMSG ")):
-                        payload = lines.read(int(line.split()[-1]) + 2)
-                    target.sendall(STORED.sub(self._stored, line) + TIME.sub(self._time, payload))
+            for line, payload in pieces(source):
+                target.sendall(STORED.sub(self._stored, line) + TIME.sub(self._time, payload))
             target.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass

@@ -9,7 +9,7 @@ import select
 import time
 from dataclasses import dataclass
 
-from wire import TIMEOUT, Connection, connect, host_field
+from wire import TIMEOUT, BufferedSocket, Connection, connect, host_field
 
 # The whole response head, in this order; nothing else, not even a Date.
 HEAD = {
@@ -244,18 +244,12 @@ class Stream:
         self.sock.close()
 
     def _read_head(self):
-        data = b""
-        while b"\r\n\r\n" not in data:
-            piece = self.sock.recv(65536)
-            if not piece:
-                raise EOFError(f"the connection ended in the head: {data!r}")
-            data += piece
-        end = data.index(b"\r\n\r\n") + 4
-        head, rest = data[:end], data[end:]
+        reader = BufferedSocket(self.sock)
+        head = reader.take_until(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200 "):
-            self._refused(head, rest)
+            self._refused(head + reader.buffer)
         self.check_head(head)
-        self._feed(rest)
+        self._feed(reader.buffer)
 
     def check_head(self, head):
         assert head == HEAD[self.version], head
@@ -264,9 +258,9 @@ class Stream:
         """What a chunk holds, block by block: one, as flagsse writes them."""
         return (chunk,)
 
-    def _refused(self, head, rest):
-        connection = Connection.__new__(Connection)
-        connection.sock, connection.buffer = self.sock, head + rest
+    def _refused(self, begun):
+        connection = Connection(self.address, sock=self.sock)
+        connection.buffer = begun
         raise Refused(connection.read_response())
 
     def _feed(self, data):

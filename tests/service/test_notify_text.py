@@ -30,16 +30,11 @@ class Datagrams:
     """All that systemd is told, as it is told it."""
 
     def __init__(self, notify):
-        self.sock = notify.sock
+        self.notify = notify
         self.all = []
 
     def read(self):
-        self.sock.settimeout(0.05)
-        try:
-            while True:
-                self.all.append(self.sock.recv(65536))
-        except TimeoutError:
-            pass
+        self.all += self.notify.read(0.05)
         return self.all
 
     def check(self):

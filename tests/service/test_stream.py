@@ -481,11 +481,10 @@ def test_stream_after_another_request_on_the_connection(service, key):
         connection.request("GET", "/livez")
         connection.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" + subscription)
         assert connection.read_response().status == 200
-        data = connection.buffer
-        while b"updated_at" not in data:
-            data += connection.sock.recv(65536)
-        assert data.startswith(HEAD["1.1"])
-        assert data.endswith(format_chunk(format_event(time_us)))
+        while b"updated_at" not in connection.buffer:
+            connection.receive()
+        assert connection.buffer.startswith(HEAD["1.1"])
+        assert connection.buffer.endswith(format_chunk(format_event(time_us)))
 
 
 def test_request_in_single_bytes(local_service, key):

@@ -35,12 +35,7 @@ def start_after(start, notify, handed, **options):
 
 def was_forgotten(notify):
     """Whether systemd was told so by now."""
-    notify.sock.settimeout(0.01)
-    try:
-        while True:
-            notify.lines += notify.sock.recv(65536).decode().splitlines()
-    except TimeoutError:
-        pass
+    notify.lines += [line for datagram in notify.read() for line in datagram.decode().splitlines()]
     return any("FDSTOREREMOVE" in line for line in notify.lines)
 
 

@@ -101,12 +101,11 @@ def parse_head(raw):
     return Response(version, int(status), headers, raw)
 
 
-class Connection:
-    """One connection for any number of requests, pipelined or not."""
+class BufferedSocket:
+    """A connected socket, read by lengths and marks.  `buffer` is what has come and was not asked for yet."""
 
-    def __init__(self, address, timeout=TIMEOUT, *, sock=None, **options):
-        self.address = address
-        self.sock = sock or connect(address, timeout, **options)
+    def __init__(self, sock):
+        self.sock = sock
         self.buffer = b""
 
     def __enter__(self):
@@ -121,37 +120,47 @@ class Connection:
     def send(self, data):
         self.sock.sendall(data)
 
-    def _receive(self):
+    def receive(self):
+        """Takes in one piece; EOFError at the end."""
         data = self.sock.recv(65536)
         if not data:
             raise EOFError(f"the connection ended after {self.buffer!r}")
         self.buffer += data
 
-    def _take(self, size):
+    def take(self, size):
         while len(self.buffer) < size:
-            self._receive()
+            self.receive()
         data, self.buffer = self.buffer[:size], self.buffer[size:]
         return data
 
-    def _take_until(self, mark):
+    def take_until(self, mark):
+        """Up to and with the mark."""
         while mark not in self.buffer:
-            self._receive()
-        return self._take(self.buffer.index(mark) + len(mark))
+            self.receive()
+        return self.take(self.buffer.index(mark) + len(mark))
+
+
+class Connection(BufferedSocket):
+    """One connection for any number of requests, pipelined or not."""
+
+    def __init__(self, address, timeout=TIMEOUT, *, sock=None, **options):
+        super().__init__(sock or connect(address, timeout, **options))
+        self.address = address
 
     def _take_chunked(self):
         body = b""
         while True:
-            size = int(self._take_until(b"\r\n")[:-2], 16)
+            size = int(self.take_until(b"\r\n")[:-2], 16)
             if not size:
-                assert self._take(2) == b"\r\n"
+                assert self.take(2) == b"\r\n"
                 return body
-            body += self._take(size)
-            assert self._take(2) == b"\r\n"
+            body += self.take(size)
+            assert self.take(2) == b"\r\n"
 
     def read_response(self, method="GET", interim=False):
         """The next answer.  100 Continue is passed over unless `interim`."""
         while True:
-            response = parse_head(self._take_until(b"\r\n\r\n"))
+            response = parse_head(self.take_until(b"\r\n\r\n"))
             if response.status != 100 or interim:
                 break
         if method == "HEAD" or response.status in (100, 204):
@@ -163,7 +172,7 @@ class Connection:
         else:
             length = response.header("Content-Length")
             assert length is not None, f"an answer of unknown length: {response}"
-            response.body = self._take(int(length))
+            response.body = self.take(int(length))
         return response
 
     def request(self, method, target, headers=(), body=None, **options):
@@ -174,7 +183,7 @@ class Connection:
         """All that comes until the end of the connection, a reset included."""
         try:
             while True:
-                self._receive()
+                self.receive()
         except (EOFError, ConnectionResetError):
             rest, self.buffer = self.buffer, b""
             return rest
