@@ -40,6 +40,9 @@ struct server {
 	sd_event_source *expiry_timer;
 };
 
+/* server.c: begins with a bus, of the kind that is configured.  0 or -errno. */
+int server_start_bus(struct server *server, const struct config *config);
+
 /* listening.c */
 
 /* The sockets from systemd where there are any, else as configured.  Nobody is accepted yet.  0 or
