@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "base/messages.h"
 #include "relay/relay-internal.h"
 
 int relay_new(sd_event *event, struct hub *hub, struct registry *registry,
@@ -72,11 +74,15 @@ int relay_start_bus(struct relay *relay, const struct relay_bus_settings *settin
 
 int relay_leave_bus(struct relay *relay)
 {
+	static const struct log_fields fields = {.message_id = MESSAGE_HANGS};
 	static const char hung[] = "the thread of the NATS bus has hung. Another has begun.";
 	int r = intake_replace_inbox(relay);
 
 	if (r < 0)
 		return r;
+	log_with(LOG_ERR, &fields,
+		"The thread of the NATS bus does not answer. It is left behind, and another takes its "
+		"place.");
 	bus_leave(relay->bus);
 	backlog_on_bus_left(relay);
 	intake_on_bus_down(relay, hung, hung);

@@ -41,6 +41,9 @@ struct server {
 	sd_event_source *expiry_timer;
 };
 
+/* server.c: begins with a bus, of the kind that is configured.  0 or -errno. */
+int server_start_bus(struct server *server, const struct config *config);
+
 /* listening.c */
 
 /* Takes the sockets from systemd if there are any, or else opens those of the configuration.

@@ -146,7 +146,7 @@ static int make_relay(
 	return r;
 }
 
-static int start_bus(struct server *server, const struct config *config)
+int server_start_bus(struct server *server, const struct config *config)
 {
 	struct nats_settings nats;
 	struct relay_bus_settings settings = settings_of_bus(config, &nats);
@@ -314,7 +314,7 @@ static int open_parts(
 		(r = make_restart(server, config)) < 0)
 		return r;
 	/* It tells main nothing before the loop runs. */
-	return config->bus_type == BUS_TYPE_LOCAL ? start_bus(server, config) : 0;
+	return config->bus_type == BUS_TYPE_LOCAL ? server_start_bus(server, config) : 0;
 }
 
 /* The streams of the former process are systemd's until all is open, so that another process can
@@ -331,7 +331,7 @@ static int server_start(
 	if ((r = hub_start(server->hub)) < 0 || (r = start_ready_timer(server)) < 0 ||
 		(r = listening_begin(server, inherited)) < 0)
 		return r;
-	return relay_has_bus(server->relay) ? 0 : start_bus(server, config);
+	return relay_has_bus(server->relay) ? 0 : server_start_bus(server, config);
 }
 
 /* For want of memory or threads: there is no other process that could go on with them. */

@@ -22,7 +22,6 @@
 #include "base/messages.h"
 #include "base/thread.h"
 #include "server/server-internal.h"
-#include "server/settings.h"
 
 /* How often the threads are asked.  It need not be exact: it goes with what else is due. */
 #define INTERVAL_US (5 * US_PER_S)
@@ -116,43 +115,41 @@ static void tell_of_bus(const struct thread_watch *watch)
 		watch->n_buses_left);
 }
 
-static void replace_bus(struct thread_watch *watch, const struct relay_bus_settings *settings)
+static int start_bus(const struct thread_watch *watch)
 {
-	static const struct log_fields fields = {.message_id = MESSAGE_HANGS};
-	struct relay *relay = watch->server->relay;
-	int r = relay_leave_bus(relay);
+	struct server *server = watch->server;
+
+	return server_start_bus(server, reload_running(server->reload));
+}
+
+static void replace_bus(struct thread_watch *watch)
+{
+	int r = relay_leave_bus(watch->server->relay);
 
 	if (r < 0) {
 		log_error("The bus cannot be replaced: %s.", strerror(-r));
 		return;
 	}
-	log_with(LOG_ERR, &fields,
-		"The thread of the NATS bus does not answer. It is left behind, and another takes its "
-		"place.");
 	watch->n_buses_left++;
-	r = relay_start_bus(relay, settings);
+	r = start_bus(watch);
 	if (r < 0)
 		log_error("Another bus cannot be begun: %s.", strerror(-r));
 }
 
 static void check_bus(struct thread_watch *watch)
 {
-	struct relay *relay = watch->server->relay;
-	struct nats_settings nats;
-	struct relay_bus_settings settings =
-		settings_of_bus(reload_running(watch->server->reload), &nats);
+	const struct relay *relay = watch->server->relay;
 	bool hangs;
 
 	if (!relay_has_outbox(relay))
 		return; /* the bus is the store */
 	if (!relay_has_bus(relay)) {
-		/* For want of memory, the last time. */
-		(void)relay_start_bus(relay, &settings);
+		(void)start_bus(watch); /* for want of memory, the last time */
 		return;
 	}
 	hangs = relay_bus_silence_ms(relay) > BUS_NATS_SILENCE_MS;
 	if (hangs && watch->n_buses_left < BUSES_LEFT_MAX) {
-		replace_bus(watch, &settings);
+		replace_bus(watch);
 		return;
 	}
 	if (hangs && !watch->bus_hangs)

@@ -6,17 +6,15 @@
 #include <check.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "acts.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "bus/bus-internal.h"
-
-#define ACTS_SIZE 16384
 
 #define MOMENT_US (10 * US_PER_S)
 
@@ -27,30 +25,14 @@ int64_t relay_t0_us;
 
 static sd_event *event;
 static struct registry *registry;
-static char acts[ACTS_SIZE];
 static bool is_full;
 static uint64_t sequence;
 
 /* ---- What is written down ---- */
 
-static void add_act(const char *format, ...) _printf_(1, 2);
-
-static void add_act(const char *format, ...)
-{
-	size_t length = strlen(acts);
-	va_list arguments;
-
-	if (length > 0)
-		length += (size_t)snprintf(acts + length, ACTS_SIZE - length, ", ");
-	va_start(arguments, format);
-	length += (size_t)vsnprintf(acts + length, ACTS_SIZE - length, format, arguments);
-	va_end(arguments);
-	ck_assert_uint_lt(length, ACTS_SIZE);
-}
-
 static void add_update(const char *what, const struct update *update)
 {
-	add_act("%s %s=%" PRId64, what, update->key.text, update->time_us - relay_t0_us);
+	acts_add("%s %s=%" PRId64, what, update->key.text, update->time_us - relay_t0_us);
 }
 
 /* ---- The bus ---- */
@@ -173,7 +155,7 @@ void outbox_keep(struct outbox *made_up, struct outbox_item *item)
 int outbox_drop(struct outbox *made_up, const struct update *update)
 {
 	(void)made_up;
-	add_act("drop %s", update->key.text);
+	acts_add("drop %s", update->key.text);
 	return 0;
 }
 
@@ -195,7 +177,7 @@ int hub_publish(struct hub *hub, const struct key *key, struct frame *frame)
 	(void)hub;
 	if (is_full)
 		return -ENOMEM;
-	add_act("streams %s=%" PRId64, key->text, frame_id(frame) - relay_t0_us);
+	acts_add("streams %s=%" PRId64, key->text, frame_id(frame) - relay_t0_us);
 	return 0;
 }
 
@@ -230,14 +212,14 @@ void http_answer(struct http_publish *publish, enum http_publish_status status, 
 	(void)number;
 	(void)detail;
 	ck_assert_msg(publisher->length > 0, "a second answer");
-	add_act("%s %s", words[status], publisher->text);
+	acts_add("%s %s", words[status], publisher->text);
 	publisher->length = 0;
 }
 
 static void on_up(void *userdata)
 {
 	(void)userdata;
-	add_act("ready");
+	acts_add("ready");
 }
 
 static void on_change(void *userdata)
@@ -600,7 +582,7 @@ static void turn(void)
 
 void relay_check(const char *script, const char *expected)
 {
-	acts[0] = '\0';
+	acts_clear();
 	for (const char *word = script; *word; word += strspn(word, " ")) {
 		size_t length = strcspn(word, " ");
 
@@ -608,8 +590,7 @@ void relay_check(const char *script, const char *expected)
 		turn();
 		word += length;
 	}
-	ck_assert_msg(strcmp(acts, expected) == 0, "%s\n  did:      %s\n  expected: %s", script,
-		acts, expected);
+	acts_check(script, expected);
 }
 
 /* ---- A relay ---- */

@@ -20,11 +20,11 @@
 #include <check.h>
 #include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "acts.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "hub/handover.h"
@@ -32,14 +32,12 @@
 #include "restart/stash.h"
 #include "runner.h"
 
-#define ACTS_SIZE 1024
 #define N_STREAMS 5000
 #define DELAY_MS  7000
 #define DRAIN_MS  3000
 
 static struct restart *restart;
 static sd_event *event;
-static char acts[ACTS_SIZE];
 static size_t n_streams, n_pairs;
 static unsigned n_connections, n_hanging;
 static int store_error;
@@ -48,21 +46,6 @@ static bool is_answered, can_ask, can_check;
 static stop_reason_on_answer *on_reason;
 static next_on_answer *on_next;
 static void *reason_userdata, *next_userdata;
-
-static void add_act(const char *format, ...) _printf_(1, 2);
-
-static void add_act(const char *format, ...)
-{
-	size_t length = strlen(acts);
-	va_list arguments;
-
-	if (length > 0)
-		length += (size_t)snprintf(acts + length, ACTS_SIZE - length, ", ");
-	va_start(arguments, format);
-	length += (size_t)vsnprintf(acts + length, ACTS_SIZE - length, format, arguments);
-	va_end(arguments);
-	ck_assert_uint_lt(length, ACTS_SIZE);
-}
 
 /* ---- Hub, registry and HTTP ---- */
 
@@ -75,13 +58,13 @@ size_t hub_streams(const struct hub *hub)
 void hub_drain(struct hub *hub, int64_t over_ms)
 {
 	(void)hub;
-	add_act("drain %d", (int)over_ms);
+	acts_add("drain %d", (int)over_ms);
 }
 
 unsigned hub_halt(struct hub *hub)
 {
 	(void)hub;
-	add_act("halt");
+	acts_add("halt");
 	return n_hanging;
 }
 
@@ -89,14 +72,14 @@ int hub_save(struct hub *hub, struct handover_writer *writer)
 {
 	(void)hub;
 	(void)writer;
-	add_act("save");
+	acts_add("save");
 	return 0;
 }
 
 int hub_start(struct hub *hub)
 {
 	(void)hub;
-	add_act("start");
+	acts_add("start");
 	return 0;
 }
 
@@ -113,13 +96,13 @@ int registry_each(const struct registry *registry, int64_t now_us,
 void http_accept_rest(struct http *http)
 {
 	(void)http;
-	add_act("accept-rest");
+	acts_add("accept-rest");
 }
 
 void http_stop_accepting(struct http *http)
 {
 	(void)http;
-	add_act("stop-accepting");
+	acts_add("stop-accepting");
 }
 
 unsigned http_connections(const struct http *http)
@@ -136,7 +119,7 @@ int stop_reason_ask(
 	(void)from;
 	if (!can_ask)
 		return -ENOENT;
-	add_act("ask");
+	acts_add("ask");
 	on_reason = on_answer;
 	reason_userdata = userdata;
 	*ret = NULL;
@@ -156,7 +139,7 @@ int next_check(sd_event *from, const char *addresses, next_on_answer *on_answer,
 	(void)addresses;
 	if (!can_check)
 		return -ENOEXEC;
-	add_act("check");
+	acts_add("check");
 	on_next = on_answer;
 	next_userdata = userdata;
 	*ret = NULL;
@@ -183,7 +166,7 @@ int stash_make(const void *state, size_t size, const struct handover_item items[
 int stash_store(const struct stash *stash)
 {
 	(void)stash;
-	add_act("store");
+	acts_add("store");
 	return store_error;
 }
 
@@ -214,13 +197,13 @@ void notify_extend(struct notify *notify, uint64_t usec)
 static void on_stop(void *userdata)
 {
 	(void)userdata;
-	add_act("stop");
+	acts_add("stop");
 }
 
 static void on_end_subscriptions(void *userdata)
 {
 	(void)userdata;
-	add_act("refuse");
+	acts_add("refuse");
 }
 
 static bool has_answered(void *userdata)
@@ -232,7 +215,7 @@ static bool has_answered(void *userdata)
 static void on_end_bus(void *userdata)
 {
 	(void)userdata;
-	add_act("end-bus");
+	acts_add("end-bus");
 }
 
 static int64_t now_us(void *userdata)
@@ -260,7 +243,7 @@ static void look(int64_t now_ms)
 
 	restart_go_on(restart, now_ms);
 	if (sd_event_get_exit_code(event, &code) == 0 && !strstr(acts, "exit"))
-		add_act("%s", exits[code]);
+		acts_add("%s", exits[code]);
 }
 
 static void say(const char *word)
@@ -391,7 +374,7 @@ static void set_up(void)
 
 	log_set_level(LOG_EMERG);
 	setenv("NOTIFY_SOCKET", "/nobody", 1);
-	acts[0] = '\0';
+	acts_clear();
 	n_streams = N_STREAMS;
 	n_connections = 1;
 	n_pairs = 2;
@@ -420,8 +403,7 @@ static void check_script(const char *script, const char *expected)
 		say(word);
 		look(clock_monotonic_ms());
 	}
-	ck_assert_msg(strcmp(acts, expected) == 0, "%s\n  did:      %s\n  expected: %s", script,
-		acts, expected);
+	acts_check(script, expected);
 }
 
 START_TEST(test_case)
