@@ -29,11 +29,11 @@ enum registry_verdict {
 /* `now_us` is always the time by the clock of the bus, as the times of storing are.  What the
  * registry has counts as update_settle() says. */
 
-/* What the bus has told, or (sequence 0) what the outbox holds.  A verdict, or -ENOMEM (then
- * nothing has changed).  *ret_latest is the environment's latest update after the call and
- * *ret_frame its frame; they belong to the registry and are valid until the next call that changes
- * it.  A former update that had expired when `update` was stored counts as none, as it does on
- * every node. */
+/* What the bus has told; or, with sequence 0, what the outbox holds, or what the bus has
+ * acknowledged and lost.  A verdict, or -ENOMEM (then nothing has changed).  *ret_latest is the
+ * environment's latest update after the call and *ret_frame its frame; they belong to the registry
+ * and are valid until the next call that changes it.  A former update that had expired when
+ * `update` was stored counts as none, as it does on every node. */
 int registry_offer(struct registry *registry, const struct update *update, int64_t now_us,
 	const struct update **ret_latest, struct frame **ret_frame);
 
