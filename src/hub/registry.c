@@ -157,6 +157,16 @@ static int64_t older_until(const struct entry *entry, const struct update *lates
 	return surely_us > entry->known_us ? surely_us : entry->known_us;
 }
 
+/* Of an update whose time is above the latest's.  What has no number is compared by when the two
+ * were accepted: the bus may have stored the latest again since, as somebody has written it back.
+ */
+static bool is_after(const struct update *update, const struct update *latest)
+{
+	if (update->sequence > 0)
+		return update->stored_us > latest->stored_us;
+	return update->stored_us > update_accepted(latest);
+}
+
 static int registry_offer_next(struct entry *entry, const struct update *update, int64_t now_us)
 {
 	struct update latest = settle(entry, now_us);
@@ -167,8 +177,7 @@ static int registry_offer_next(struct entry *entry, const struct update *update,
 	if (steady.time_us == latest.time_us)
 		return entry_confirm(entry, &latest, &steady);
 	if (steady.time_us > latest.time_us)
-		return steady.stored_us > latest.stored_us ? entry_set(entry, &steady)
-							   : REGISTRY_OLDER;
+		return is_after(&steady, &latest) ? entry_set(entry, &steady) : REGISTRY_OLDER;
 	return update_accepted(&steady) > older_until(entry, &latest) ? REGISTRY_OVERTAKEN
 								      : REGISTRY_OLDER;
 }
@@ -183,9 +192,10 @@ int registry_offer(struct registry *registry, const struct update *update, int64
 			: registry_offer_first(registry, update, &entry);
 	if (verdict < 0)
 		return verdict;
-	/* What the outbox has is not on the bus. */
 	if (verdict != REGISTRY_OLDER && update->sequence > 0)
 		entry->generation = registry->generation;
+	else if (verdict == REGISTRY_NEWER)
+		entry->generation = registry->generation - 1; /* the bus has another one */
 	*ret_latest = &entry->update;
 	*ret_frame = entry->frame;
 	return verdict;

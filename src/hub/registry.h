@@ -29,11 +29,11 @@ enum registry_verdict {
 /* `now_us` is always by the bus's clock, as the times of storing are.  Entries of the registry
  * count as update_settle() says. */
 
-/* Offers an update that the bus has told, or (sequence 0) that the outbox holds.  Returns a
- * verdict; or -ENOMEM: nothing has changed.  *ret_latest is the environment's latest update after
- * the call and *ret_frame its frame; they belong to the registry and are valid until the next call
- * that changes it.  A former update that had expired when `update` was stored counts as none, as it
- * does on every node. */
+/* Offers an update that the bus has told; or, with sequence 0, one that the outbox holds, or that
+ * the bus has acknowledged and lost.  Returns a verdict; or -ENOMEM: nothing has changed.
+ * *ret_latest is the environment's latest update after the call and *ret_frame its frame; they
+ * belong to the registry and are valid until the next call that changes it.  A former update that
+ * had expired when `update` was stored counts as none, as it does on every node. */
 int registry_offer(struct registry *registry, const struct update *update, int64_t now_us,
 	const struct update **ret_latest, struct frame **ret_frame);
 

@@ -47,8 +47,17 @@ static void write_back(const struct update *update, void *userdata)
 	publish_write_back(userdata, update);
 }
 
-/* As the bus lacks it, it is written back at BUS_SYNC_END.  If the registry has another one, that
- * may be about less. */
+/* Whether the latest may be about less than `lost`, or is below it. */
+static bool is_not_covered(const struct update *lost, const struct update *latest)
+{
+	if (latest->time_us == lost->time_us)
+		return false;
+	return latest->time_us < lost->time_us ||
+	       update_accepted(latest) < lost->stored_us + UPDATE_DOUBT_US;
+}
+
+/* As the bus lacks it, it is written back at BUS_SYNC_END if it is the latest now.  If the registry
+ * keeps another one, it is published again: that is the last that anybody knows of it. */
 static int on_lost(struct relay *relay, const struct update *update)
 {
 	struct update latest;
@@ -57,7 +66,7 @@ static int on_lost(struct relay *relay, const struct update *update)
 	if (r >= 0 &&
 		registry_latest(
 			relay->registry, &update->key, relay_now_us(relay), &latest, NULL) &&
-		latest.time_us > update->time_us && update_accepted(&latest) < update->stored_us)
+		is_not_covered(update, &latest))
 		publish_again_above(relay, update, latest.time_us);
 	return r;
 }

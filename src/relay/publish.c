@@ -292,7 +292,8 @@ void publish_again_above(struct relay *relay, const struct update *update, int64
 {
 	struct update above = *update;
 
-	above.time_us = time_us + 1;
+	if (above.time_us <= time_us)
+		above.time_us = time_us + 1;
 	above.sequence = 0;
 	/* The bus holds it until all last values are read. */
 	if (relay->bus)

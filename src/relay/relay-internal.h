@@ -143,9 +143,9 @@ static inline void relay_changed(struct relay *relay)
 int publish_init(struct relay *relay);
 void publish_deinit(struct relay *relay);
 void publish_write_back(struct relay *relay, const struct update *update);
-/* The bus has stored the update with a time that is not above `time_us`, which streams have had.
- * Publishes it once more, above that, so that they hear of it.  Each node does so; the first one
- * does it for all. */
+/* The bus has stored the update with a time that is not above `time_us`, which streams have had, or
+ * has lost it.  Publishes it once more, above that, so that they hear of it.  Each node does so;
+ * the first one does it for all. */
 void publish_again_above(struct relay *relay, const struct update *update, int64_t time_us);
 int publish_row(struct relay *relay, const struct update *row);
 int publish_keep_again(struct relay *relay, const struct update *row);

@@ -37,7 +37,8 @@ def all_deliver(nodes, streams, times):
     for node in nodes:
         wait_ready(node)
         wait_empty(node)
-    last = {key: wait_until(lambda: agreed(key, time_us), f"the nodes do not agree on {time_us}")
+    last = {key: wait_until(lambda: agreed(key, time_us), lambda: f"the nodes do not agree on {time_us} of {key}: "
+                            f"{[node.snapshot(key) for node in nodes]}")
             for key, time_us in times.items()}
     for key, us in last.items():
         for stream in streams.get(key, ()):

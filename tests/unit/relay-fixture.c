@@ -319,6 +319,16 @@ static void say_update(const char *argument)
 	bus_post_update(bus->inbox, &update);
 }
 
+/* Stored a moment from now: written back by another node. */
+static void say_again(const char *argument)
+{
+	struct update update = parse_update(argument);
+
+	update.stored_us += UPDATE_DOUBT_US / 2;
+	update.sequence = ++sequence;
+	bus_post_update(bus->inbox, &update);
+}
+
 static void say_old(const char *argument)
 {
 	struct update update = parse_update(argument);
@@ -332,6 +342,15 @@ static void say_lost(const char *argument)
 {
 	struct update update = parse_update(argument);
 
+	bus_post_lost(bus->inbox, &update);
+}
+
+/* Accepted a while ago. */
+static void say_lost_early(const char *argument)
+{
+	struct update update = parse_update(argument);
+
+	update.stored_us -= MOMENT_US;
 	bus_post_lost(bus->inbox, &update);
 }
 
@@ -527,8 +546,10 @@ static const struct {
 	{"sync", say_sync},
 	{"synced", say_synced},
 	{"update", say_update},
+	{"again", say_again},
 	{"old", say_old},
 	{"lost", say_lost},
+	{"lost-early", say_lost_early},
 	{"stored", say_stored},
 	{"stale", say_stale},
 	{"unavailable", say_unavailable},

@@ -117,6 +117,8 @@ static const struct offer queued[] = {
 	{"an older one on the bus, stored at about that time", 9, 11, 7, REGISTRY_OVERTAKEN, 10},
 	{"far ahead on the bus, but stored before", 900000, 9, 8, REGISTRY_OLDER, 10},
 	{"arrives on the bus", 10, 40, 9, REGISTRY_SAME, 10},
+	{"a newer one, accepted before that was", 12, 10, 0, REGISTRY_OLDER, 10},
+	{"a newer one, accepted before that was stored", 13, 20, 0, REGISTRY_NEWER, 13},
 	{"another, far ahead", 900000, 50, 0, REGISTRY_NEWER, 900000},
 	{"arrives: no news, though it lives longer now", 900000, 60, 10, REGISTRY_SAME, 900000},
 	{"older, stored before that arrived", 55, 59, 10, REGISTRY_OLDER, 900000},
@@ -202,8 +204,11 @@ START_TEST(finds_what_the_bus_has_lost)
 	offer(registry,
 		make("aged", T0 + 5, T0 + 5, 1)); /* the bus has gone back to an older one */
 	offer(registry, make("added", T0, T0, 2));
+	/* It has one, but not this one, which it had acknowledged. */
+	offer(registry, make("told", T0, T0, 3));
+	offer(registry, make("told", T0 + 1, T0 + 1, 0));
 	registry_sync_end(registry, T0, collect, missing);
-	ck_assert_str_eq(missing, "lost aged ");
+	ck_assert_str_eq(missing, "lost aged told ");
 }
 END_TEST
 

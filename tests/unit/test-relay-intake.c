@@ -30,6 +30,13 @@ static const struct relay_case cases[] = {
 	/* Acknowledged, and gone before it was told. */
 	{"up sync lost:a=1 synced", "ready, streams a=1, bus a=1"},
 	{"up update:a=5 sync lost:a=1 synced", "ready, streams a=5, bus a=6, bus a=5"},
+	{"up update:a=5 sync lost-early:a=1 synced", "ready, streams a=5, bus a=5"},
+	/* Another node has written back the one before meanwhile: that was stored later. */
+	{"up update:a=1 sync again:a=1 lost:a=2 synced",
+		"ready, streams a=1, streams a=2, bus a=2"},
+	/* Accepted before the latest, by clocks that may differ; but no stream has a time above it.
+	 */
+	{"up update:a=1 sync again:a=1 lost-early:a=2 synced", "ready, streams a=1, bus a=2"},
 
 	/* Twice the same state is no news. */
 	{"up up", "ready"},
