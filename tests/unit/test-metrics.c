@@ -8,6 +8,7 @@
 
 #include "base/metrics.h"
 #include "config-fixture.h"
+#include "runner.h"
 
 /* Where users read of them: ".B NAME{LABEL=...}", a line with the type, and words, up to ".TP". */
 #define LIST "man/flagsse-http.7"
