@@ -167,6 +167,14 @@ void sections_settle(struct loader *loader);
 /* The kinds' checks where one file was read alone. */
 void sections_check(struct loader *loader);
 
+/* The settings of a profile, by their places in its table: PROFILE_user_agent and so on. */
+enum profile_setting {
+#include "config/index-rows.h"
+#define INDEX(section, key) PROFILE_##key
+#include "config/profile.def"
+	PROFILE_SETTINGS /* how many there are */
+};
+
 /* profile.c: what a profile needs, and that no two are for the same clients. */
 void profile_check(struct loader *loader, const struct config_sections *sections, size_t index);
 
@@ -219,7 +227,7 @@ static inline void free_secretp(char **text)
 	free_secret(*text);
 }
 
-/* config-file.c */
+/* file.c */
 
 /* Reads one file.  `must_exist`: its absence is an error. */
 void config_read_file(struct loader *loader, const char *path, bool must_exist);
@@ -227,7 +235,7 @@ void config_read_file(struct loader *loader, const char *path, bool must_exist);
 /* Reads *.conf of the directory, in the order of their names.  Its absence is no error. */
 void config_read_directory(struct loader *loader, const char *path);
 
-/* config-settle.c */
+/* settle.c */
 
 /* The last step, after all sources have been read. */
 void config_settle(struct loader *loader);

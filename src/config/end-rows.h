@@ -18,4 +18,5 @@
 #undef SETTING_BOOLEAN
 #undef MEMBER
 #undef MEMBER_MS
+#undef INDEX
 #undef OWNER

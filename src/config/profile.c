@@ -4,31 +4,29 @@
 
 #include "config/config-internal.h"
 
-/* The settings by which clients are known: the first rows of profile.def. */
-enum {
-	BY_USER_AGENT,
-	BY_ACCEPT,
-	N_BY
-};
+/* The settings by which clients are known. */
+static const enum profile_setting known_by[] = {PROFILE_user_agent, PROFILE_accept};
+
+#define N_KNOWN_BY (sizeof(known_by) / sizeof(known_by[0]))
 
 static const struct section_kind *const kind = &config_kinds[SECTION_PROFILE];
 
 /* Where a profile was last touched: what a message about the whole of it should name. */
 static const char *profile_origin(const struct config_section *profile)
 {
-	for (int by = 0; by < N_BY; by++)
-		if (profile->origins[by])
-			return profile->origins[by];
+	for (size_t i = 0; i < N_KNOWN_BY; i++)
+		if (profile->origins[known_by[i]])
+			return profile->origins[known_by[i]];
 	return profile->declared;
 }
 
-static const char *prefix_of(const struct config_section *profile, int by)
+static const char *prefix_of(const struct config_section *profile, enum profile_setting by)
 {
 	return *setting_text(&kind->settings[by], profile);
 }
 
 static void complain_of_same(struct loader *loader, const struct config_section *profile,
-	const struct config_section *other, int by)
+	const struct config_section *other, enum profile_setting by)
 {
 	char title[TITLE_SIZE];
 
@@ -40,8 +38,8 @@ static void complain_of_same(struct loader *loader, const struct config_section 
 }
 
 /* Two profiles of one prefix: which of them a client gets would be left to chance. */
-static void check_same(
-	struct loader *loader, const struct config_sections *profiles, size_t index, int by)
+static void check_same(struct loader *loader, const struct config_sections *profiles, size_t index,
+	enum profile_setting by)
 {
 	const struct config_section *profile = profiles->list[index];
 
@@ -67,13 +65,15 @@ void profile_check(struct loader *loader, const struct config_sections *profiles
 
 	if (loader->alone && !profile_origin(profile))
 		return;
-	if (loader->alone || *prefix_of(profile, BY_USER_AGENT) || *prefix_of(profile, BY_ACCEPT)) {
-		for (int by = 0; by < N_BY; by++)
-			check_same(loader, profiles, index, by);
+	if (loader->alone || *prefix_of(profile, PROFILE_user_agent) ||
+		*prefix_of(profile, PROFILE_accept)) {
+		for (size_t i = 0; i < N_KNOWN_BY; i++)
+			check_same(loader, profiles, index, known_by[i]);
 		return;
 	}
 	section_title(kind, profile, title);
-	loader_complain(loader, false, profile->declared, title, kind->settings[BY_USER_AGENT].key,
+	loader_complain(loader, false, profile->declared, title,
+		kind->settings[PROFILE_user_agent].key,
 		"not set, and neither is accept; one is required in a new profile; allowed: what "
 		"the User-Agent of its clients begins with");
 }

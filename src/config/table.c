@@ -27,14 +27,17 @@ static const struct setting profile_settings[] = {
 
 /* Opens a new stream every 29 s and keeps the old one: at 80 % of this the next is there.  On the
  * web only its Accept tells it from the browser. */
-static const char *const flutter[] = {
-	"Dart/", "application/json , text/event-stream", "37 s", "no"};
+static const char *const flutter[PROFILE_SETTINGS] = {
+	[PROFILE_user_agent] = "Dart/",
+	[PROFILE_accept] = "application/json , text/event-stream",
+	[PROFILE_max_age] = "37 s",
+};
 
 /* Looks at a body only when it has all of it. */
-static const char *const ruby[] = {"Faraday", "", NULL, "yes"};
-
-_Static_assert(N_OF(flutter) == N_OF(profile_settings) && N_OF(ruby) == N_OF(profile_settings),
-	"a value for each setting");
+static const char *const ruby[PROFILE_SETTINGS] = {
+	[PROFILE_user_agent] = "Faraday",
+	[PROFILE_close_after_update] = "yes",
+};
 
 static const struct builtin_section builtin_profiles[] = {
 	{"flutter", flutter}, {"ruby", ruby}, {NULL, NULL}};
