@@ -31,9 +31,8 @@ void http_update_room(struct http *http);
 /* Counts a response with this status, 2xx to 5xx; -1: it was counted, and is none after all. */
 void http_count_response(struct http *http, unsigned status, int n);
 
-/* One file a resource. */
-resource_handler stream_handle;
-resource_handler queue_change_handle;
-resource_handler live_handle;
-resource_handler ready_handle;
-resource_handler metrics_handle;
+/* The functions that answer, in src/http/resources/. */
+#define READS(path, handle)               resource_handler handle;
+#define SUBSCRIBES(path, handle)          resource_handler handle;
+#define PUBLISHES(path, handle, body_max) resource_handler handle;
+#include "http/routes.def"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The route table, and how a request target is looked up in it. */
+/* How a request target is looked up in the route table. */
 #include "http/routes.h"
 
 #include <stdbool.h>
@@ -9,36 +9,32 @@
 #include "http/http-internal.h"
 #include "update/frame.h"
 
-#define READ(path_, handle_)                                                                       \
-	{                                                                                          \
-		.path = (path_), .methods = METHOD_GET | METHOD_HEAD,                              \
-		.allow = "GET, HEAD, OPTIONS", .handle = (handle_)                                 \
-	}
-
 static const struct route routes[] = {
-	{
-		.path = "/sse/environments/{key}/stream",
-		.methods = METHOD_GET | METHOD_HEAD,
-		.allow = "GET, HEAD, OPTIONS",
-		.handle = stream_handle,
-		.subscribes = true,
+#define READS(path_, handle_)                                                                      \
+	{                                                                                          \
+		.path = (path_),                                                                   \
+		.methods = METHOD_GET | METHOD_HEAD,                                               \
+		.allow = "GET, HEAD, OPTIONS",                                                     \
+		.handle = (handle_),                                                               \
 	},
-	{
-		.path = "/sse/environments/{key}/queue-change",
-		.methods = METHOD_POST,
-		.allow = "POST, OPTIONS",
-		.who_may = WHO_PUBLISHER,
-		.body_max = 4096,
-		.handle = queue_change_handle,
+#define SUBSCRIBES(path_, handle_)                                                                 \
+	{                                                                                          \
+		.path = (path_),                                                                   \
+		.methods = METHOD_GET | METHOD_HEAD,                                               \
+		.allow = "GET, HEAD, OPTIONS",                                                     \
+		.handle = (handle_),                                                               \
+		.subscribes = true,                                                                \
 	},
-	READ("/livez", live_handle),
-	READ("/readyz", ready_handle),
-	READ("/health", ready_handle),
-	READ("/health/liveness", live_handle),
-	READ("/health/readiness", ready_handle),
-	READ("/sse/health", ready_handle),
-	READ("/metrics", metrics_handle),
-	READ("/metricsz", metrics_handle),
+#define PUBLISHES(path_, handle_, body_max_)                                                       \
+	{                                                                                          \
+		.path = (path_),                                                                   \
+		.methods = METHOD_POST,                                                            \
+		.allow = "POST, OPTIONS",                                                          \
+		.who_may = WHO_PUBLISHER,                                                          \
+		.body_max = (body_max_),                                                           \
+		.handle = (handle_),                                                               \
+	},
+#include "http/routes.def"
 };
 
 static bool span_is(struct span span, const char *text)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The route table: the resource that a request target names, its methods, and who may use it. */
+/* Routes: the resource that a request target names, its methods, and who may use it. */
 #pragma once
 
 #include <stdbool.h>
@@ -26,6 +26,7 @@ enum who {
  * key. */
 typedef void resource_handler(struct exchange *exchange);
 
+/* A row of routes.def. */
 struct route {
 	const char *path;  /* "{key}" stands for an environment's key */
 	unsigned methods;  /* a set of enum method, besides METHOD_OPTIONS, which each has */

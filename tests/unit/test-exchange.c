@@ -50,6 +50,27 @@ START_TEST(answers)
 }
 END_TEST
 
+static resource_handler *const handlers[] = {
+#define READS(path, handle)               handle,
+#define SUBSCRIBES(path, handle)          handle,
+#define PUBLISHES(path, handle, body_max) handle,
+#include "http/routes.def"
+};
+
+/* Among the cases is one in which the route's function does what it is for. */
+START_TEST(is_among_the_cases)
+{
+	for (int i = 0; i < N_OF(cases); i++) {
+		struct route_match match;
+
+		route_find(cases[i].asked.target, &match);
+		if (match.route && match.route->handle == handlers[_i] && cases[i].status < 300)
+			return;
+	}
+	ck_abort_msg("exchange-cases.h has none for row %d of routes.def", _i);
+}
+END_TEST
+
 /* ---- All with all ---- */
 
 static const char *const targets[] = {STREAM, CHANGE, "/livez", "/readyz", "/health",
@@ -313,6 +334,7 @@ END_TEST
 static void add_tests(TCase *tests)
 {
 	tcase_add_loop_test(tests, answers, 0, N_OF(cases));
+	tcase_add_loop_test(tests, is_among_the_cases, 0, N_OF(handlers));
 	tcase_add_loop_test(tests, answers_each_once, 0, N_OF(targets) * N_OF(methods));
 	tcase_add_loop_test(tests, answers_later, 0, N_OF(outcomes));
 	tcase_add_test(tests, answers_at_once);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The route table: which resource a request target names, however it is written. */
+/* The route table: which resource a request target names, however it is written; and that the
+ * manual page has every route. */
 #include <check.h>
 #include <errno.h>
 #include <string.h>
