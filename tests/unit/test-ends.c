@@ -11,7 +11,8 @@
 #include "hub/shard-internal.h"
 #include "runner.h"
 
-#define HEAD "HTTP/1.1 200 OK\r\n\r\n"
+#define HEAD        "HTTP/1.1 200 OK\r\n\r\n"
+#define N_OF(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
 static int64_t now_ms;
 static struct shard *shard;
@@ -220,7 +221,18 @@ START_TEST(has_a_word_of_its_own_for_each)
 }
 END_TEST
 
-#define N_OF(table) ((int)(sizeof(table) / sizeof((table)[0])))
+START_TEST(is_among_the_cases)
+{
+	for (int i = 0; i < N_OF(ways); i++)
+		if (strcmp(ways[i].word, end_word(_i)) == 0)
+			return;
+	for (int i = 0; i < N_OF(failures); i++)
+		if (failures[i].reason == (enum end_reason)_i)
+			return;
+	/* This one happens as the shard is freed, its counts included. */
+	ck_assert_msg(_i == END_STOPPED, "no case of %s", end_word(_i));
+}
+END_TEST
 
 Suite *test_suite(void)
 {
@@ -230,6 +242,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(cases, counts_once_under_its_reason, 0, N_OF(ways));
 	tcase_add_loop_test(cases, tells_a_reason_by_the_error, 0, N_OF(failures));
 	tcase_add_test(cases, has_a_word_of_its_own_for_each);
+	tcase_add_loop_test(cases, is_among_the_cases, 0, END_REASONS);
 	suite_add_tcase(all, cases);
 	return all;
 }
