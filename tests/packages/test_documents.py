@@ -8,7 +8,6 @@ from documents import blocks, example
 from tools import TOP, execute
 
 DOCUMENTS = ["README.md", "HACKING.md", "NEWS.md", *(f"doc/{path.name}" for path in sorted((TOP / "doc").glob("*.md")))]
-FOR_ADMINISTRATORS = [document for document in DOCUMENTS if document != "HACKING.md"]
 
 # Each block, by a part of it that no other of its document has, and the file that tries it.
 TRIED = {
@@ -20,7 +19,13 @@ TRIED = {
         "apt install": "tests/system/test_package.py",
         "/etc/flagsse/token": "tests/system/test_package.py",
     },
+    "HACKING.md": {
+        "./dev lint": "tests/packages/test_hacking.py",
+        "./bootstrap": "tests/packages/test_hacking.py",
+        "update-settings": "tests/packages/test_hacking.py",
+    },
     "doc/install.md": {
+        "./bootstrap && ./configure": "tests/packages/test_without_check.py",
         "jetstream {": "tests/system/test_recovery.py",
         "sudo apt install autoconf": "tests/packages/test_documents.py",
         "token_file = ": "tests/service/test_documents.py",
@@ -47,6 +52,8 @@ TRIED = {
         "signed-by": "tests/system/test_fleet.py",
         "rpm --define": "tests/packages/test_rpm.py",
         "/etc/sysusers.d": "tests/system/test_instances.py",
+        "systemctl reload flagsse &&": "tests/packages/test_documents.py",
+        "readlink": "tests/service/test_documents.py",
     },
     "doc/migration.md": {
         "mirror": "tests/system/test_migration.py",
@@ -57,7 +64,6 @@ TRIED = {
 NOT_TRIED = {
     "doc/install.md": {
         "sudo dnf install autoconf": "no Fedora here, and the document says so",
-        "./bootstrap && ./configure": "test_dist.py runs the first two, the builds of the packages the others",
         "systemd-sysusers": "the scripts of the packages do both",
         "useradd": "needs a machine without the package",
         "SSE_SERVER_BASE_URL": "Flagsmith's settings",
@@ -77,8 +83,6 @@ NOT_TRIED = {
         "semanage": "no SELinux here, and the document says so",
         "systemctl stop flagsse.socket": "tests/system does both in its own way",
         "apt install flagsse ": "tests/system/test_package.py upgrades in its own way",
-        "systemctl reload flagsse &&": "what the packages print; test_rpm.py reads it there",
-        "readlink": "for somebody to look at",
         "systemctl edit flagsse@NAME.socket": "opens an editor",
     },
 }
@@ -86,7 +90,7 @@ NOT_TRIED = {
 
 def text_of(document):
     """Without its blocks."""
-    return re.sub(r"^```\w*\n.*?^```$", "", (TOP / document).read_text(), flags=re.M | re.S)
+    return re.sub(r"^( *)```\w*\n.*?^\1```$", "", (TOP / document).read_text(), flags=re.M | re.S)
 
 
 def anchors(document):
@@ -117,7 +121,7 @@ def test_links_are_found():
     assert "1-nats-with-jetstream" in anchors("doc/install.md")
 
 
-@pytest.mark.parametrize("document", FOR_ADMINISTRATORS)
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_block_is_tried(document):
     tried, not_tried = TRIED.get(document, {}), NOT_TRIED.get(document, {})
     marks = [*tried, *not_tried]
@@ -139,3 +143,10 @@ def test_packages_to_build_with():
     command = re.sub(r"\\\n| #.*", " ", example("sh", "sudo apt install autoconf", "doc/install.md"))
     needed = execute("bash", "-c", '. tools/common.sh; echo "${PACKAGES_BUILD[@]}"', cwd=TOP).stdout.split()
     assert sorted([*command.split()[3:], "check"]) == sorted(needed)
+
+
+def test_command_after_a_refused_upgrade():
+    """It is the one that the packages print."""
+    printed = re.search(r'what_to_run="(.*)"', (TOP / "systemd/units-to-restart.in").read_text())[1]
+    block = example("sh", "systemctl reload flagsse &&", "doc/fleets.md")
+    assert block.replace("sudo ", "") == printed.replace("$name", "flagsse") + "\n"

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Check, the library, is for the tests alone: who only builds does not need it."""
+"""Check, the library, is for the tests alone: who only builds and installs, as doc/install.md has it, does not need it."""
 import os
 
 import pytest
 
-from tools import TOP, execute
+from documents import example
+from tools import TOP, execute, only
 
 
 @pytest.fixture(scope="module", name="environment")
@@ -23,15 +24,26 @@ def fixture_environment(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", name="build")
-def fixture_build(environment, tmp_path_factory):
-    build = tmp_path_factory.mktemp("build")
-    execute(TOP / "configure", "--quiet", "CFLAGS=-O0", cwd=build, env=environment)
-    return build
+def fixture_build(environment, packages, tmp_path_factory):
+    """The source, built and installed below "root" by the very command; quicker than by default, and sudo is nobody."""
+    directory = tmp_path_factory.mktemp("source")
+    execute("tar", "-xzf", only(packages.glob("flagsse_*.orig.tar.gz")), "--strip-components=1", cwd=directory)
+    (directory / "bin").mkdir()
+    (directory / "bin/sudo").write_text('#!/bin/sh\nexec "$@"\n')
+    (directory / "bin/sudo").chmod(0o755)
+    execute("bash", "-c", example("sh", "./bootstrap && ./configure", "doc/install.md"), cwd=directory,
+            env={**environment, "PATH": f"{directory}/bin:{os.environ['PATH']}", "CFLAGS": "-O0", "MAKEFLAGS": "-j2",
+                 "DESTDIR": f"{directory}/root"})
+    return directory
 
 
-def test_builds(build):
-    execute("make", "-j2", cwd=build)
-    assert execute(build / "src/flagsse", "--version").stdout.startswith("flagsse ")
+def test_builds_and_installs(build):
+    root = build / "root"
+    assert execute(root / "usr/bin/flagsse", "--version").stdout.startswith("flagsse ")
+    assert (root / "etc/flagsse/flagsse.conf").read_text() == (TOP / "etc/flagsse/flagsse.conf").read_text()
+    installed = {path.name for path in root.rglob("*")}
+    assert {"flagsse.8", "flagsse.conf.5", "flagsse-http.7", "flagsse.service", "flagsse.socket", "flagsse@.service",
+            "flagsse@.socket", "flagsse.catalog", "_flagsse"} <= installed
 
 
 @pytest.mark.parametrize("target", ["check", "check-valgrind"])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the documents tell an administrator to write, for tests that do so; only what a test must change is changed."""
 import re
+import textwrap
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
@@ -8,8 +9,9 @@ NAME = "realtime.example.org"  # the public name, in all of them
 
 
 def blocks(document):
-    """All blocks of a document: [(language, text)]."""
-    return re.findall(r"^```(\w*)\n(.*?)^```$", (TOP / document).read_text(), re.M | re.S)
+    """All blocks of a document, those within a list too: [(language, text)]."""
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", (TOP / document).read_text(), re.M | re.S)
+    return [(language, textwrap.dedent(text)) for _, language, text in found]
 
 
 def example(language, mark, document):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The blocks of README.md, doc/install.md and doc/operations.md for which a daemon is enough."""
+"""The blocks of README.md and doc/*.md for which a daemon is enough."""
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -94,12 +95,42 @@ def test_limits(tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def stand_in(directory, name, script):
+    """A command that answers in the place of the system's."""
+    file = directory / name
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
+def type_in(command, directory):
+    """Runs it with the stand-ins in the directory and the flagsse under test, and gives what it prints."""
+    path = f"{directory}:{Path(program()).parent}:{os.environ['PATH']}"
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=TIMEOUT,
+                          env=clean_environment(PATH=path), check=True).stdout
+
+
+def stand_in_for_systemctl(directory, pid):
+    """It knows the process of the service."""
+    stand_in(directory, "systemctl", f"[ \"$*\" = 'show --value -p MainPID flagsse' ] && echo {pid}")
+
+
 def test_what_runs_is_printed(local_service, tmp_path):
-    """By the command that asks systemctl for the process, in whose place somebody else answers."""
-    systemctl = tmp_path / "systemctl"
-    systemctl.write_text(f"#!/bin/sh\n[ \"$*\" = 'show --value -p MainPID flagsse' ] && echo {local_service.pid}\n")
-    systemctl.chmod(0o755)
-    path = f"{tmp_path}:{Path(program()).parent}:{os.environ['PATH']}"
-    result = subprocess.run(["bash", "-c", example("sh", "--print-config", "doc/operations.md")], capture_output=True,
-                            text=True, timeout=TIMEOUT, env=clean_environment(PATH=path), check=True)
-    assert f"listen = {local_service.listen}" in result.stdout
+    stand_in_for_systemctl(tmp_path, local_service.pid)
+    printed = type_in(example("sh", "--print-config", "doc/operations.md"), tmp_path)
+    assert f"listen = {local_service.listen}" in printed
+
+
+def test_replaced_program_is_told(local_service, tmp_path):
+    """What the document shows, of a program that is not there any more; and of one that is."""
+    block = example("sh", "readlink", "doc/fleets.md")
+    old = tmp_path / "flagsse"
+    shutil.copy("/bin/sleep", old)
+    stand_in(tmp_path, "sudo", 'exec "$@"')
+    with subprocess.Popen([old, "60"]) as process:
+        stand_in_for_systemctl(tmp_path, process.pid)
+        old.unlink()
+        replaced = type_in(block, tmp_path)
+        process.kill()
+    assert re.search('# "(.*)"$', block, re.M)[1].replace("/usr/bin/flagsse", str(old)) + "\n" == replaced
+    stand_in_for_systemctl(tmp_path, local_service.pid)
+    assert type_in(block, tmp_path) == f"{program()}\n"

@@ -97,7 +97,8 @@ START_TEST(test_sample)
 	_cleanup_(freep) char *from_active = NULL;
 
 	ck_assert_msg(strcmp(text, file) == 0,
-		"etc/flagsse/flagsse.conf is not what flagsse --print-sample-config prints");
+		"etc/flagsse/flagsse.conf is not what flagsse --print-sample-config prints: run "
+		"make update-settings");
 	config_free(config);
 	config = load_text(text);
 	from_sample = printed(config);
@@ -127,7 +128,8 @@ START_TEST(test_manual)
 	part += strlen(begin);
 	*part_end = '\0';
 	ck_assert_msg(strcmp(part, text) == 0,
-		"the settings in man/flagsse.conf.5 are not what flagsse --print-man prints");
+		"the settings in man/flagsse.conf.5 are not what flagsse --print-man prints: run "
+		"make update-settings");
 }
 END_TEST
 
