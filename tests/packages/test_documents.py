@@ -17,6 +17,7 @@ TRIED = {
         "$ curl -X POST": "tests/service/test_documents.py",
         "event: ": "tests/service/test_documents.py",
         "apt install": "tests/system/test_package.py",
+        "type = local": "tests/service/test_documents.py",
         "/etc/flagsse/token": "tests/system/test_package.py",
     },
     "HACKING.md": {

@@ -88,9 +88,10 @@ def test_commands_that_check(site):
             assert "nats-2.example.org" in result.stdout and "password" not in result.stdout
 
 
-def test_limits(tmp_path):
-    file = tmp_path / "limits.conf"
-    file.write_text(example("ini", "max_streams = ", "doc/operations.md"))
+@pytest.mark.parametrize("mark,document", [("max_streams = ", "doc/operations.md"), ("type = local", "README.md")])
+def test_file_of_settings(tmp_path, mark, document):
+    file = tmp_path / "site.conf"
+    file.write_text(example("ini", mark, document))
     result = run("--check-file", file)
     assert (result.returncode, result.stderr) == (0, "")
 
