@@ -34,7 +34,7 @@
 			free_function(*slot);                                                      \
 	}
 
-/* The structure that has what `pointer` points to as its `member`. */
+/* The structure whose `member` is what `pointer` points to. */
 #define container_of(pointer, type, member)                                                        \
 	((type *)(void *)((char *)(pointer) - __builtin_offsetof(type, member)))
 

@@ -29,8 +29,8 @@ static inline int64_t clock_monotonic_us(void)
 	return now.tv_sec * US_PER_S + now.tv_nsec / NS_PER_US;
 }
 
-/* Microseconds since the machine's start (CLOCK_BOOTTIME): as the monotonic clock it does not jump,
- * and it counts the time for which the machine sleeps. */
+/* Microseconds since the machine's start (CLOCK_BOOTTIME): like the monotonic clock it does not
+ * jump, but it also counts the time during which the machine sleeps. */
 static inline int64_t clock_steady_us(void)
 {
 	struct timespec now;

@@ -8,12 +8,13 @@
 struct descriptor_shares {
 	size_t streams; /* at most so many */
 	unsigned http;  /* connections that HTTP may have in hand, as long as `clients` allows it */
-	size_t clients; /* of all these together, and what else has a client at its other end */
+	size_t clients; /* of all these together, and of whatever else has a client at its other end
+			 */
 };
 
-/* Raises the limit as far as it goes.  Returns it. */
+/* Raises the limit as far as the system allows.  Returns the new limit. */
 size_t descriptors_raise_limit(void);
 
-/* Raises it, and shares it out.  `configured` is the most streams that are
- * wanted; 0: as many as there can be.  Logs the outcome. */
+/* Raises the limit and shares it out.  `configured`: the most streams that are wanted; 0: as many
+ * as there can be.  Logs the outcome. */
 void descriptors_share(size_t configured, struct descriptor_shares *ret);

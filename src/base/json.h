@@ -6,11 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* 0 and *ret, which has to be freed with json_object_put(); -EBADMSG: not JSON, or no more than
- * "null"; -ENOMEM.  In strings, bytes that are not ASCII are each a '?' in *ret. */
+/* 0 and *ret, which the caller frees with json_object_put(); -EBADMSG: not JSON, or just "null";
+ * -ENOMEM.  In *ret, each byte of a string that is not ASCII is a '?'. */
 int json_parse(const char *text, size_t length, json_object **ret);
 
-/* Of the member with that name: a text, which lives as long as the object (NULL: there is none),
- * and an integer (0: there is none). */
+/* The member with this name: as a text, which lives as long as the object (NULL: there is none); as
+ * an integer (0: there is none). */
 const char *json_text_of(json_object *object, const char *name);
 int64_t json_number_of(json_object *object, const char *name);

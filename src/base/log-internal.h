@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of the log share: log.c makes records of messages, log-queue.c keeps them for its
- * thread, log-sink.c writes them.  That thread is begun as all are, by thread.c, which logs what
- * goes wrong then: a circle, but no loop, as there is no thread yet and the message is written at
- * once. */
+ * thread, log-sink.c writes them.  thread.c starts that thread, and logs a failure to do so: these
+ * files call each other in a circle, but not for ever, since a message is written at once while
+ * there is no thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -30,11 +30,12 @@ bool log_sink_is_journal(void);
 /* As log_stay(). */
 void log_sink_stay(void);
 
-/* Writes, and waits as long as the other side does not take it.  0, or -errno: it is lost. */
+/* Writes the message, and waits for as long as the other side does not take it.  0, or -errno: it
+ * is lost. */
 int log_sink_write(const struct log_record *record);
 
 /* log-queue.c */
 
-/* Keeps a copy for the thread, or counts it as lost.  False: there is no thread, the caller is to
- * write it. */
+/* Keeps a copy of the message for the thread, or counts it as lost.  False: there is no thread; the
+ * caller is to write the message. */
 bool log_queue_put(const struct log_record *record);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The log: journald with its fields where standard error leads there (sd_journal_sendv(3)),
- * else one line a message on standard error, its level before it.  Any thread.
+/* The log.  If standard error leads to journald, messages go there with their fields
+ * (sd_journal_sendv(3)); else each is a line on standard error that begins with its level.  Any
+ * thread.
  *
- * Whoever reads the log may stop reading it: then writing takes for ever.  So a thread of its own
- * writes, and nobody else waits: to log is to format the message and to copy it into a queue of
- * LOG_QUEUE_SIZE bytes.  What that has no room for, or what cannot be written, is lost: it is
- * counted, and told in the log as soon as that can be written again. */
+ * Whoever reads the log may stop reading, and then a write does not return.  So the log has a
+ * thread of its own that writes, and nobody else waits: to log a message is to format it and to
+ * copy it into a queue of LOG_QUEUE_SIZE bytes.  A message that finds no room there, or cannot be
+ * written, is lost.  Lost messages are counted, and the log says how many as soon as it can be
+ * written again. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,8 +24,8 @@ struct log_fields {
 	const char *message_id;  /* MESSAGE_ID=: 32 hexadecimal digits */
 };
 
-/* Of all messages that wait, with their texts and fields: some thousands, or some hundreds of the
- * longest. */
+/* Bytes of all waiting messages with their texts and fields: room for some thousands, or for some
+ * hundreds of the longest. */
 #define LOG_QUEUE_SIZE (1024 * 1024)
 
 /* How long the end of a process waits for its last messages to be written. */
@@ -33,25 +35,26 @@ struct log_fields {
  * message is written at once, by the thread that logs it. */
 void log_open(void);
 
-/* Whether that is journald. */
+/* Whether the log goes to journald. */
 bool log_is_journal(void);
 
-/* The process is going to last: from now on all messages go to journald with their fields.  Before,
- * only those with a message id do, as journald may not read them before the process has ended, and
- * then does not know their unit; the others go to it by standard error.  Main thread. */
+/* The process is going to stay: from now on all messages go to journald with their fields.  Until
+ * then only those with a message id do, and the others go there by standard error: journald may
+ * read a message with fields only after the process has ended, and then does not know its unit.
+ * Main thread. */
 void log_stay(void);
 
-/* From now on a thread writes.  Main thread, once.  0 or -errno: it is as before.  (A child that is
- * to log has to be a program of its own, as next-check.c starts it: after a mere fork(2) it has no
- * such thread.) */
+/* Starts the thread that writes from now on.  Main thread, once.  0 or -errno: messages are written
+ * as before.  (A child that logs must execute a program, as that of next-check.c does: after a mere
+ * fork(2) it lacks the thread.) */
 int log_start(void);
 
-/* Ends the thread.  Waits until all is written, but no longer than `ms`: a thread that still waits
- * in write(2) then is left behind, and neither it nor anybody else writes any more; nothing is to
- * follow but the end of the process.  Main thread; does nothing if there is no thread. */
+/* Ends the thread when everything is written, or after `ms`.  If it still waits in write(2) then,
+ * it is left behind, nobody writes to the log any more, and the process has to end next.  Main
+ * thread; does nothing if there is no thread. */
 void log_stop(int64_t ms);
 
-/* Ends the process by abort(3), once its messages are written, within LOG_LAST_MS.  Any thread. */
+/* Ends the process by abort(3) when its messages are written, or after LOG_LAST_MS.  Any thread. */
 _Noreturn void log_abort(void);
 
 /* How many messages were lost since the start. */
@@ -60,7 +63,7 @@ uint64_t log_lost(void);
 /* Messages less important than `level` (LOG_DEBUG ... LOG_ERR of syslog(3)) are dropped. */
 void log_set_level(int level);
 
-/* Whether a message of this level would be written: to spare the work of making it. */
+/* Whether a message of this level would be written; if not, the caller need not make it. */
 bool log_enabled(int level);
 
 /* "debug", "info", "notice", "warning", "error" to LOG_*; -EINVAL for any other word. */

@@ -24,13 +24,13 @@ struct mailbox {
 /* Makes an empty mailbox.  0, or -errno. */
 int mailbox_init(struct mailbox *mailbox);
 
-/* The caller has taken what was left; no thread posts any more. */
+/* The mailbox has to be empty, and no thread may post any more. */
 void mailbox_deinit(struct mailbox *mailbox);
 
 /* Any thread.  Hands `mail` over to the owner.  Cannot fail, never waits for the owner. */
 void mailbox_post(struct mailbox *mailbox, struct mail *mail);
 
-/* Owner only.  Moves all there is, in order, into *ret (which is initialised); it may be empty. */
+/* Owner only.  Initialises *ret and moves all mail there, in order; there may be none. */
 void mailbox_take(struct mailbox *mailbox, struct mail_list *ret);
 
 /* Owner only.  The descriptor to wait on for reading; reset by mailbox_take(). */

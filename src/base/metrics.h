@@ -35,8 +35,8 @@ struct metric_row {
 
 #define CACHE_LINE 64
 
-/* A block that one thread writes and any thread reads.  It keeps a cache line's distance from what
- * others write, wherever it lies.  All zero is a new one. */
+/* A block that one thread writes and any thread reads.  Wherever it lies, it keeps a cache line's
+ * distance from what others write.  A new block is all zero. */
 struct metrics {
 	char apart_before[CACHE_LINE];
 	_Atomic uint64_t counts[COUNTS];

@@ -12,15 +12,16 @@
 #include "base/notify-send.h"
 #include "base/text.h"
 
-/* The status is looked at so often, and told if it has changed: while it may change without that
- * notify_changed() is called, and otherwise. */
+/* How often the status is looked at, to be told if it has changed: while it may change without a
+ * call of notify_changed(), and otherwise. */
 #define STATUS_CHANGING_US (1 * US_PER_S)
 #define STATUS_INTERVAL_US (5 * US_PER_S)
 
-/* However little time the watchdog allows, all else goes on. */
+/* However little time the watchdog allows, there is some left for everything else. */
 #define WATCHDOG_PAUSE_MIN_US (10 * US_PER_MS)
 
-/* However fast it changes, it is not told more often: systemd tells it to others in its turn. */
+/* However fast the status changes, it is not told more often than this: systemd passes it on to
+ * others. */
 #define STATUS_PAUSE_US (1 * US_PER_S)
 
 #define STATUS_ACCURACY_US (100 * US_PER_MS)
@@ -39,7 +40,7 @@ struct notify {
 	sd_event_source *watchdog_timer;
 };
 
-/* Tells it, if it has changed.  When to look again, in microseconds from now. */
+/* Tells the status if it has changed.  Returns when to look again, in microseconds from now. */
 static uint64_t tell_status(struct notify *notify)
 {
 	char status[STATUS_SIZE];
@@ -127,7 +128,7 @@ static int add_timer(sd_event *event, uint64_t interval_us, uint64_t accuracy_us
 	return sd_event_source_set_enabled(*ret, SD_EVENT_ON);
 }
 
-/* systemd writes no nonsense: so it has not written this, and waits for nothing. */
+/* Nonsense in these variables does not come from systemd, so systemd does not wait for us. */
 static bool watchdog_is_on(uint64_t *ret_us)
 {
 	int r = sd_watchdog_enabled(0, ret_us);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What systemd is told and asks for: readiness, status, watchdog (sd_notify(3)).  Without systemd
- * all of it does nothing.  A systemd that reads nothing is not waited for; what it has to know,
- * status and readiness, it is told later then.  Main thread. */
+ * nothing here does anything.  Nobody waits for a systemd that reads nothing; status and readiness,
+ * which it has to know, are sent again later.  Main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,9 +12,9 @@
 struct notify;
 
 struct notify_operations {
-	/* Writes one line about the state of things for `systemctl status`.  What is no text of a
-	 * line is taken out of it before it is sent.  Whether it may change without that
-	 * notify_changed() is called: then it is looked at once a second. */
+	/* Writes the line that `systemctl status` shows; it is cleaned (text.h) before it is sent.
+	 * True: the line may change without a call of notify_changed(), and is asked for once a
+	 * second. */
 	bool (*write_status)(char *text, size_t size, void *userdata);
 
 	/* Whether all threads have answered since the last call; asks them anew. */
@@ -41,12 +41,12 @@ void notify_changed(struct notify *notify);
 /* READY=1; only the first call counts. */
 void notify_ready(struct notify *notify);
 
-/* RELOADING=1, and READY=1 when that is over; nothing before notify_ready(). */
+/* RELOADING=1, and READY=1 when the reload is over.  Before notify_ready() they do nothing. */
 void notify_reloading(struct notify *notify);
 void notify_reloaded(struct notify *notify);
 
 /* STOPPING=1. */
 void notify_stopping(struct notify *notify);
 
-/* The end goes on for so long at least, from now; tells the status, too. */
+/* The end may take `usec` from now, so systemd is to wait for so long.  Tells the status, too. */
 void notify_extend(struct notify *notify, uint64_t usec);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* SipHash-2-4: a hash with a secret key, fast for short inputs.  Who does not know the key can make
- * no inputs that collide (J.-P. Aumasson and D. J. Bernstein, "SipHash: a fast short-input PRF",
- * 2012). */
+/* SipHash-2-4: a hash with a secret key, fast for short inputs.  Nobody can make inputs that
+ * collide without knowing the key (J.-P. Aumasson and D. J. Bernstein, "SipHash: a fast short-input
+ * PRF", 2012). */
 #pragma once
 
 #include <stddef.h>

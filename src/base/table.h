@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A hash table for what somebody outside gives names to: environments, mostly.
+/* A hash table for things that outsiders name: environments, mostly.
  *
  * An item has a `struct table_node` as a member, and owns its key.  Nobody can choose keys that
  * collide, as the hash has a secret: one for all tables of the process, from getrandom(2).  There
  * are as many buckets as items, and 16 at least, whatever the keys are; so chains are short.
- * Buckets come and go one by one (W. Litwin, "Linear hashing", 1980): no call has more to do the
- * larger the table is, but for realloc() of the array of buckets whenever its size doubles or
- * halves, and the kernel moves a large one by its page table.
+ * Buckets come and go one by one (W. Litwin, "Linear hashing", 1980): the work of a call does not
+ * grow with the table, except that realloc() is called for the array of buckets whenever its size
+ * doubles or halves; the kernel moves a large array by its page table.
  *
  * A table belongs to one thread at a time. */
 #pragma once
@@ -34,7 +34,7 @@ struct table {
 	size_t n;                    /* of them */
 	struct table_node **buckets; /* NULL while the table is empty */
 	size_t n_buckets, capacity;  /* those in use; those that there is room for */
-	size_t mask;                 /* the power of two that is not below n_buckets, less 1 */
+	size_t mask;                 /* the least power of two >= n_buckets, less 1 */
 };
 
 /* To be called before all else.  An empty table has no memory, so there is nothing to undo. */
@@ -54,21 +54,22 @@ static inline size_t table_count(const struct table *table)
 	return table->n;
 }
 
-/* The hash that all tables have.  Any thread, once there has been a table. */
+/* The hash that all tables use.  Any thread, once table_init() has been called. */
 uint32_t table_hash(const char *key, size_t length);
 
-/* For tests that depend on who collides: the secret from now on.  There must be no items. */
+/* For tests that depend on which keys collide: sets the secret.  There must be no items in any
+ * table. */
 void table_set_secret(const struct siphash_key *secret);
 
-/* The item of this type whose `member` is the node; NULL if that is. */
+/* The item of this type whose `member` is the node; NULL if the node is NULL. */
 #define TABLE_ITEM(node, type, member)                                                             \
 	({                                                                                         \
 		struct table_node *_node = (node);                                                 \
 		_node ? container_of(_node, type, member) : NULL;                                  \
 	})
 
-/* All items, in the order in which they were added.  Each may be removed and freed: `following`, a
- * variable like `item`, is the next one by then. */
+/* All items, in the order in which they were added.  The loop may remove and free its item:
+ * `following`, a variable of the same type, is the next one already. */
 #define TABLE_FOREACH(item, following, table, member)                                              \
 	for ((item) = TABLE_ITEM(TAILQ_FIRST(&(table)->nodes), __typeof__(*(item)), member);       \
 		(item) && ((following) = TABLE_ITEM(TAILQ_NEXT(&(item)->member, link),             \
