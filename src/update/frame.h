@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A frame: bytes that go to a client in one send().  Immutable, counted; shards of all threads
- * share one.  Event format: WHATWG HTML, "Server-sent events"; chunks: RFC 9112, section 7.1. */
+/* A frame: bytes that go to a client in one send().  Immutable and reference-counted, so that all
+ * shards share it.  Event format: WHATWG HTML, "Server-sent events"; chunks: RFC 9112, section 7.1.
+ */
 #pragma once
 
 #include <stddef.h>
@@ -24,7 +25,8 @@ struct frame;
  * of memory. */
 struct frame *frame_new_update(int64_t time_us);
 
-/* These bytes as they stand, in either encoding: what is left of a write.  Likewise. */
+/* A frame of any bytes, which are the same in both encodings: for what is left of a write.  As
+ * above. */
 struct frame *frame_new_bytes(const char *data, size_t length);
 
 /* Any thread. */

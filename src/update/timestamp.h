@@ -9,8 +9,8 @@
 #define TIMESTAMP_MIN_US INT64_C(946684800000000)
 #define TIMESTAMP_MAX_US INT64_C(32503679999999999)
 
-/* What goes out may be above what is accepted, by 1 us for each update that came after that (see
- * update_follow()). */
+/* The times that go out may be above those that are accepted, by 1 us for each update that follows
+ * (see update_follow()). */
 #define TIMESTAMP_LIMIT_US (TIMESTAMP_MAX_US + INT64_C(3600000000))
 
 /* Numbers above this are milliseconds, below it seconds. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The two ways in which the JSON of an update is read.  update_parse_payload() and
- * update_parse_message() take the first and, where that gives up, the second; tests compare the
- * two. */
+ * update_parse_message() try the first, and then the second; tests compare the two. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,13 +10,13 @@
 /* Makes a time of a number.  0, -ERANGE, or -EINVAL. */
 typedef int update_read_number(long double number, int64_t *ret_us);
 
-/* Of update_parse_payload(), and of update_parse_message(). */
+/* What update_parse_payload() and update_parse_message() use. */
 extern update_read_number *const update_number_of_payload;
 extern update_read_number *const update_number_of_message;
 
-/* Reads the two forms that nearly all have, byte for byte: {"updated_at": "2023-01-12T18:06:42Z"}
- * with any time of ISO 8601, as Flagsmith sends it, and {"updated_at": 1673546928.028060}, as it is
- * on the bus.  False: it looks but a little different, or its time is not one. */
+/* Reads the two usual forms, byte for byte: {"updated_at": "2023-01-12T18:06:42Z"} with any time of
+ * ISO 8601, as Flagsmith sends it, and {"updated_at": 1673546928.028060}, as it is on the bus.
+ * False: the body is not exactly that, or its time is not valid. */
 bool update_parse_plain(
 	const char *body, size_t length, update_read_number *from_number, int64_t *ret_time_us);
 
