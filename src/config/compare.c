@@ -6,7 +6,7 @@
 
 static bool is_same(const struct setting *setting, const void *before, const void *after)
 {
-	/* Of what is settled, wherever it comes from: a file may have another token by now. */
+	/* Compares what is settled: the token's file may hold another one by now. */
 	if (setting_is_text(setting))
 		return strcmp(*setting_settled(setting, before),
 			       *setting_settled(setting, after)) == 0;
@@ -23,7 +23,8 @@ static bool needs_restart(const struct section_kind *kind)
 	return false;
 }
 
-/* Whether two sections of a name are the same; if not, whether what differs can change at once. */
+/* Whether two sections of the same name are equal; if not, *ret_at_once is whether all that differs
+ * can change at once. */
 static bool is_same_section(const struct section_kind *kind, const struct config_section *before,
 	const struct config_section *after, bool *ret_at_once)
 {
@@ -66,7 +67,7 @@ static void swap(char **a, char **b)
 	*b = kept;
 }
 
-/* Exchanges the values of all settings of which a change counts at that time, and their origins. */
+/* Swaps the values, and their origins, of all settings whose changes count at that time. */
 static void exchange(const struct target *a, const struct target *b, enum setting_change change)
 {
 	for (size_t i = 0; i < a->n; i++) {
@@ -89,8 +90,8 @@ static void exchange(const struct target *a, const struct target *b, enum settin
 	}
 }
 
-/* The running ones stay, whichever were read; of those that are still there, what a reload may
- * change is what was read. */
+/* The running sections stay, whichever were read; those that were read again get the values that a
+ * reload may change. */
 static void keep_sections(const struct section_kind *kind, struct config_sections *read,
 	struct config_sections *running)
 {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the parts of the configuration have in common.  They call each other in a circle: config.c
- * reads files (file.c) and settles what is in them (settle.c), and both assign settings by
- * config.c's loader. */
+/* What the files of src/config/ share.  They call each other in a circle: config.c has file.c read
+ * files and settle.c settle what was read, and both assign settings by the loader of config.c. */
 #pragma once
 
 #include "config/config.h"
@@ -42,17 +41,17 @@ struct setting {
 	const char *variable; /* of the environment; NULL: none */
 	const char *help;     /* words in `backquotes` are names and values */
 	size_t offset;        /* of the value, in struct config or that of the kind */
-	size_t settled;       /* of the value that counts, in struct config; 0: this is it */
+	size_t settled; /* of the value that counts, in struct config; 0: the value itself counts */
 };
 
 /* table.c */
 extern const struct setting config_settings[];
 extern const size_t config_n_settings;
 
-/* A section that is there without any file. */
+/* A section that is built in. */
 struct builtin_section {
 	const char *name;
-	const char *const *values; /* as in a file, in the order of the settings; NULL: default */
+	const char *const *values; /* as in a file, in the order of the table; NULL: the default */
 };
 
 struct loader;
@@ -62,15 +61,15 @@ struct section_kind {
 	const char *name;
 	const struct setting *settings;
 	size_t n_settings;
-	size_t size;        /* of its struct, of which the first is a struct config_section */
-	const char *sample; /* what the sample says before it, as comments */
-	const struct builtin_section *builtins; /* end with one of no name; NULL: none */
+	size_t size;        /* of its struct, whose first member is a struct config_section */
+	const char *sample; /* comments that come before it in the sample */
+	const struct builtin_section *builtins; /* the last has no name; NULL: none */
 
 	/* Checks section `index` by itself and against those before it, once all has been read;
 	 * NULL: there is nothing to check. */
 	void (*check)(struct loader *loader, const struct config_sections *sections, size_t index);
 };
-extern const struct section_kind config_kinds[]; /* ends with one of no name */
+extern const struct section_kind config_kinds[]; /* the last has no name */
 
 #define DEFAULT_FILE     FLAGSSE_SYSCONFDIR "/flagsse.conf"
 #define TOKEN_MAX        1024 /* characters of a token */
@@ -86,13 +85,13 @@ bool setting_is_text(const struct setting *setting);
 bool setting_is_list(const struct setting *setting); /* of texts, with commas between */
 char **setting_text(const struct setting *setting, const void *base);
 
-/* Of a text in struct config: what counts, wherever it came from.  Else as setting_text(). */
+/* The text that counts, wherever it came from, if settle.c settles that; else as setting_text(). */
 char **setting_settled(const struct setting *setting, const void *base);
 
 int64_t setting_number(const struct setting *setting, const void *base);
 void setting_set_number(const struct setting *setting, void *base, int64_t number);
 
-/* Whether the row is the first of its section. */
+/* Whether this row is the first of its section. */
 bool begins_section(const struct setting *settings, size_t index);
 
 /* Milliseconds in a unit of time; 0: no such unit. */
@@ -101,10 +100,10 @@ int64_t unit_factor(const char *unit);
 /* Writes a number the way the parser reads it back. */
 void setting_print_number(FILE *file, const struct setting *setting, int64_t number);
 
-/* What the setting may be, for people: "1 s to 300 s". */
+/* Writes what is allowed, for people: "1 s to 300 s". */
 void setting_print_allowed(FILE *file, const struct setting *setting);
 
-/* Writes text, and URLs with *** for the user information in each. */
+/* Writes URLs, with *** for the user information in each. */
 void urls_print_masked(FILE *file, const char *urls);
 
 /* value.c */
@@ -113,18 +112,18 @@ struct value {
 	int64_t number;
 };
 
-/* Understands `text` as the setting's value.  0 and *ret; -EINVAL and what is wrong in
- * *ret_problem, which the caller frees; -ENOMEM. */
+/* Reads the value of a setting from text.  0 and *ret; -EINVAL and, for the caller to free,
+ * *ret_problem: what is wrong; -ENOMEM. */
 int value_parse(const struct setting *setting, const char *text,
 	int (*check_listen)(const char *address), struct value *ret, char **ret_problem);
 
 /* Whether it is a usable token: printable ASCII without spaces, 1 to TOKEN_MAX characters. */
 bool token_is_valid(const char *token);
 
-/* Whether people who may read this value would learn a secret. */
+/* Whether somebody who reads this value would learn a secret. */
 bool value_is_secret(const struct setting *setting, const char *value);
 
-/* The settings of one section, or of all that do not repeat, and where their values are kept. */
+/* Where the values are kept of a section that repeats, or of all sections that do not. */
 struct target {
 	const struct setting *table;
 	size_t n;
@@ -134,11 +133,11 @@ struct target {
 
 /* section.c */
 
-/* Makes the lists of sections, with those that are built in.  0 or -ENOMEM. */
+/* Makes the lists of sections that repeat, with the built-in ones in them.  0 or -ENOMEM. */
 int sections_init(struct config *config, const struct section_kind *kinds);
-void sections_deinit(struct config *config); /* also where sections_init() failed, or never ran */
+void sections_deinit(struct config *config); /* also if sections_init() failed, or never ran */
 
-/* "KIND NAME": its kind, and its name.  NULL: no such section. */
+/* Takes "KIND NAME" apart.  Returns the kind; NULL: there is no such section. */
 const struct section_kind *section_parse(
 	const struct section_kind *kinds, const char *title, const char **ret_name);
 
@@ -147,7 +146,8 @@ struct config_sections *sections_of(const struct config *config, const struct se
 
 struct config_section *section_find(const struct config_sections *sections, const char *name);
 
-/* Adds a section with the defaults, declared at `declared`; NULL: built-in.  NULL: no memory. */
+/* Adds a section with the defaults, which first appears at `declared` (NULL: it is built in).
+ * Returns NULL if there is no memory. */
 struct config_section *section_add(const struct section_kind *kind,
 	struct config_sections *sections, const char *name, const char *declared);
 
@@ -161,10 +161,11 @@ const struct setting *setting_find(
 void section_title(const struct section_kind *kind, const struct config_section *section,
 	char ret[TITLE_SIZE]);
 
-/* Once all has been read: the order, the defaults that are other settings, the kinds' checks. */
+/* To be called when everything has been read: sorts the sections, gives them the defaults that are
+ * other settings' values, and calls the checks of their kinds. */
 void sections_settle(struct loader *loader);
 
-/* The kinds' checks where one file was read alone. */
+/* Calls only the checks: for a file that was read alone. */
 void sections_check(struct loader *loader);
 
 /* The settings of a profile, by their places in its table: PROFILE_user_agent and so on. */
@@ -175,10 +176,10 @@ enum profile_setting {
 	PROFILE_SETTINGS /* how many there are */
 };
 
-/* profile.c: what a profile needs, and that no two are for the same clients. */
+/* profile.c: checks that a profile has what it needs, and that no two are for the same clients. */
 void profile_check(struct loader *loader, const struct config_sections *sections, size_t index);
 
-/* print.c: what help, sample and manual page say of sections that repeat. */
+/* print.c: writes the sections that repeat, for help, sample and manual page. */
 void sections_print_help(FILE *file, const struct section_kind *kinds);
 void sections_print_sample(FILE *file, const struct section_kind *kinds);
 void sections_print_man(FILE *file, const struct section_kind *kinds);
@@ -189,21 +190,21 @@ struct loader {
 	config_complain *complain;
 	void *userdata;
 	struct config *config;
-	const char *file;   /* that is being read; NULL: something else is */
+	const char *file;   /* that is being read; NULL: it is no file that is read */
 	int error;          /* 0; -EINVAL after a complaint; -ENOMEM */
-	bool alone;         /* one file is checked, without all that could complete it */
-	bool token_refused; /* there is a token, but it is unusable: no need to say "no token" too
-			     */
+	bool alone;         /* a file is checked alone, without those that could complete it */
+	bool token_refused; /* there is a token, but it is unusable: to say "no token", too, would
+			       mislead */
 };
 
-/* config_load() with other kinds of sections than config_kinds. */
+/* As config_load(), with these kinds of sections instead of config_kinds[]. */
 int config_load_kinds(const struct section_kind *kinds, const struct config_sources *sources,
 	config_complain *complain, void *userdata, struct config **ret);
 
-/* The settings that do not repeat. */
+/* Where the settings of the sections that do not repeat are kept. */
 struct target config_target(struct config *config);
 
-/* Sets the defaults.  0 or -ENOMEM. */
+/* Sets all to their defaults.  0 or -ENOMEM. */
 int target_init(const struct target *target);
 void target_deinit(const struct target *target); /* wipes secrets */
 
@@ -212,11 +213,11 @@ void target_deinit(const struct target *target); /* wipes secrets */
 void loader_complain(struct loader *loader, bool warning, const char *origin, const char *section,
 	const char *key, const char *format, ...) _printf_(6, 7);
 
-/* A section begins, at `origin`: makes a new one of it if its kind repeats.  Whether it is a known
- * section; if not, a complaint was made. */
+/* To be called where a section begins, at `origin`.  If its kind repeats, and it is new, it is
+ * added.  False: it is unknown, and a complaint was made. */
 bool loader_begin_section(struct loader *loader, const char *origin, const char *section);
 
-/* Sets one setting.  The setting it was, NULL if none. */
+/* Sets a setting, by its names and its text.  Returns its row; NULL: there is none. */
 const struct setting *loader_assign(struct loader *loader, const char *origin, const char *section,
 	const char *key, const char *value);
 
@@ -240,10 +241,11 @@ void config_read_directory(struct loader *loader, const char *path);
 /* The last step, after all sources have been read. */
 void config_settle(struct loader *loader);
 
-/* The last step where one file was read alone: what in it contradicts itself. */
+/* The last step for a file that was read alone: complains of what in it contradicts itself. */
 void config_settle_file(struct loader *loader);
 
-/* Puts a new text, whose owner it becomes, in place of the old one.  -ENOMEM if it is NULL. */
+/* Frees the text in *slot and puts `text` there, of which it becomes the owner.  0; -ENOMEM: `text`
+ * is NULL. */
 int config_replace_text(char **slot, char *text);
 
 /* The value of a variable; NULL if it is not set, or empty. */

@@ -152,8 +152,8 @@ static void complain_of_section(struct loader *loader, const char *origin, const
 			"unknown section; allowed: %s", allowed);
 }
 
-/* Finds where a section's settings are kept; one that is new, of a kind that repeats, begins to
- * exist.  False: there is no such section (said), or no memory. */
+/* Finds where the settings of a section are kept; adds it if its kind repeats and it is new.
+ * False: there is no such section, and a complaint was made; or no memory. */
 static bool find_target(
 	struct loader *loader, const char *origin, const char *section, struct target *ret)
 {
@@ -189,7 +189,7 @@ bool loader_begin_section(struct loader *loader, const char *origin, const char 
 	return find_target(loader, origin, section, &target);
 }
 
-/* Whether the row is one of the section's: all are, of a kind that repeats. */
+/* Whether the row belongs to the section: of a kind that repeats, all rows do. */
 static bool is_of_section(
 	const struct target *target, const struct setting *setting, const char *section)
 {
@@ -226,7 +226,7 @@ static void warn_of_quotes(struct loader *loader, const char *origin, const char
 			"the quotes are part of the value; write it without them");
 }
 
-/* A list may have been begun by a former line of the same file. */
+/* Whether an earlier line of the same file has begun this list. */
 static bool is_begun(const struct loader *loader, const char *origin)
 {
 	size_t length = loader->file ? strlen(loader->file) : 0;
@@ -248,7 +248,7 @@ static int set_text(struct loader *loader, const struct target *target, size_t i
 	return config_replace_text(slot, joined);
 }
 
-/* Sets the setting of that number in the target. */
+/* Sets the setting with this index in the target. */
 static int set(struct loader *loader, const char *origin, const char *section,
 	const struct target *target, size_t index, const char *text)
 {
@@ -342,7 +342,7 @@ static bool is_known(const struct config_sources *sources, const char *entry, si
 	return false;
 }
 
-/* Of those with our name: a setting that is misspelt would be without any effect. */
+/* Warns of variables with our prefix that are no setting: one that is misspelt has no effect. */
 static void warn_of_variables(struct loader *loader)
 {
 	for (char *const *entry = loader->sources->environment; entry && *entry; entry++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The configuration's files.  inih understands them, but passes over in silence what it cannot:
- * lines too long (it splits them), names too long (it cuts them), text after a section.  So each
- * line is looked at before inih gets it, and one that is wrong is reported and given to it as a
- * blank line. */
+/* The configuration's files.  inih parses them, but silently mistreats lines that are too long (it
+ * splits them), names that are too long (it cuts them), and text after a section (it drops it).  So
+ * each line is checked before inih gets it; a wrong one is reported, and inih gets a blank line
+ * instead. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -30,7 +30,7 @@ struct reader {
 	bool world_readable;
 	bool warned;        /* that it is readable by everyone */
 	bool in_section;    /* the first section has begun */
-	bool known_section; /* false: what stands in it cannot be judged */
+	bool known_section; /* false: its settings cannot be judged */
 	char section[INIH_NAME_MAX + 1];
 	char *origin; /* "PATH:LINE"; owned */
 };
@@ -279,7 +279,8 @@ void config_read_file(struct loader *loader, const char *path, bool must_exist)
 		complain_of_file(loader, path, r);
 		return;
 	}
-	/* Alone it may be a copy in a temporary directory, whose mode says nothing. */
+	/* A file that is checked alone may be a copy in a temporary directory; its mode says
+	 * nothing. */
 	reader.world_readable =
 		!loader->alone && S_ISREG(status.st_mode) && (status.st_mode & S_IROTH);
 	loader->file = path;

@@ -19,7 +19,7 @@
 #define PATH_SIZE  64
 #define PIECE_SIZE 4096
 
-/* A reload replaces the file: one that goes in between is looked for again. */
+/* A reload replaces the file: if it is gone by the time it is opened, look for it again. */
 #define ATTEMPTS 3
 
 /* ---- Showing ---- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a process runs with, for others to read: `flagsse --print-config --process PID`.  The
  * process keeps it as text, as config_print() writes it, in a sealed file of memory among its
- * descriptors.  So whoever asks needs no answer of it, and sees what it runs with even if it hangs.
- * proc(5) lets only its user and root follow that; there is no secret in it all the same. */
+ * descriptors.  So nobody who asks has to wait for an answer of the process, which may hang.
+ * proc(5) lets only its user and root read the file; secrets are masked all the same. */
 #pragma once
 
 #include <stdio.h>
@@ -10,11 +10,11 @@
 
 #include "config/config.h"
 
-/* Shows this from now on, instead of what *fd shows (-1: nothing yet).  0, and *fd is the caller's
- * to close; -errno: nothing is shown any more, and *fd is -1.  Main thread. */
+/* Shows this configuration from now on, instead of the one in *fd (-1: none yet).  0, and *fd is
+ * the caller's to close; -errno: none is shown any more, and *fd is -1.  Main thread. */
 int running_show(const struct config *config, int *fd);
 
 /* Writes what the process shows to `file`.  0; -ESRCH: no such process; -ENODATA: it shows nothing,
- * as it is another program, a former version, or has not begun to serve; else -errno, as it is
- * somebody else's, say. */
+ * because it is another program, or a former version, or has not begun to serve; another -errno: it
+ * is somebody else's, say. */
 int running_print(pid_t pid, FILE *file);

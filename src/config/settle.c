@@ -166,8 +166,8 @@ static int read_token(struct loader *loader, const char *origin, const char *key
 	return *ret ? 0 : -ENOMEM;
 }
 
-/* The service manager's: $CREDENTIALS_DIRECTORY/token.  Its path, which is another one on another
- * host and for another process, is no origin to show. */
+/* The service manager's: $CREDENTIALS_DIRECTORY/token.  Its path is not shown as an origin, since
+ * it differs between hosts and processes. */
 static int read_credential(struct loader *loader, char **ret_origin, char **ret)
 {
 	const char *directory = config_variable(loader->sources, "CREDENTIALS_DIRECTORY");
@@ -209,7 +209,7 @@ static void complain_of_no_token(struct loader *loader)
 		file);
 }
 
-/* Nobody has the mask as a secret: it was copied from what was printed. */
+/* Whoever has the mask as a secret has copied it from what --print-config shows. */
 static void check_mask(struct loader *loader, const char *title, const struct target *target)
 {
 	for (size_t i = 0; i < target->n; i++) {

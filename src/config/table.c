@@ -25,15 +25,15 @@ static const struct setting profile_settings[] = {
 #include "config/profile.def"
 };
 
-/* Opens a new stream every 29 s and keeps the old one: at 80 % of this the next is there.  On the
- * web only its Accept tells it from the browser. */
+/* Flutter's SDK opens a new stream every 29 s and keeps the old one: at 80 % of max_age the next is
+ * there.  On the web it has the browser's User-Agent, and only its Accept is its own. */
 static const char *const flutter[PROFILE_SETTINGS] = {
 	[PROFILE_user_agent] = "Dart/",
 	[PROFILE_accept] = "application/json , text/event-stream",
 	[PROFILE_max_age] = "37 s",
 };
 
-/* Looks at a body only when it has all of it. */
+/* Ruby's SDK looks at a body only when it has all of it. */
 static const char *const ruby[PROFILE_SETTINGS] = {
 	[PROFILE_user_agent] = "Faraday",
 	[PROFILE_close_after_update] = "yes",

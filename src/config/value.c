@@ -265,7 +265,7 @@ bool value_is_secret(const struct setting *setting, const char *value)
 	       (setting->type == TYPE_URLS && strchr(value, '@'));
 }
 
-/* What could not be written into a file and be read back as it was. */
+/* False: the text, written into a file, would be read back differently. */
 static bool fits_into_file(const char *text)
 {
 	char former = ' ';
