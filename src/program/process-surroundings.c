@@ -110,7 +110,7 @@ bool process_is_alike(pid_t pid)
 	snprintf(number, sizeof(number), "%ld", (long)pid);
 	if (!read_program("self", own, sizeof(own)) || !read_program(number, other, sizeof(other)))
 		return true;
-	/* After an upgrade it is another file by now: "flagsse (deleted)". */
+	/* After an upgrade the file of a running process is gone: "flagsse (deleted)". */
 	length = strlen(own);
 	return strncmp(own, other, length) == 0 && (other[length] == '\0' || other[length] == ' ');
 }

@@ -14,15 +14,15 @@ struct process {
 	int argc;
 	char **environment;
 	char *argv_text, *environment_text;
-	char *credentials; /* its variable CREDENTIALS_DIRECTORY, as a path that leads there from
-			      here */
+	char *credentials; /* its variable CREDENTIALS_DIRECTORY, with a path by which we can reach
+			      it */
 };
 
-/* Whether the process runs this program, or a former version of it.  True, too, where that cannot
- * be told: process_read() says why then. */
+/* Whether the process runs this program, or a former version of it.  Also true if that cannot be
+ * told; then process_read() says why. */
 bool process_is_alike(pid_t pid);
 
-/* Reads the options and the environment of process `pid`, which has to be the caller's user's.  0
+/* Reads the options and the environment of process `pid`, which the caller's user has to own.  0
  * and *ret; -errno: it is gone, or somebody else's. */
 int process_read(pid_t pid, struct process **ret);
 struct process *process_free(struct process *process); /* takes NULL; returns NULL */

@@ -30,11 +30,12 @@
 #include "restart/take-up.h"
 #include "server/server.h"
 
-/* How long a process that fails waits for whoever reads why, in ms: longer than one that has served
- * (LOG_LAST_MS), less than next-check.c waits for its check. */
+/* How long a process that fails waits for its log to be written, in ms: longer than one that ends
+ * well (LOG_LAST_MS), but not as long as next-check.c waits for its check. */
 #define LOG_FAILURE_MS 1000
 
-/* How long a service that does not start stays for journald to see whose messages it has. */
+/* How long a service that does not start stays, so that journald can tell whose messages these are.
+ */
 #define LOG_SEEN_US 100000
 
 #define DEFAULT_UNIT "flagsse.service"
@@ -74,17 +75,17 @@ static void print_help(void)
 	     "  --check-config           check the configuration and exit: 0, or 78 if it\n"
 	     "                           cannot be used\n"
 	     "  --check-file FILE        check one file by itself, before it is put in its\n"
-	     "                           place, and exit as --check-config; what other files,\n"
-	     "                           the environment or options may bring is not missed\n"
+	     "                           place, and exit as --check-config; it may lack what\n"
+	     "                           other files, the environment or options bring\n"
 	     "  --print-config           print the settings in effect, where each came from,\n"
 	     "                           and exit\n"
-	     "  --process PID            with --check-config: as the running flagsse of that\n"
-	     "                           number would read it, with its options, environment\n"
-	     "                           and credentials; with --print-config: what it runs\n"
-	     "                           with, whatever the files have by now\n"
-	     "  --unit NAME              with either: as that unit of systemd would read it at\n"
-	     "                           its next start; by root, and with no other option,\n"
-	     "                           this is flagsse.service if there is one\n"
+	     "  --process PID            with --check-config: check it as that running flagsse\n"
+	     "                           would read it, with its options, environment and\n"
+	     "                           credentials; with --print-config: print what that\n"
+	     "                           flagsse runs with, whatever the files say by now\n"
+	     "  --unit NAME              with either: read it as that unit of systemd would at\n"
+	     "                           its next start. If root gives no other option, this\n"
+	     "                           is flagsse.service, if there is one\n"
 	     "  --print-sample-config    print a file with all settings and exit\n"
 	     "  -V, --version            print the version and exit\n"
 	     "  -h, --help               print this and exit\n"
@@ -113,14 +114,14 @@ static bool parse_pid(const char *text, pid_t *ret)
 	errno = 0;
 	number = strtol(text, &end, 10);
 	if (errno || end == text || *end || number < 1 || number > INT_MAX) {
-		fprintf(stderr, "flagsse: '%s' is not the number of a process\n", text);
+		fprintf(stderr, "flagsse: '%s' is not the ID of a process\n", text);
 		return false;
 	}
 	*ret = (pid_t)number;
 	return true;
 }
 
-/* What stands for itself, and what goes together. */
+/* Which options stand alone, and which go together. */
 static bool check_options(const struct options *options)
 {
 	bool others = options->file || options->n_overrides > 0;
@@ -212,7 +213,7 @@ static int load_config(const struct options *options, char *const *environment, 
 	return config_load(&sources, complain, NULL, ret);
 }
 
-/* As the running process would read it. */
+/* Loads the configuration as the running process would. */
 static int load_config_of_process(pid_t pid, struct config **ret)
 {
 	_cleanup_(process_freep) struct process *process = NULL;
@@ -240,8 +241,8 @@ static int load_config_of_process(pid_t pid, struct config **ret)
 	return r;
 }
 
-/* As the unit's next process would read it.  `by_default`: nobody has named it, so that there is
- * none is no fault: then 0, and *ret is NULL. */
+/* Loads the configuration as the unit's next process would.  `by_default`: nobody has named the
+ * unit, so it need not be there; then 0, and *ret stays NULL. */
 static int load_config_of_unit(const char *name, bool by_default, struct config **ret)
 {
 	_cleanup_(unit_freep) struct unit *unit = NULL;
@@ -267,8 +268,8 @@ static int load_config_of_unit(const char *name, bool by_default, struct config 
 	return r;
 }
 
-/* By hand, by root, without anything that says where to read from: what counts is the service.
- * Whatever a service runs has an INVOCATION_ID. */
+/* Root has called us by hand, and said nothing of where to read from: what counts is the service.
+ * (A program that a service runs has an INVOCATION_ID.) */
 static bool means_service(const struct options *options)
 {
 	return geteuid() == 0 && !options->file && options->n_overrides == 0 &&
@@ -297,7 +298,7 @@ static int read_config(void *userdata, struct config **ret)
 	return load_config(userdata, environ, ret);
 }
 
-/* What is wrong was logged, each thing by itself; here is what an administrator can look for. */
+/* Each mistake has been logged; this is the message that an administrator can look for. */
 static void log_refusal(void)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_CONFIG_REFUSED};
@@ -306,7 +307,7 @@ static void log_refusal(void)
 	(void)notify_send("STATUS=The configuration cannot be used; the journal says why.");
 }
 
-/* The configuration is consumed. */
+/* Becomes the owner of the configuration. */
 static int serve(struct options *options, struct config *loaded, struct inherited *inherited)
 {
 	_cleanup_(config_freep) struct config *config = loaded;
@@ -325,8 +326,8 @@ static int serve(struct options *options, struct config *loaded, struct inherite
 	return r;
 }
 
-/* The service waits for nobody who reads its log, from its first message on; and neither does a
- * check that a service runs (next-check.c), whose log is the journal.  Else somebody has called us
+/* The service does not wait for whoever reads its log, from the first message on; nor does a check
+ * that a service runs (next-check.c), which logs to the journal.  Otherwise somebody has called us
  * by hand, and may read a long list of complaints at leisure. */
 static int start_log(const struct options *options)
 {
@@ -340,7 +341,7 @@ static int start_log(const struct options *options)
 	return r;
 }
 
-/* What was printed has been written, or the exit code says so. */
+/* Writes out what was printed.  Returns the exit code. */
 static int finish_output(void)
 {
 	if (fflush(stdout) == 0)
@@ -358,8 +359,7 @@ static int check_file(const char *path)
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* For the process that is about to hand over to one of this program, more than the configuration.
- */
+/* A process that is about to hand over to this program has more checked than the configuration. */
 static int check_for_next(const struct config *config)
 {
 	const char *own = getenv(NEXT_VARIABLE);
@@ -412,7 +412,7 @@ static int load_and_serve(struct options *options, struct inherited *inherited)
 	return serve(options, TAKE_PTR(config), inherited);
 }
 
-/* Whatever it fails for, the streams of the former process are not forgotten. */
+/* However it fails, the streams of the former process are not forgotten. */
 static int start_and_serve(struct options *options)
 {
 	_cleanup_(inherited_deinit) struct inherited inherited = {.stash.state = -1};
@@ -456,7 +456,7 @@ static int act(struct options *options)
 	}
 }
 
-/* Somebody may have written them into the unit, and there may be streams to take up. */
+/* The wrong options may be those of the unit, and there may be streams to take up. */
 static int refuse_options(void)
 {
 	_cleanup_(inherited_deinit) struct inherited inherited = {.stash.state = -1};
@@ -484,7 +484,7 @@ int program_run(int argc, char *argv[])
 	log_stop(r == EXIT_SUCCESS ? LOG_LAST_MS : LOG_FAILURE_MS);
 	if (r != EXIT_SUCCESS && options.action == ACTION_SERVE && log_is_journal())
 		usleep(LOG_SEEN_US);
-	/* exit() would run the destructors of libraries that such a thread is using. */
+	/* exit() would run the destructors of libraries that a thread left behind is using. */
 	if (threads_left_behind() > 0)
 		_exit(r);
 	return r;

@@ -51,10 +51,10 @@ static void unquote(char *value)
 		}
 		end = to;
 	}
-	*end = '\0'; /* blanks that nothing follows are no part of it */
+	*end = '\0'; /* blanks at the end are no part of the value */
 }
 
-/* Without a name it is none, and systemd passes it over, too. */
+/* A line without a name is no variable; systemd ignores it, too. */
 static int add_line(char *line, char ***variables)
 {
 	char *equals;

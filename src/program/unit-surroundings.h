@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A unit of systemd, as what it would start reads its configuration: for a check by hand.  Main
- * thread. */
+/* A unit of systemd: what the process that it starts is given.  For a check by hand.  Main thread.
+ */
 #pragma once
 
 #include "base/cleanup.h"
@@ -22,9 +22,10 @@ DEFINE_CLEANUP(struct unit *, unit_free)
 /* unit-environment-file.c */
 
 /* Adds to a NULL-terminated, malloc'ed array the variables of a file as EnvironmentFile= of
- * systemd.exec(5) has it: a line NAME=VALUE each, comments after # or ;, values in quotes, a
- * backslash before the end of a line that goes on.  One that is there is replaced.  0 or -errno. */
+ * systemd.exec(5) has it: lines NAME=VALUE; comments after # or ;; values may be in quotes; a line
+ * that ends with a backslash goes on in the next.  A variable that is there already is replaced.  0
+ * or -errno. */
 int env_file_read(const char *path, char ***variables);
 
-/* Adds or replaces one, "NAME=VALUE", which is copied.  0 or -ENOMEM. */
+/* Adds or replaces a variable.  `entry` is "NAME=VALUE", and is copied.  0 or -ENOMEM. */
 int env_set(char ***variables, const char *entry);
