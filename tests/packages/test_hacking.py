@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from documents import blocks, example
+from documents import example
 from tools import TOP, execute
 
 BUILD = TOP / "build"
@@ -120,7 +120,13 @@ def test_stages_of_ci():
     assert len(named) > 1 and set(named) - {".ci/run"} <= set(stages)
 
 
-def test_graph_of_the_rooms():
-    assert any("tests/check-layers --graph" in text for text in (TOP / "HACKING.md").read_text().split("`"))
-    assert re.search(r"\bhub\b", execute(TOP / "tests/check-layers", "--graph", cwd=TOP).stdout)
-    assert blocks("HACKING.md")
+@pytest.mark.parametrize("document", ["HACKING.md", "doc/architecture.md"])
+def test_floor_plan(document):
+    """It has all rooms, and each includes only those to its right."""
+    plan = re.search(r"^    (\w+(?:(?:, | -> )\w+)+)$", (TOP / document).read_text(), re.M)[1]
+    places = {room: place for place, rooms in enumerate(plan.split(" -> ")) for room in rooms.split(", ")}
+    graph = execute(TOP / "tests/check-layers", "--graph").stdout
+    edges = {tuple(edge) for edge in re.findall(r"^(\w+)\S* -> (\w+)\S* \d+$", graph, re.M)}
+    edges = {(user, used) for user, used in edges if user != used}
+    assert {room for edge in edges for room in edge} == set(places)
+    assert all(places[user] < places[used] for user, used in edges), edges
