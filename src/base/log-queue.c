@@ -42,7 +42,7 @@ static struct half halves[2]; /* guarded by the lock, but for the one that the t
 static struct {
 	pthread_mutex_t lock; /* held for as long as it takes to copy a message */
 	pthread_cond_t wake;  /* the thread: there is something, or an end */
-	pthread_cond_t idle;  /* who waits for the thread: all is written */
+	pthread_cond_t idle;  /* whoever waits for the thread: all is written */
 	enum mode mode;
 	bool stopping;
 	bool writing;        /* the thread has the other half */

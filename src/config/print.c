@@ -197,8 +197,8 @@ void config_print_help(FILE *file)
 static const char sample_head[] =
 	"# The configuration of flagsse; flagsse.conf(5) explains it.\n"
 	"#\n"
-	"# Read in this order, each over the former: this file, conf.d/*.conf beside it\n"
-	"# by name, environment variables, options. What is commented out is the default.\n"
+	"# Read in this order, and the later wins: this file, conf.d/*.conf beside it by\n"
+	"# name, environment variables, options. What is commented out is the default.\n"
 	"# After a change: systemctl reload flagsse, or restart where the setting says so.\n";
 
 static void print_sample_setting(FILE *file, const struct setting *setting)
