@@ -10,10 +10,11 @@
 #define RESERVE_MIN 128
 #define RESERVE_MAX 1000
 
-/* ... of which so many are for all but HTTP: event loops, the bus, the store, the hand-over. */
+/* ... and so many of these are not for HTTP either, but for event loops, the bus, the store, the
+ * hand-over. */
 #define RESERVE_OWN 64
 
-/* With less than this it is a toy. */
+/* With fewer than this, an administrator is warned. */
 #define LIMIT_FEW 512
 
 /* Connections in the hands of HTTP are more expensive than streams. */

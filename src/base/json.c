@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* json-c, held to JSON. */
+/* JSON by json-c, which is kept from taking anything else. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 #define JSON_MEMORY 65536
 
-/* Whether a character that is not within a string can be JSON's; `next` follows it. */
+/* Whether JSON may have this character outside of a string; `next` is the one after it. */
 static bool is_json_token(char c, char next)
 {
 	if (c == '.')
@@ -17,8 +17,8 @@ static bool is_json_token(char c, char next)
 	return c != '\'' && c != 'N' && c != 'I';
 }
 
-/* What json-c takes, even where it is told to be strict, though it is not JSON: single quotes, NaN,
- * Infinity, "1." and control characters (a NUL would even be the end to it). */
+/* Finds what is not JSON, but what json-c takes even when it is told to be strict: single quotes,
+ * NaN, Infinity, "1." and control characters (it even takes a NUL for the end). */
 static bool is_lenient_json(const char *text, size_t length)
 {
 	bool is_in_string = false;
@@ -40,7 +40,7 @@ static bool is_lenient_json(const char *text, size_t length)
 	return false;
 }
 
-/* json-c crashes where it finds no memory for the name of a member (0.16 does).  So there has to be
+/* json-c (0.16) crashes if there is no memory for the name of a member.  So make sure that there is
  * more than it needs for a body of ours. */
 static bool has_memory_for_json(void)
 {
@@ -87,9 +87,9 @@ static char *make_ascii(const char *text, size_t length)
 	return copy;
 }
 
-/* Where json-c 0.18 is to be strict, it takes every byte that is not ASCII for a control character
- * (its issue 875).  Nothing that we read has such bytes: so they are checked to be UTF-8, and are
- * '?' in the object. */
+/* When it is told to be strict, json-c 0.18 takes every byte that is not ASCII for a control
+ * character (its issue 875).  We do not use the text in which such bytes may be: they are checked
+ * to be UTF-8, and become '?' in the object. */
 int json_parse(const char *text, size_t length, json_object **ret)
 {
 	_cleanup_(freep) char *ascii = NULL;
@@ -111,7 +111,7 @@ int json_parse(const char *text, size_t length, json_object **ret)
 	return parse_with_flags(ascii, length, JSON_TOKENER_STRICT, ret);
 }
 
-/* NULL: there is none of that type. */
+/* NULL: there is no member of this type. */
 static json_object *member_of(json_object *object, const char *name, json_type type)
 {
 	json_object *value;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Messages on their way to the thread that writes them.  Two halves of memory: one is filled by
- * whoever logs, the other is written by the thread; when that is done they change places.  What
- * finds no room is lost, and so is all that comes after it until then: so what is missing is
- * missing at one place, where its number is told. */
+ * whoever logs, the other is written by the thread; when that is done they change places.  A
+ * message that finds no room is lost, and so is every message after it until they change places:
+ * what is missing is missing in one place, where the log says how many there were. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,7 +28,7 @@ struct entry {
 struct half {
 	_Alignas(max_align_t) char memory[HALF_SIZE];
 	size_t used;
-	uint64_t n_lost; /* had no room behind the last one */
+	uint64_t n_lost; /* messages that had no room after the last one */
 };
 
 enum mode {
@@ -56,7 +56,7 @@ static struct {
 };
 
 static atomic_uint_fast64_t n_lost;
-static uint64_t n_untold; /* of those; the thread's */
+static uint64_t n_untold; /* of the lost ones; the thread's */
 
 /* ---- Whoever logs ---- */
 
@@ -183,7 +183,7 @@ static void write_half(const struct half *half)
 	(void)tell_lost();
 }
 
-/* Waits for something to write; NULL: there is nothing, and it is the end. */
+/* Waits for something to write.  NULL: there is nothing left, and the thread has to end. */
 static struct half *take_half(void)
 {
 	struct half *half = NULL;
@@ -242,7 +242,8 @@ int log_start(void)
 	return 0;
 }
 
-/* With the lock held, which it lets go meanwhile.  False: not all is written within `ms`. */
+/* With the lock held, which it releases while it waits.  False: not everything was written within
+ * `ms`. */
 static bool wait_until_idle(int64_t ms)
 {
 	int64_t until_us = clock_monotonic_us() + ms * US_PER_MS;

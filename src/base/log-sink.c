@@ -105,7 +105,7 @@ static int write_journal(const struct log_record *record)
 	return sd_journal_sendv(iov, n);
 }
 
-/* Whoever shares standard error with us may have made it non-blocking: then this waits. */
+/* Waits for room: a program that shares standard error with us may have made it non-blocking. */
 static int write_all(const char *text, size_t length)
 {
 	while (length > 0) {
@@ -124,7 +124,7 @@ static int write_all(const char *text, size_t length)
 	return 0;
 }
 
-/* Behind "<6>" the journal and syslog understand the level, behind "info: " people do. */
+/* The level: "<6>" before a message for the journal and syslog, "info: " for people. */
 static int write_stderr(const struct log_record *record)
 {
 	char line[LOG_TEXT_SIZE + 32];
@@ -141,9 +141,10 @@ static int write_stderr(const struct log_record *record)
 	return write_all(line, length);
 }
 
-/* journald looks up whose a datagram is when it reads it: of a process that has ended by then it
- * knows no unit, and `journalctl -u` does not show the message.  Standard error it knows by the
- * connection, whoever has written to it, but that carries no fields. */
+/* journald looks up the sender of a datagram when it reads it.  If that process has ended by then,
+ * journald does not know its unit, and `journalctl -u` does not show the message.  It knows the
+ * unit of standard error by the connection, whoever writes to it, but standard error carries no
+ * fields. */
 static bool goes_by_datagram(const struct log_record *record)
 {
 	return to_journal && (atomic_load(&is_lasting) || record->message_id);

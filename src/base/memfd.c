@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Files of memory, sealed. */
+/* Sealed files in memory. */
 #include "base/memfd.h"
 
 #include <errno.h>

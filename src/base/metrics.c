@@ -43,7 +43,7 @@ void metrics_write_value(FILE *file, enum metric metric, const char *label, uint
 		fprintf(file, "%s %" PRIu64 "\n", row->name, value);
 }
 
-/* False: the metric is none that is counted. */
+/* False: the metric is not one that is counted. */
 static bool write_counts(FILE *file, enum metric metric, const struct metrics *total)
 {
 	bool found = false;

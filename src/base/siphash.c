@@ -81,9 +81,10 @@ uint64_t siphash(const struct siphash_key *key, const void *data, size_t length)
 	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }
 
-/* The kernel has no good random numbers yet, early after the boot, or lets this process have none.
- * The 16 bytes that it gives to each program that it starts (getauxval(3)) are the best there is
- * then.  With the time in it, nobody learns from the key what else they are used for. */
+/* For when the kernel has no good random numbers yet, soon after the boot, or gives none to this
+ * process.  The 16 bytes that it gives to each program that it starts (getauxval(3)) are the best
+ * there is then.  They are mixed with the time, since they have other uses that the key must not
+ * reveal. */
 static void draw_without_random(struct siphash_key *ret)
 {
 	const void *given = (const void *)getauxval(AT_RANDOM);

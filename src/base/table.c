@@ -37,8 +37,8 @@ uint32_t table_hash(const char *key, size_t length)
 
 /* ---- Buckets ---- */
 
-/* The bucket of a hash, while so many of them are in use: those from n_buckets on are to come, and
- * until then their items are in the one that has the same lower bits. */
+/* The bucket of a hash.  Buckets from n_buckets on do not exist yet; until they do, their items are
+ * in the bucket with the same lower bits. */
 static struct table_node **bucket_of(const struct table *table, uint32_t hash)
 {
 	size_t i = hash & table->mask;
@@ -46,7 +46,7 @@ static struct table_node **bucket_of(const struct table *table, uint32_t hash)
 	return &table->buckets[i < table->n_buckets ? i : i & (table->mask >> 1)];
 }
 
-/* Room for as many buckets.  0 or -ENOMEM. */
+/* Makes room for so many buckets.  0 or -ENOMEM. */
 static int set_capacity(struct table *table, size_t capacity)
 {
 	struct table_node **buckets =
@@ -71,7 +71,7 @@ static int begin_buckets(struct table *table)
 	return 0;
 }
 
-/* One bucket more, which gets its items from the one where they have been. */
+/* Adds a bucket, which gets its items from the one where they were until now. */
 static void split_bucket(struct table *table)
 {
 	size_t i = table->n_buckets++;
@@ -93,7 +93,7 @@ static void split_bucket(struct table *table)
 	}
 }
 
-/* One bucket less, the reverse. */
+/* Removes a bucket: the reverse. */
 static void merge_bucket(struct table *table)
 {
 	size_t last = --table->n_buckets;
@@ -106,7 +106,7 @@ static void merge_bucket(struct table *table)
 		table->mask >>= 1;
 }
 
-/* Makes the buckets fit one item more.  0 or -ENOMEM. */
+/* Makes the number of buckets right for one more item.  0 or -ENOMEM. */
 static int grow(struct table *table)
 {
 	int r = 0;
@@ -123,7 +123,7 @@ static int grow(struct table *table)
 	return 0;
 }
 
-/* Makes them fit one that is gone. */
+/* Makes it right after an item is gone. */
 static void shrink(struct table *table)
 {
 	if (table->n == 0) {
@@ -133,8 +133,8 @@ static void shrink(struct table *table)
 	if (table->n_buckets == BUCKETS_MIN)
 		return;
 	merge_bucket(table);
-	/* Not at a half, or it would go to and fro.  The room that remains if it fails does no
-	 * harm. */
+	/* Not at a half already, or the room would grow and shrink again and again.  If this fails,
+	 * the room that remains does no harm. */
 	if (table->n_buckets <= table->capacity / 4)
 		(void)set_capacity(table, table->capacity / 2);
 }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* How long the well-formed character is that begins here; 0: none does.  Reads no further than a
+/* The length of the well-formed character that begins here; 0: none does.  Reads no further than a
  * NUL.  (The Unicode Standard, table 3-7: overlong forms, surrogates and what is above U+10FFFF
  * fall out by the range of the second byte.) */
 static size_t character_length(const unsigned char *at)

@@ -11,13 +11,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* How long to wait from one look at a thread that ends to the next: it mostly does so at once. */
+/* How long to wait between two looks at a thread that is to end: it mostly ends at once. */
 #define LOOK_MIN_US 50
 #define LOOK_MAX_US 3200
 
 static _Atomic unsigned n_left_behind;
 
-/* Once, and again after one could be started: attempts to connect to NATS go on for ever. */
+/* Logs a failure once, and again only after a thread could be started: attempts to connect to NATS
+ * go on for ever. */
 static void tell_of_limit(const char *name, int error)
 {
 	static atomic_bool is_told;
@@ -60,7 +61,7 @@ void threads_note_left_behind(void)
 	atomic_fetch_add(&n_left_behind, 1);
 }
 
-/* Looks again and again, as pthread_timedjoin_np() goes by a clock that can be set, and the thread
+/* Looks again and again: pthread_timedjoin_np() goes by a clock that can be set, and the thread
  * sanitizer does not know pthread_clockjoin_np(). */
 bool thread_end(pthread_t thread, const char *name)
 {

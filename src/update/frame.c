@@ -78,7 +78,7 @@ struct frame *frame_new_bytes(const char *data, size_t length)
 
 struct frame *frame_ref(struct frame *frame)
 {
-	/* Who references has a reference already, so that nothing has to be ordered here. */
+	/* Whoever adds a reference has one already, so nothing has to be ordered here. */
 	atomic_fetch_add_explicit(&frame->references, 1, memory_order_relaxed);
 	return frame;
 }

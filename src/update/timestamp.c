@@ -125,7 +125,7 @@ static bool take_fraction(struct reader *reader, int64_t *ret_us)
 	return true;
 }
 
-/* The rest of the text: how far it is ahead of UTC. */
+/* Reads the rest of the text: how far the time is ahead of UTC. */
 static bool take_offset(struct reader *reader, int64_t *ret_s)
 {
 	int hours, minutes = 0;
@@ -184,7 +184,7 @@ int timestamp_from_number(long double number, int64_t *ret_us)
 
 	us = roundl(number * (number > TIMESTAMP_SECONDS_MAX ? US_PER_MS : US_PER_S));
 
-	/* Before it is cast: what int64_t does not hold has no defined result. */
+	/* Before the cast, whose result is undefined for what int64_t cannot hold. */
 	if (us < TIMESTAMP_MIN_US || us > TIMESTAMP_MAX_US)
 		return -ERANGE;
 

@@ -112,7 +112,7 @@ update_read_number *const update_number_of_message = read_number_of_message;
 
 /* ---- Plainly ---- */
 
-/* Whether it is [1-9][0-9]*\.[0-9]+ */
+/* Whether the text is [1-9][0-9]*\.[0-9]+ */
 static bool is_decimal(const char *text, size_t length)
 {
 	size_t whole = strspn(text, DIGITS), fraction;
@@ -161,7 +161,7 @@ static int time_from_value(json_object *value, update_read_number *from_number, 
 		return timestamp_parse_iso8601(json_object_get_string(value),
 			(size_t)json_object_get_string_len(value), ret_us);
 	case json_type_int:
-		/* Saturates: what int64_t does not hold is out of range all the same. */
+		/* It saturates: a number that int64_t cannot hold is out of range all the same. */
 		return from_number(json_object_get_int64(value), ret_us);
 	case json_type_double:
 		return read_double(value, from_number, ret_us);
@@ -216,8 +216,8 @@ int update_parse_json(const char *body, size_t length, update_read_number *from_
 	return r;
 }
 
-/* json-c takes some two microseconds for one, and each is read twice: as it comes from Flagsmith,
- * and as it comes from the bus.  What it makes of the usual forms is known without it. */
+/* json-c takes some two microseconds for a body, and each update is read twice: as it comes from
+ * Flagsmith, and as it comes from the bus.  The usual forms are read without it. */
 static int parse(const char *body, size_t length, update_read_number *from_number,
 	int64_t *ret_time_us, const char **ret_problem)
 {
