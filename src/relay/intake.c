@@ -50,10 +50,8 @@ static void write_back(const struct update *update, void *userdata)
 /* Whether the latest may be about less than `lost`, or is below it. */
 static bool is_not_covered(const struct update *lost, const struct update *latest)
 {
-	if (latest->time_us == lost->time_us)
-		return false;
 	return latest->time_us < lost->time_us ||
-	       update_accepted(latest) < lost->stored_us + UPDATE_DOUBT_US;
+	       (latest->time_us > lost->time_us && update_accepted(latest) < lost->stored_us);
 }
 
 /* As the bus lacks it, it is written back at BUS_SYNC_END if it is the latest now.  If the registry

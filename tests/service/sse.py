@@ -303,14 +303,15 @@ class Stream:
                 return block.id
             assert isinstance(block, Keepalive), block
 
-    def events_until(self, last, timeout=TIMEOUT):
-        """The ids up to and with `last`."""
+    def events_until(self, last, timeout=TIMEOUT, above=0):
+        """The ids up to and with `last`, or one that is at most so far above it."""
         ids = []
         deadline = time.monotonic() + timeout
-        while not ids or ids[-1] != last:
-            left = deadline - time.monotonic()
-            assert left > 0, f"waited for {last}, got only {ids}"
-            ids.append(self.event(left))
+        while not ids or not last <= ids[-1] <= last + above:
+            try:
+                ids.append(self.event(deadline - time.monotonic()))
+            except AssertionError as error:
+                raise AssertionError(f"waited for {last}, got only {ids}: {error}") from None
         return ids
 
     def quiet(self, seconds):
@@ -322,6 +323,20 @@ class Stream:
         events = [block for block in self.blocks if not isinstance(block, Keepalive)]
         assert not events, f"not wanted: {events}"
         self.blocks.clear()
+
+    def settle(self, last, seconds):
+        """The id of the last event, `last` if no more come, once none has come for so long."""
+        deadline = time.monotonic() + TIMEOUT + seconds
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.receive(max(0, until - time.monotonic()))
+            assert not self.ended, "the stream ended"
+            for block in self.blocks:
+                if isinstance(block, Event):
+                    last, until = block.id, time.monotonic() + seconds
+            self.blocks.clear()
+            assert until < deadline, f"events go on, the last is {last}"
+        return last
 
     def end(self, timeout=TIMEOUT):
         """Asserts that the stream ends cleanly, and gives the ids that came before."""
