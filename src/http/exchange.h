@@ -56,6 +56,7 @@ struct exchange_adapter {
 /* An update that its owner has, outside HTTP, and has not answered yet; see http_answer(). */
 struct http_publish {
 	bool is_open;
+	int64_t begun_us; /* CLOCK_MONOTONIC: when the request was whole */
 };
 
 struct exchange {

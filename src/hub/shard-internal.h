@@ -132,10 +132,7 @@ struct shard {
 /* Counts a stream that ends for this reason, or could not begin. */
 static inline void shard_count_end(struct shard *shard, enum end_reason reason)
 {
-	uint64_t n = atomic_load_explicit(&shard->ended[reason], memory_order_relaxed);
-
-	/* Nobody else writes it: no locked instruction is needed. */
-	atomic_store_explicit(&shard->ended[reason], n + 1, memory_order_relaxed);
+	counter_add(&shard->ended[reason], 1);
 }
 
 /* Counts a stream of the environment whose key has this hash, table_hash(); or one less. */

@@ -58,7 +58,7 @@ const struct metrics *shard_metrics(const struct shard *shard)
 
 uint64_t shard_ended(const struct shard *shard, enum end_reason reason)
 {
-	return atomic_load_explicit(&shard->ended[reason], memory_order_relaxed);
+	return counter_get(&shard->ended[reason]);
 }
 
 /* ---- The shard's side ---- */

@@ -27,6 +27,24 @@ static void answer_stale(struct relay *relay, struct http_publish *publish)
 	http_answer(publish, HTTP_STALE, 0, NULL);
 }
 
+/* The two answers that accept an update. */
+
+static void answer_published(
+	struct relay *relay, const struct pending *pending, struct http_publish *publish)
+{
+	metrics_add(&relay->metrics, COUNT_PUBLISHED, 1);
+	metrics_observe(&relay->metrics, TIMING_PUBLISH_LAG, pending->lag_us);
+	http_answer(publish, HTTP_PUBLISHED, pending->publication.sequence, NULL);
+}
+
+static void answer_queued(
+	struct relay *relay, const struct pending *pending, struct http_publish *publish)
+{
+	metrics_add(&relay->metrics, COUNT_QUEUED, 1);
+	metrics_observe(&relay->metrics, TIMING_PUBLISH_LAG, pending->lag_us);
+	http_answer(publish, HTTP_QUEUED, 0, NULL);
+}
+
 /* ---- What is pending ---- */
 
 static void arm_deadline(struct relay *relay)
@@ -234,10 +252,12 @@ void relay_publish(
 	is_known = registry_latest(relay->registry, key, now_us, &latest, NULL);
 	update.stored_us = acceptance_us(now_us, is_known ? &latest : NULL);
 	pending = pending_new(relay, &update, publish);
-	if (!pending)
+	if (!pending) {
 		answer_unavailable(relay, publish, "Out of memory. Try again.");
-	else
-		pending_begin(relay, pending);
+		return;
+	}
+	pending->lag_us = now_us - time_us;
+	pending_begin(relay, pending);
 }
 
 /* One that was accepted before, maybe by a clock that was ahead. */
@@ -341,10 +361,8 @@ static void answer_by_bus(struct relay *relay, struct pending *pending)
 		log_debug("The bus has answered an update that nobody waits for.");
 	else if (publication->outcome == PUBLISH_STALE)
 		answer_stale(relay, publish);
-	else {
-		metrics_add(&relay->metrics, COUNT_PUBLISHED, 1);
-		http_answer(publish, HTTP_PUBLISHED, publication->sequence, NULL);
-	}
+	else
+		answer_published(relay, pending, publish);
 }
 
 void publish_on_answer(struct relay *relay, struct publication *publication)
@@ -388,8 +406,7 @@ static void answer_by_outbox(struct relay *relay, struct pending *pending)
 		return;
 	switch (pending->item.outcome) {
 	case OUTBOX_KEPT:
-		metrics_add(&relay->metrics, COUNT_QUEUED, 1);
-		http_answer(publish, HTTP_QUEUED, 0, NULL);
+		answer_queued(relay, pending, publish);
 		break;
 	case OUTBOX_STALE:
 		answer_stale(relay, publish);

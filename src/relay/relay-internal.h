@@ -28,6 +28,7 @@ struct pending {
 	TAILQ_ENTRY(pending) link;    /* in publishing.awaited while `publish` is set */
 	struct http_publish *publish; /* who waits; NULL: nobody (any more) */
 	int64_t begun_ms, deadline_ms;
+	int64_t lag_us; /* from its updated_at until the relay got it; with a publisher only */
 };
 
 TAILQ_HEAD(pending_queue, pending);
