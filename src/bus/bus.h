@@ -47,6 +47,7 @@ enum bus_event_type {
 struct bus_event {
 	struct mail mail;
 	enum bus_event_type type;
+	int64_t posted_us;               /* CLOCK_MONOTONIC */
 	struct update update;            /* BUS_UPDATE; complete, with sequence and stored_us */
 	struct bus_clock clock;          /* BUS_CLOCK */
 	struct publication *publication; /* BUS_ANSWER; now the receiver's */

@@ -106,7 +106,7 @@ static int deliver(struct hub *hub, bool complete)
 	return complete ? 0 : -ENOMEM;
 }
 
-int hub_publish(struct hub *hub, const struct key *key, struct frame *frame)
+int hub_publish(struct hub *hub, const struct key *key, struct frame *frame, int64_t told_us)
 {
 	bool complete = true;
 
@@ -114,7 +114,7 @@ int hub_publish(struct hub *hub, const struct key *key, struct frame *frame)
 		hub->mails[i] = NULL;
 		if (!shard_is_subscribed(hub->shards[i], key))
 			continue;
-		hub->mails[i] = shard_prepare_update(key, frame);
+		hub->mails[i] = shard_prepare_update(key, frame, told_us);
 		complete = complete && hub->mails[i];
 	}
 	return deliver(hub, complete);

@@ -79,8 +79,12 @@ int hub_adopt(struct hub *hub, const struct hub_arrival *arrival);
 
 /* Sends `frame` to all streams of the environment.  Updates reach each stream in the order of the
  * calls, and after the snapshot that it was adopted with; a later one replaces an earlier one not
- * yet sent. References the frame.  0; -ENOMEM: no stream gets it. */
-int hub_publish(struct hub *hub, const struct key *key, struct frame *frame);
+ * yet sent. References the frame.  `told_us` (CLOCK_MONOTONIC) is when the bus told the update:
+ * each shard times the delivery from there.  0; -ENOMEM: no stream gets it. */
+int hub_publish(struct hub *hub, const struct key *key, struct frame *frame, int64_t told_us);
+
+/* For `told_us`: nobody has told it just now, so its delivery is not timed. */
+#define HUB_UNTIMED 0
 
 /* Ends the present streams cleanly, one after another, over this time.  With 0: all at once, and
  * also those adopted later.  Use 0 only in the end, when nobody is accepted any more, or clients

@@ -70,6 +70,8 @@ struct environment {
 	TAILQ_ENTRY(environment) of_fan_outs;
 	bool fanning_out;      /* in shard.fan_outs */
 	bool again;            /* a newer one came meanwhile: once round again, for those passed */
+	int64_t told_us;       /* by hub_publish(): of the update that it brings ... */
+	int64_t again_told_us; /* ... and of the first that came meanwhile */
 	struct stream *cursor; /* the next to get the latest */
 	size_t sent;           /* streams that the cursor has passed */
 	int64_t began_ms;
@@ -225,7 +227,8 @@ void environment_detach(struct shard *shard, struct stream *stream);
 /* A new latest update: begins a fan-out.  One that is under way goes on with it, and then once
  * round again for the streams that it had passed: to begin anew each time would starve the last
  * ones under a run of updates. */
-void environment_update(struct shard *shard, const struct key *key, struct frame *frame);
+void environment_update(
+	struct shard *shard, const struct key *key, struct frame *frame, int64_t told_us);
 
 /* Begins a fan-out of the latest update to the streams that are behind, if none is under way. */
 void environment_resume(struct shard *shard, struct environment *environment);

@@ -61,7 +61,8 @@ bool shard_is_subscribed(const struct shard *shard, const struct key *key);
  * mail of an update, whose frame it references, or of new settings (NULL: out of memory).
  * Delivering cannot fail, and consumes the mail; so does discarding. */
 struct shard_mail;
-struct shard_mail *shard_prepare_update(const struct key *key, struct frame *frame);
+struct shard_mail *shard_prepare_update(
+	const struct key *key, struct frame *frame, int64_t told_us);
 struct shard_mail *shard_prepare_settings(const struct shard_settings *settings);
 void shard_deliver(struct shard *shard, struct shard_mail *mail);
 void shard_discard(struct shard_mail *mail);

@@ -31,7 +31,7 @@ int intake_offer(struct relay *relay, const struct update *update)
 		publish_again_above(relay, update, latest->time_us);
 	if (verdict != REGISTRY_NEWER && !relay->intake.undelivered)
 		return 0;
-	r = hub_publish(relay->hub, &update->key, frame);
+	r = hub_publish(relay->hub, &update->key, frame, relay->intake.told_us);
 	relay->intake.undelivered = r < 0;
 	if (r < 0)
 		return r;
@@ -165,6 +165,7 @@ static void on_skipped(struct relay *relay, const char *text)
 
 static int act_upon(struct relay *relay, const struct bus_event *event)
 {
+	relay->intake.told_us = event->posted_us;
 	switch (event->type) {
 	case BUS_CLOCK:
 		relay->bus_state.clock = event->clock;

@@ -71,6 +71,7 @@ struct intake {
 	struct inbox *bus_inbox, *outbox_inbox;
 	struct inbox *former;    /* all that are */
 	struct mail_list mail;   /* taken from them, not yet acted upon */
+	int64_t told_us;         /* CLOCK_MONOTONIC: when the event that is acted upon was posted */
 	sd_event_source *source; /* on while there is some */
 	bool undelivered; /* its first is in the registry, but the hub had no memory for it */
 };

@@ -110,7 +110,7 @@ static void send_latest(
 			!registry_latest(registry, &environment.key, now_us, &latest, &frame) ||
 			latest.time_us == environment.latest_us)
 			continue;
-		if (hub_publish(hub, &environment.key, frame) < 0)
+		if (hub_publish(hub, &environment.key, frame, HUB_UNTIMED) < 0)
 			log_error("Out of memory: streams of environment %s get an update with the "
 				  "next one.",
 				environment.key.text);

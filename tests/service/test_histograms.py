@@ -12,6 +12,8 @@ from daemon import fresh_key, fresh_time_us
 from wire import wait_until
 
 STATUSES = ("published", "stale", "queued", "unavailable")
+SHARDS = 2
+SPREAD_S = 0.5
 
 
 @dataclass
@@ -65,7 +67,7 @@ def histograms(daemon):
 
 @pytest.fixture(scope="module", params=["local", "nats"])
 def service(request, start_shared):
-    return start_shared.daemon(**start_shared.bus_options(request.param))
+    return start_shared.daemon(options=[f"streams.shards={SHARDS}"], **start_shared.bus_options(request.param))
 
 
 class Watched:
@@ -86,13 +88,20 @@ class Watched:
         counts = {status: (now[name, status] - self.before[name, status]).count for status in STATUSES}
         return {status: n for status, n in counts.items() if n}
 
+    def delivered(self, n):
+        """The deliveries, once there are so many: the last one is counted after the event is sent."""
+        name = "flagsse_delivery_seconds"
+        wait_until(lambda: self.now(name).count >= n, lambda: f"{self.now(name)}")
+        return self.now(name)
+
     def seconds(self):
         return time.monotonic() - self.begun
 
 
 def test_every_series_is_there_from_the_start(start):
     series = histograms(start.daemon())
-    assert set(series) == {("flagsse_publish_lag_seconds", None), *(("flagsse_publish_seconds", status) for status in STATUSES)}
+    assert set(series) == {("flagsse_delivery_seconds", None), ("flagsse_publish_lag_seconds", None),
+                           *(("flagsse_publish_seconds", status) for status in STATUSES)}
     assert all(set(histogram.buckets) == {0} and histogram.sum == 0 for histogram in series.values())
 
 
@@ -131,6 +140,7 @@ def test_those_that_are_queued(start, key):
     with daemon.stream(key) as stream:
         time_us = daemon.queue(key)
         assert stream.event() == time_us
+        watched.delivered(1)
     assert watched.publishes() == {"queued": 1}
     server.start()
     wait_until(lambda: daemon.metrics()["flagsse_outbox_updates"] == 0, "it never goes to NATS", 30)
@@ -150,3 +160,27 @@ def test_those_that_are_refused(start, key):
     assert watched.now("flagsse_publish_lag_seconds").count == 0
     state.unlink()
     state.mkdir()
+
+
+def test_delivery(service):
+    """One for each thread with streams of the environment, however many there are."""
+    key, other = fresh_key(), fresh_key()
+    watched = Watched(service)
+    with service.stream(key) as first, service.stream(key) as second, service.stream(key) as third:
+        time_us = service.publish(key)
+        assert {stream.event() for stream in (first, second, third)} == {time_us}
+        delivery = watched.delivered(SHARDS)
+        assert delivery.count == SHARDS and 0 < delivery.sum <= SHARDS * watched.seconds()
+        service.publish(other)
+        service.publish(key)
+        assert watched.delivered(2 * SHARDS).count == 2 * SHARDS
+
+
+def test_delivery_takes_as_long_as_the_spread(start, key):
+    daemon = start.daemon(options=["streams.shards=1", f"streams.spread={SPREAD_S}s"])
+    watched = Watched(daemon)
+    with daemon.stream(key) as first, daemon.stream(key) as second:
+        time_us = daemon.publish(key)
+        assert first.event() == second.event() == time_us
+        delivery = watched.delivered(1)
+    assert delivery.count == 1 and SPREAD_S / 4 < delivery.sum < watched.seconds()
