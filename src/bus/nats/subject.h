@@ -18,7 +18,7 @@ struct subject {
 	struct table_node node; /* by the key */
 	struct key key;
 	uint64_t last_sequence; /* of its message in the stream; 0: none */
-	bool has_latest;        /* which is an update: */
+	bool has_latest;        /* that message is an update: `latest`, stored at `stored_us` */
 	struct update_latest latest;
 	int64_t stored_us;
 	struct mail_list flying; /* the publications in the message that has been sent */
