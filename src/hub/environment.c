@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Environments of a shard, and the fan-out: the way of one update to all streams of its
- * environment, a slice at a time, so that a large one does not delay the others. */
+/* Environments of a shard, and the fan-out of an update to all streams of its environment: a slice
+ * at a time, so that a large environment does not delay the others. */
 #include <errno.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The hub: spreads the streams over the shards, and what happens over all of them. */
+/* The hub: spreads the streams over the shards, and does what concerns all shards. */
 #include "hub/hub.h"
 
 #include <errno.h>

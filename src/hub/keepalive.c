@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Keep-alives, at the latest when they are due.  Streams that had an update at the same instant are
- * due at the same instant, too: so that this does not become a spike, some are sent before their
- * time. */
+/* Keep-alives.  None is late, but some are early: streams that had an update at the same instant
+ * would be due at the same instant, too, and make a spike. */
 #include "hub/shard-internal.h"
 
 /* They are spread over this share of the interval at the most. */

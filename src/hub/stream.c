@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One stream: its begin, its writes (all at once, or the rest once there is room), its end.
- */
+/* One stream: its beginning, its writes (all at once, or the rest when there is room), its end. */
 #include <errno.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the outbox holds, and its way to the bus: in the order in which it was accepted, some at a
- * time, each until the bus has it or says that it is stale. */
+/* What the outbox holds, and its way to the bus: updates go in the order in which they were
+ * accepted, some at a time, and each is tried until the bus has it or says that it is stale. */
 #include <errno.h>
 
 #include "base/clock.h"

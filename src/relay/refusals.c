@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The bus refuses updates, or is set up to acknowledge none: what is told of it, in the log and by
- * status.c. */
+/* What is told, in the log and by status.c, of a bus that refuses updates or is set up to
+ * acknowledge none. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/messages.h"

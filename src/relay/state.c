@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* How bus and outbox are, in words. */
+/* Says in words how bus and outbox are. */
 #include <stdarg.h>
 #include <string.h>
 
