@@ -19,7 +19,7 @@ enum method {
 
 enum who {
 	WHO_ANYONE,
-	WHO_PUBLISHER, /* who has the publishers' token */
+	WHO_PUBLISHER, /* whoever has the publishers' token */
 };
 
 /* Answers, now or later, a request that has arrived whole, from a permitted sender, with a valid
