@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "hub/shard-internal.h"
 
-/* With a spread, a fan-out pauses so long between two sends at the most. */
+/* With a spread, how long a fan-out pauses between two sends, at the most. */
 #define SPREAD_PAUSE_MS 5
 
 static struct environment *environment_find(struct shard *shard, const struct key *key)

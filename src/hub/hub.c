@@ -286,7 +286,8 @@ static void restore_one(struct shard *shard, const struct restore *restore, size
 	shard_restore(shard, &restored);
 }
 
-/* All that have come, in all shards: so many of the open ones go on.  Returns how many do not. */
+/* All streams have come.  `keep` of the open ones go on, spread over all shards.  Returns how many
+ * do not. */
 static size_t restored_all(struct hub *hub, size_t keep)
 {
 	size_t n_ended = 0;

@@ -9,10 +9,10 @@
 #include "base/messages.h"
 #include "relay/relay-internal.h"
 
-/* Events of the bus in one turn of the loop. */
+/* How many events of the bus are acted upon in one turn of the loop. */
 #define EVENTS_PER_TURN 256
 
-/* Out of memory: again after this. */
+/* How long until the next try after memory was short. */
 #define RETRY_US (100 * US_PER_MS)
 
 int intake_offer(struct relay *relay, const struct update *update)
@@ -236,7 +236,7 @@ static int on_backlog(sd_event_source *source, uint64_t usec, void *userdata)
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-/* Of a bus that was left behind, and goes on. */
+/* Takes the mail of a bus that was left behind and still posts. */
 static void take_back(struct relay *relay, struct mail_list *list)
 {
 	struct mail *mail;

@@ -62,8 +62,8 @@ static void arm_deadline(struct relay *relay)
 	(void)sd_event_source_set_enabled(relay->publishing.timer, SD_EVENT_ONESHOT);
 }
 
-/* Somebody waits for it, and at most until then.  Most deadlines come in the order in which they
- * are set. */
+/* Somebody waits for this update, until the deadline at most.  Most deadlines come in the order in
+ * which they are set. */
 static void pending_await(struct relay *relay, struct pending *pending, int64_t deadline_ms)
 {
 	struct pending *before = TAILQ_LAST(&relay->publishing.awaited, pending_queue);
@@ -79,7 +79,7 @@ static void pending_await(struct relay *relay, struct pending *pending, int64_t 
 	}
 }
 
-/* Nobody waits for it any more; it may still be with the bus or the outbox. */
+/* Takes out the publisher that waits; the update may still be with the bus or the outbox. */
 static struct http_publish *pending_take_publish(struct relay *relay, struct pending *pending)
 {
 	if (pending->publish)
@@ -87,7 +87,7 @@ static struct http_publish *pending_take_publish(struct relay *relay, struct pen
 	return TAKE_PTR(pending->publish);
 }
 
-/* `publish`, who waits for the answer, may be NULL.  NULL: out of memory. */
+/* `publish` waits for the answer; NULL: nobody does.  Returns NULL if memory is short. */
 static struct pending *pending_new(
 	struct relay *relay, const struct update *update, struct http_publish *publish)
 {
@@ -105,7 +105,7 @@ static struct pending *pending_new(
 	return pending;
 }
 
-/* Once neither the bus nor the outbox has it. */
+/* Frees it once neither the bus nor the outbox has it. */
 static void pending_release(struct relay *relay, struct pending *pending)
 {
 	if (pending->with_bus || pending->with_outbox)
@@ -130,8 +130,8 @@ static void refuse(struct relay *relay, struct pending *pending, const char *det
 		answer_unavailable(relay, publish, detail);
 }
 
-/* Once it is in the outbox this node's streams are told of it: above what they have.  False: they
- * have it. */
+/* This node's streams are told of an update that is in the outbox, so its time is raised above what
+ * they have.  False: they have it already. */
 static bool raise_above_told(
 	const struct relay *relay, const struct publication *publication, struct update *update)
 {
@@ -223,9 +223,9 @@ static bool is_known_to_be_away(const struct relay *relay)
 		       clock_monotonic_ms() - relay->bus_state.down_since_ms >= BUS_TIMEOUT_MS);
 }
 
-/* To the outbox at once if NATS is known to be away, or the bus has been ended for a hand-over that
- * then failed.  The local bus is asked even if it could not write the last one: the disk may have
- * space again. */
+/* The update goes to the outbox at once if NATS is known to be away, or the bus has been ended for
+ * a hand-over that then failed.  The local bus is asked even if it could not write the last one:
+ * the disk may have space again. */
 static void pending_begin(struct relay *relay, struct pending *pending)
 {
 	bool known_away = is_known_to_be_away(relay);
@@ -260,7 +260,7 @@ void relay_publish(
 	pending_begin(relay, pending);
 }
 
-/* One that was accepted before, maybe by a clock that was ahead. */
+/* For an update that was accepted before, maybe by a clock that was ahead. */
 static struct pending *pending_new_waiting(struct relay *relay, const struct update *update)
 {
 	struct update settled = *update;
@@ -386,8 +386,8 @@ void publish_on_answer(struct relay *relay, struct publication *publication)
 	pending_release(relay, pending);
 }
 
-/* Of a bus that was left behind.  What it says is as true as ever; but the backlog does not count
- * it as on its way any more. */
+/* The answer of a bus that was left behind.  It is as true as ever, but the backlog does not count
+ * the update as on its way any more. */
 void publish_on_late_answer(struct relay *relay, struct publication *publication)
 {
 	struct pending *pending = container_of(publication, struct pending, publication);

@@ -11,7 +11,7 @@ static size_t n_left(const struct relay *relay)
 	return relay->backlog.n_refused + relay->refusals.n_pending;
 }
 
-/* Each is said once, until all is well again. */
+/* Each of these is logged once, until all is well again. */
 static void tell_all(struct relay *relay)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_BUS_REFUSES};
