@@ -11,6 +11,8 @@
 enum metric {
 #define COUNTED(id, ...)    METRIC_##id,
 #define COUNTED_BY(id, ...) METRIC_##id,
+#define TIMED(id, ...)      METRIC_##id,
+#define TIMED_BY(id, ...)   METRIC_##id,
 #define READ(id, ...)       METRIC_##id,
 #define READ_BY(id, ...)    METRIC_##id,
 #include "base/metrics.def"
@@ -25,12 +27,30 @@ enum count {
 	COUNTS
 };
 
+/* What is timed: a TIMED metric, or a TIMED_SERIES of one with a label. */
+enum timing {
+#define TIMED(id, ...)                TIMING_##id,
+#define TIMED_SERIES(id, series, ...) TIMING_##series,
+#include "base/metrics.def"
+	TIMINGS
+};
+
 struct metric_row {
 	const char *name;
-	const char *type;  /* counter or gauge */
+	const char *type;  /* counter, gauge or histogram */
 	const char *label; /* its name; NULL: none */
 	const char *unit;
 	const char *help;
+	const double *bounds; /* of a histogram's buckets, in seconds; each is in its bucket */
+	unsigned n_bounds;
+};
+
+#define METRICS_BOUNDS_MAX 16
+
+/* Durations, by the first bound that is not below them. */
+struct histogram {
+	_Atomic uint64_t buckets[METRICS_BOUNDS_MAX + 1]; /* after the bounds': above all of them */
+	_Atomic uint64_t sum_us;
 };
 
 #define CACHE_LINE 64
@@ -40,25 +60,38 @@ struct metric_row {
 struct metrics {
 	char apart_before[CACHE_LINE];
 	_Atomic uint64_t counts[COUNTS];
+	struct histogram histograms[TIMINGS];
 	char apart_after[CACHE_LINE];
 };
 
-/* By the block's thread only, so that no locked instruction is needed. */
+/* One thread adds to a counter, so that no locked instruction is needed.  Any thread reads it. */
+static inline uint64_t counter_get(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, counter_get(counter) + n, memory_order_relaxed);
+}
+
+/* By the block's thread only. */
 static inline void metrics_add(struct metrics *metrics, enum count count, uint64_t n)
 {
-	_Atomic uint64_t *to = &metrics->counts[count];
-
-	atomic_store_explicit(
-		to, atomic_load_explicit(to, memory_order_relaxed) + n, memory_order_relaxed);
+	counter_add(&metrics->counts[count], n);
 }
+
+/* Counts a duration in its histogram.  By the block's thread only; neither locks nor allocates.  A
+ * negative duration, from two clocks that differ, counts as 0. */
+void metrics_observe(struct metrics *metrics, enum timing timing, int64_t duration_us);
 
 /* By any thread.  Each count is monotonic by itself; several are no snapshot. */
 static inline uint64_t metrics_get(const struct metrics *metrics, enum count count)
 {
-	return atomic_load_explicit(&metrics->counts[count], memory_order_relaxed);
+	return counter_get(&metrics->counts[count]);
 }
 
-/* Adds all counts of a block to *total, which is the calling thread's. */
+/* Adds all that a block has counted to *total, which is the calling thread's. */
 void metrics_sum(struct metrics *total, const struct metrics *block);
 
 /* The metric's row; static. */
@@ -71,7 +104,7 @@ void metrics_write_value(FILE *file, enum metric metric, const char *label, uint
 /* Writes the lines of a metric that is READ, by metrics_write_value(). */
 typedef void metrics_read(FILE *file, enum metric metric, const void *userdata);
 
-/* Writes all metrics in Prometheus's text format: those that are counted from `total`, the others
- * by `read`. */
+/* Writes all metrics in Prometheus's text format: those that are counted or timed from `total`, the
+ * others by `read`. */
 void metrics_write(
 	FILE *file, const struct metrics *total, metrics_read *read, const void *userdata);

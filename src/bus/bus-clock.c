@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* The bus's clock, reckoned from what the bus tells. */
 #include "bus/bus-clock.h"
 
 #include "base/clock.h"

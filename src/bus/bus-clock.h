@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The clock of a bus that has one of its own, as that tells it.  Whatever the bus has stored bears
- * a time of that clock, and may only be compared with a time of that clock: this node's own may be
- * minutes behind it, or ahead.  It goes on while the bus is away.  Plain data, to be copied from
- * thread to thread. */
+/* The clock of a bus that has one of its own, as far as the bus has told it.  Whatever the bus has
+ * stored bears a time of this clock.  Compare that only with times of the same clock: the node's
+ * own clock may be minutes behind it, or ahead.  The bus's clock goes on while the bus is away.
+ * Plain data, which threads may copy. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,13 +15,14 @@ struct bus_clock {
 	int64_t noted_us; /* when that was found, on clock_steady_us() */
 };
 
-/* The bus says that it is `bus_us` now, at `steady_us`.  That replaces what was known. */
+/* The bus says that its time is `bus_us`, when ours is `steady_us`.  Replaces what was known. */
 void bus_clock_set(struct bus_clock *clock, int64_t bus_us, int64_t steady_us);
 
-/* A message that the bus stored at `stored_us` has just come, at `steady_us`.  Of some, the one
- * that took least time on its way counts.  True: the clock has changed. */
+/* A message that the bus stored at `stored_us` has just come, at `steady_us`.  Of several such
+ * messages, the one that took the least time on its way counts.  True: the clock has changed. */
 bool bus_clock_note(struct bus_clock *clock, int64_t stored_us, int64_t steady_us);
 
-/* The time on the bus; of a bus that has told nothing yet, `wall_us`.  What is told is late by what
- * it took on its way; so `wall_us` counts too where it is later by no more than that. */
+/* The time on the bus; `wall_us` if the bus has told nothing yet.  What the bus tells is late by
+ * the time it takes on its way, so the result may be, too.  If `wall_us` is later by no more than
+ * that, it is taken instead. */
 int64_t bus_clock_us(const struct bus_clock *clock, int64_t wall_us, int64_t steady_us);

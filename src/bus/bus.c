@@ -2,6 +2,7 @@
 /* What is common to both kinds of bus: calls go to the kind's operations, events into the inbox. */
 #include <stdarg.h>
 
+#include "base/clock.h"
 #include "bus/bus-internal.h"
 
 #define MEMORY_RETRY_US 10000
@@ -40,6 +41,7 @@ static struct bus_event *new_event(enum bus_event_type type)
 	while (!(event = calloc(1, sizeof(*event))))
 		usleep(MEMORY_RETRY_US);
 	event->type = type;
+	event->posted_us = clock_monotonic_us();
 	return event;
 }
 

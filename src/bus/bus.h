@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The bus: where updates come from and where they are published.  One interface, two kinds:
- * NATS JetStream (nats.c) and the embedded store (local.c).
+/* The bus: where updates come from and where they are published.  One interface, two kinds: NATS
+ * JetStream (nats.c) and the embedded store (local.c).
  *
- * A bus works in a thread of its own.  All it has to tell goes into the mailbox that its user gave
- * it, as struct bus_event or as a struct publication that comes back.  What its users call here,
- * they call from one thread, and no call waits. */
+ * A bus works in a thread of its own.  It posts whatever it has to tell into the mailbox that its
+ * user gave it, as struct bus_event.  Call these functions from one thread.  None of them waits,
+ * except bus_new_local() and bus_free(). */
 #pragma once
 
 #include <stdbool.h>
@@ -20,20 +20,22 @@ struct store;
 
 /* What the bus posts, in the order in which it happened. */
 enum bus_event_type {
-	BUS_UPDATE,     /* an update was stored (by any node), or read again after a doubt */
-	BUS_CLOCK,      /* `clock` is how late it is on the bus, which has a clock of its own */
+	BUS_UPDATE,     /* an update was stored (by any node), or is read again because messages may
+			   have been missed */
+	BUS_CLOCK,      /* the bus has a clock of its own; `clock` says what time it is there */
 	BUS_SYNC_BEGIN, /* the last values of all environments follow, as BUS_UPDATE */
 	BUS_SYNC_END,   /* that was all of them; what comes now is new */
 	BUS_UP,         /* connected, last values read: updates come and can be published */
-	BUS_DOWN,    /* neither, until BUS_UP; `text` says why and what to do, `open_text` to all */
-	BUS_LOST,    /* `update` was acknowledged, and is gone before it was told; its stored_us is
-			when it was accepted.  Before BUS_SYNC_END */
+	BUS_DOWN,    /* until BUS_UP no updates come, and none can be published; `text` says why and
+			what to do, `open_text` says it to everybody */
+	BUS_LOST,    /* `update` was acknowledged, but the bus has lost it before telling it; its
+			stored_us is when it was accepted.  Comes before BUS_SYNC_END */
 	BUS_SKIPPED, /* a message that is no update; `text` says what is wrong with it */
 	BUS_FAULT,   /* connected, but set up so that it acknowledges nothing; `text` says why and
-			what   to do, and is empty once that is over */
+			what to do.  An empty `text`: it acknowledges again */
 	BUS_ANSWER,  /* `publication` comes back, its outcome filled in */
 
-	/* From the outbox (outbox.h), which is no bus but shares the mailbox: */
+	/* From the outbox (outbox.h), which is not a bus, but posts the same kind of event: */
 	BUS_OUTBOX_BEGIN,  /* all that it holds follows, as BUS_OUTBOX_ROW */
 	BUS_OUTBOX_ROW,    /* `update`; sequence as in outbox_item.kept */
 	BUS_OUTBOX_END,    /* that was all */
@@ -47,6 +49,7 @@ enum bus_event_type {
 struct bus_event {
 	struct mail mail;
 	enum bus_event_type type;
+	int64_t posted_us;               /* CLOCK_MONOTONIC */
 	struct update update;            /* BUS_UPDATE; complete, with sequence and stored_us */
 	struct bus_clock clock;          /* BUS_CLOCK */
 	struct publication *publication; /* BUS_ANSWER; now the receiver's */
@@ -57,26 +60,24 @@ struct bus_event {
 
 enum publish_outcome {
 	PUBLISH_STORED,      /* durable on the bus, under `sequence` */
-	PUBLISH_STALE,       /* the bus has it, or one that makes it no news; not stored */
-	PUBLISH_UNAVAILABLE, /* the bus did not take it, or did not say so in time */
-	PUBLISH_REFUSED, /* the bus says that it does not take it, and for all that it says no other
-			    either */
-	PUBLISH_REFUSED_ONE, /* likewise, for a reason that is this environment's alone */
+	PUBLISH_STALE,       /* not stored: the bus has it, or an update that makes it no news */
+	PUBLISH_UNAVAILABLE, /* the bus has not taken it, or has not said in time that it has */
+	PUBLISH_REFUSED,     /* the bus refuses it, for a reason that may hold for every update */
+	PUBLISH_REFUSED_ONE, /* likewise, for a reason that concerns only this environment */
 };
 
 /* An update on its way to the bus and back. */
 struct publication {
-	struct mail mail;             /* the bus's, while it has the publication */
-	struct update update;         /* in: key, time_us, and when it was accepted as stored_us */
-	bool has_waited;              /* in: see update_follow(), which decides where it is written,
-					 from the update as it is here */
+	struct mail mail;     /* the bus's, while it has the publication */
+	struct update update; /* in: key, time_us, and when it was accepted as stored_us */
+	bool has_waited; /* in: see update_follow(), which decides from the update as it is here at
+			    which time it is written */
 	enum publish_outcome outcome; /* out */
 	uint64_t sequence;            /* out, with PUBLISH_STORED */
 	struct update stored;         /* out, with PUBLISH_STORED by the local bus; for itself */
 	char problem[BUS_TEXT_SIZE];  /* out, with PUBLISH_UNAVAILABLE: why; sentences for the
-					 client.  With PUBLISH_REFUSED and _ONE: the bus's own
-					 reason,  which  is somebody else's text, without a full stop
-				       */
+					 client.  With PUBLISH_REFUSED and _ONE: the reason in the
+					 bus's own words, without a full stop */
 };
 
 static inline bool publication_is_refused(const struct publication *publication)

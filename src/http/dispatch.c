@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* From a request to its resource: what can be answered without one, who may, and whether a body is
- * wanted. */
+/* From a request to its resource: answers what needs no resource, checks who may use it, and says
+ * whether a body is wanted. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

@@ -27,7 +27,7 @@ struct answer {
 	const struct reply_field *fields; /* the last has no name */
 	const char *body;
 	size_t length;
-	int64_t hold_ms; /* it goes out after so long; 0: at once */
+	int64_t hold_ms; /* how long it is held before it goes out; 0: not at all */
 };
 
 /* What an adapter does for its exchanges. */
@@ -37,8 +37,8 @@ struct exchange_adapter {
 	const char *(*field)(const struct exchange *exchange, const char *name);
 
 	/* Sends the answer, without its body if the method is HEAD, and ends the connection behind
-	 * it if exchange->close is set.  Date, Content-Length and what concerns the connection are
-	 * its to add.  Called, like the others, within the adapter's call of exchange_begin() or
+	 * it if exchange->close is set.  It adds Date, Content-Length and what concerns the
+	 * connection.  Like the others, it is called from within exchange_begin() or
 	 * exchange_handle(), or at any time later.  0, or -errno: nothing has been sent. */
 	int (*answer)(struct exchange *exchange, const struct answer *answer);
 
@@ -53,9 +53,10 @@ struct exchange_adapter {
 	void (*drop)(struct exchange *exchange);
 };
 
-/* An update that its owner has, outside HTTP, and has not answered yet; see http_answer(). */
+/* An update that is with the owner of the HTTP side, until that answers it; see http_answer(). */
 struct http_publish {
 	bool is_open;
+	int64_t begun_us; /* CLOCK_MONOTONIC: when the request was whole */
 };
 
 struct exchange {
@@ -88,8 +89,8 @@ struct exchange {
 void exchange_start(struct exchange *exchange, struct http *http,
 	const struct exchange_adapter *adapter, const struct origin *origin, const char *target);
 
-/* The header has arrived.  Either answers now, and if there is a body that is the connection's last
- * answer; or all of the body is to come by exchange_take_body(). */
+/* The header has arrived.  Either answers now (if there is a body, that is the connection's last
+ * answer), or wants all of the body, by exchange_take_body(). */
 void exchange_begin(struct exchange *exchange);
 
 /* ... or the request cannot be served: answers with `problem`, and ends the connection. */
@@ -102,13 +103,13 @@ void exchange_take_body(struct exchange *exchange, const char *data, size_t leng
  * then exchange_end() may follow. */
 void exchange_handle(struct exchange *exchange);
 
-/* It is over.  Frees what it has; takes a zeroed one too. */
+/* The exchange is over.  Frees what it has; takes a zeroed one, too. */
 void exchange_end(struct exchange *exchange);
 
 /* ---- For resources ---- */
 
-/* A field of the request's header without blanks at its end (the text goes on with them); NULL: not
- * there.  The first, if several. */
+/* A field of the request's header; NULL: not there; the first, if several.  *ret_length leaves out
+ * blanks at its end, which the text still has. */
 const char *exchange_field(const struct exchange *exchange, const char *name, size_t *ret_length);
 
 /* The id of an update: of the field Last-Event-ID, or else of what `reconnecting-eventsource`

@@ -65,16 +65,16 @@ struct http_operations {
 
 struct http_settings {
 	const char *token;          /* the secret of publishers; borrowed, see below */
-	int64_t request_timeout_ms; /* a request must be whole by then, counted from accept or its
-				       first line */
-	int64_t idle_timeout_ms;    /* between two requests of a connection */
-	int64_t answer_timeout_ms;  /* for a client that reads nothing of its answer */
-	int64_t hold_min_ms;    /* a subscriber that is refused is answered after a random time */
-	int64_t hold_max_ms;    /* ... in [hold_min_ms, hold_max_ms], at most 6 s */
-	size_t max_header_size; /* bytes of request line and header fields */
+	int64_t request_timeout_ms; /* how long a request may take to arrive, counted from accept or
+				       its first line */
+	int64_t idle_timeout_ms;    /* how long a connection may wait for its next request */
+	int64_t answer_timeout_ms;  /* how long a client may read nothing of its answer */
+	int64_t hold_min_ms;        /* a refused subscriber is answered after a random time */
+	int64_t hold_max_ms;        /* ... in [hold_min_ms, hold_max_ms], at most 6 s */
+	size_t max_header_size;     /* bytes of request line and header fields */
 	unsigned
 		max_connections; /* in the hands of libmicrohttpd at a time: streams do not count */
-	size_t max_descriptors;  /* for these, the streams, and the subscribers that are refused */
+	size_t max_descriptors;  /* for those connections, the streams, and refused subscribers */
 };
 
 /* Sets up libmicrohttpd on `event`; nothing is accepted yet.  The settings' token must live until
@@ -96,14 +96,13 @@ int http_add_listener(struct http *http, int fd);
 
 /* Accepts connections that wait in the kernel, as many as there are places for.  Call it just
  * before http_stop_accepting() if nobody else has the listening sockets: closing them resets each
- * that waits.
- */
+ * connection that waits. */
 void http_accept_rest(struct http *http);
 
 /* Stops accepting.  Requests under way are answered, each with "Connection: close". */
 void http_stop_accepting(struct http *http);
 
-/* Connections that HTTP has in hand. */
+/* The connections that HTTP has in hand. */
 unsigned http_connections(const struct http *http);
 
 /* Refused subscribers that wait for their answer; http_connections() does not count them. */
@@ -114,7 +113,8 @@ unsigned http_held(const struct http *http);
 void http_answer(struct http_publish *publish, enum http_publish_status status, uint64_t sequence,
 	const char *detail);
 
-/* What it has counted, to be read; and the requests that have begun. */
+/* http_metrics(): what it has counted, for reading.  http_requests(): how many requests have
+ * begun. */
 const struct metrics *http_metrics(const struct http *http);
 uint64_t http_requests(const struct http *http);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The adapter for libmicrohttpd, in src/http/mhd/: turns HTTP/1 over a socket into exchanges.
  * Nothing else knows that library; this is what http.c asks of it.  It calls back (http-internal.h)
- * when the number of its places changes, by which http.c accepts.  Main thread. */
+ * when the number of its places changes: http.c accepts as many connections as there are places.
+ * Main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,7 +21,7 @@ int mhd_new(struct http *http, sd_event *event, struct mhd **ret);
 struct mhd *mhd_free(struct mhd *mhd);
 DEFINE_CLEANUP(struct mhd *, mhd_free)
 
-/* The settings of `http` have changed from `before`.  Sets those back that libmicrohttpd cannot
+/* The settings of `http` have changed from `before`.  Sets back those that libmicrohttpd cannot
  * change, and moves deadlines. */
 void mhd_configure(struct mhd *mhd, const struct http_settings *before);
 
@@ -30,7 +31,7 @@ bool mhd_has_room(const struct mhd *mhd);
 /* If hardly any place is left, ends some connections that make no progress. */
 void mhd_make_room(struct mhd *mhd);
 
-/* Takes a connection that has been accepted; its descriptor, on failure too.  0 or -errno. */
+/* Takes over a connection that has been accepted; its descriptor on failure, too.  0 or -errno. */
 int mhd_take(struct mhd *mhd, int fd, const struct origin *origin);
 
 /* Makes libmicrohttpd run once more, soon: because it was given something from outside, or asks for

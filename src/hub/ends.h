@@ -10,11 +10,11 @@ enum end_reason {
 	END_REASONS /* how many there are */
 };
 
-/* Its name in the metrics; static. */
+/* The reason's name in the metrics; static. */
 const char *end_word(enum end_reason reason);
 
 /* Whether the client gets a whole, clean end; else the connection is closed at once. */
 bool end_is_clean(enum end_reason reason);
 
-/* The reason that a function of the wire or the stream tells by -errno. */
+/* The reason that an -errno of a function of the wire or the stream stands for. */
 enum end_reason end_of_error(int error);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Environments of a shard, and the fan-out: the way of one update to all streams of its
- * environment, a slice at a time, so that a large one does not delay the others. */
+/* Environments of a shard, and the fan-out of an update to all streams of its environment: a slice
+ * at a time, so that a large environment does not delay the others. */
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "hub/shard-internal.h"
 
-/* With a spread, a fan-out pauses so long between two sends at the most. */
+/* With a spread, how long a fan-out pauses between two sends, at the most. */
 #define SPREAD_PAUSE_MS 5
 
 static struct environment *environment_find(struct shard *shard, const struct key *key)
@@ -80,17 +81,19 @@ void environment_detach(struct shard *shard, struct stream *stream)
 	environment_release(shard, environment);
 }
 
-static void fan_out_begin(const struct shard *shard, struct environment *environment)
+static void fan_out_begin(
+	const struct shard *shard, struct environment *environment, int64_t told_us)
 {
 	environment->cursor = LIST_FIRST(&environment->streams);
 	environment->sent = 0;
 	environment->began_ms = shard->now_ms;
 	environment->again = false;
+	environment->told_us = told_us;
 }
 
-static void fan_out_start(struct shard *shard, struct environment *environment)
+static void fan_out_start(struct shard *shard, struct environment *environment, int64_t told_us)
 {
-	fan_out_begin(shard, environment);
+	fan_out_begin(shard, environment, told_us);
 	TAILQ_INSERT_TAIL(&shard->fan_outs, environment, of_fan_outs);
 	shard->n_fan_outs++;
 	environment->fanning_out = true;
@@ -99,10 +102,11 @@ static void fan_out_start(struct shard *shard, struct environment *environment)
 void environment_resume(struct shard *shard, struct environment *environment)
 {
 	if (!environment->fanning_out)
-		fan_out_start(shard, environment);
+		fan_out_start(shard, environment, HUB_UNTIMED);
 }
 
-void environment_update(struct shard *shard, const struct key *key, struct frame *frame)
+void environment_update(
+	struct shard *shard, const struct key *key, struct frame *frame, int64_t told_us)
 {
 	struct environment *environment = environment_find(shard, key);
 
@@ -111,11 +115,13 @@ void environment_update(struct shard *shard, const struct key *key, struct frame
 	frame_unref(environment->latest);
 	environment->latest = frame_ref(frame);
 	environment->version++;
-	if (environment->fanning_out) {
-		environment->again = true;
+	if (!environment->fanning_out) {
+		fan_out_start(shard, environment, told_us);
 		return;
 	}
-	fan_out_start(shard, environment);
+	if (!environment->again)
+		environment->again_told_us = told_us;
+	environment->again = true;
 }
 
 /* How many streams this fan-out may have passed by now: with a spread, in proportion to the time.
@@ -130,6 +136,14 @@ static size_t fan_out_allowance(const struct shard *shard, const struct environm
 		return SIZE_MAX;
 	due = (size_t)((double)environment->n_streams * (double)elapsed / (double)spread) + 1;
 	return due > environment->sent ? due - environment->sent : 0;
+}
+
+/* Streams that are blocked are not waited for: how long they take is up to their clients. */
+static void note_delivery(struct shard *shard, const struct environment *environment)
+{
+	if (environment->told_us != HUB_UNTIMED)
+		metrics_observe(&shard->metrics, TIMING_DELIVERY,
+			clock_monotonic_us() - environment->told_us);
 }
 
 /* At most `limit` sends, which are taken from the budget.  Whether the fan-out begins anew, as a
@@ -153,9 +167,11 @@ static bool fan_out_step(
 	environment->sent += n;
 	*budget -= n;
 	environment->pins--;
+	if (!environment->cursor)
+		note_delivery(shard, environment);
 	anew = !environment->cursor && environment->again;
 	if (anew)
-		fan_out_begin(shard, environment);
+		fan_out_begin(shard, environment, environment->again_told_us);
 	if (!environment->cursor)
 		fan_out_finish(shard, environment);
 	environment_release(shard, environment);

@@ -17,7 +17,7 @@ const struct handover_record_size handover_record_sizes[N_SECTIONS] = {
 	[SECTION_RESTS] = {1, 1},
 };
 
-/* FNV-1a: against damage, not against attackers; only systemd and we have it in hands. */
+/* FNV-1a: against damage, not against attackers: only systemd and we handle the state. */
 uint64_t handover_checksum(const void *state, size_t size)
 {
 	const unsigned char *bytes = state;

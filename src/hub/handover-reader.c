@@ -7,7 +7,7 @@
 #include "hub/handover.h"
 #include "update/timestamp.h"
 
-/* A life may end so far ahead: what streams.max_age allows, and a day. */
+/* How far ahead a stream's life may end: what streams.max_age allows, and a day. */
 #define END_MAX_MS INT64_C(691200000)
 
 /* The i-th record of a section, in our size. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The hub: spreads the streams over the shards, and what happens over all of them. */
+/* The hub: spreads the streams over the shards, and does what concerns all shards. */
 #include "hub/hub.h"
 
 #include <errno.h>
@@ -106,7 +106,7 @@ static int deliver(struct hub *hub, bool complete)
 	return complete ? 0 : -ENOMEM;
 }
 
-int hub_publish(struct hub *hub, const struct key *key, struct frame *frame)
+int hub_publish(struct hub *hub, const struct key *key, struct frame *frame, int64_t told_us)
 {
 	bool complete = true;
 
@@ -114,7 +114,7 @@ int hub_publish(struct hub *hub, const struct key *key, struct frame *frame)
 		hub->mails[i] = NULL;
 		if (!shard_is_subscribed(hub->shards[i], key))
 			continue;
-		hub->mails[i] = shard_prepare_update(key, frame);
+		hub->mails[i] = shard_prepare_update(key, frame, told_us);
 		complete = complete && hub->mails[i];
 	}
 	return deliver(hub, complete);
@@ -286,7 +286,8 @@ static void restore_one(struct shard *shard, const struct restore *restore, size
 	shard_restore(shard, &restored);
 }
 
-/* All that have come, in all shards: so many of the open ones go on.  Returns how many do not. */
+/* All streams have come.  `keep` of the open ones go on, spread over all shards.  Returns how many
+ * do not. */
 static size_t restored_all(struct hub *hub, size_t keep)
 {
 	size_t n_ended = 0;

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Keep-alives, at the latest when they are due.  Streams that had an update at the same instant are
- * due at the same instant, too: so that this does not become a spike, some are sent before their
- * time. */
+/* Keep-alives.  None is late, but some are early: streams that had an update at the same instant
+ * would be due at the same instant, too, and make a spike. */
 #include "hub/shard-internal.h"
 
-/* They are spread over this share of the interval at the most. */
+/* The share of the interval over which keep-alives are spread, at the most. */
 #define WINDOW_SHARE 5
 
-/* As fast as this they need no spreading: a millisecond for each. */
+/* Spread as far as this, keep-alives need no more spreading: a millisecond for each. */
 #define STREAM_MS 1
 
-/* Between two turns of that, so that each has more than a few to send. */
+/* The pause between two turns of sending them, so that each has more than a few to send. */
 #define PAUSE_MS 10
 
 /* The time before it is due in which a keep-alive may be sent: as long as all streams need. */
@@ -55,7 +54,7 @@ void keepalive_leave(struct shard *shard, struct stream *stream)
 	TAILQ_REMOVE(&shard->open, stream, of_state);
 }
 
-/* Counts those whose window has begun. */
+/* Counts the streams whose window has begun. */
 static void age(struct shard *shard)
 {
 	int64_t window = window_ms(shard);

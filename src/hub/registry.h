@@ -18,16 +18,15 @@ struct registry *registry_free(struct registry *registry);
 DEFINE_CLEANUP(struct registry *, registry_free)
 
 enum registry_verdict {
-	REGISTRY_NEWER, /* it is the latest now; send it on */
-	REGISTRY_SAME,  /* it is the one we have */
-	REGISTRY_OLDER, /* it was stored before ours, which the bus does not have: write that back
-			 */
-	REGISTRY_OVERTAKEN, /* it was stored after ours, but its time is not above that: publish it
-			       again, above ours, as the times of a stream only ever grow */
+	REGISTRY_NEWER,     /* it is the latest now; send it on */
+	REGISTRY_SAME,      /* it is the one we have */
+	REGISTRY_OLDER,     /* it was stored before ours, which the bus lacks: write ours back */
+	REGISTRY_OVERTAKEN, /* it was stored after ours, but its time is not above ours: publish it
+			       again above ours, as the times on a stream only ever grow */
 };
 
-/* `now_us` is always by the bus's clock, as the times of storing are.  Entries of the registry
- * count as update_settle() says. */
+/* `now_us` is always by the bus's clock, as the times of storing are.  Before anything is compared
+ * with an entry, a copy of it is settled (update_settle()). */
 
 /* Offers an update that the bus has told; or, with sequence 0, one that the outbox holds, or that
  * the bus has acknowledged and lost.  Returns a verdict; or -ENOMEM: nothing has changed.
@@ -50,8 +49,8 @@ void registry_sync_begin(struct registry *registry);
 void registry_sync_end(struct registry *registry, int64_t now_us,
 	void (*missing)(const struct update *update, void *userdata), void *userdata);
 
-/* Restores an update that another process knew, with the number 0.  An update that is there already
- * stays.  0 or -ENOMEM. */
+/* Restores an update that the former process knew, with sequence 0.  If the environment has an
+ * update already, that one stays.  0 or -ENOMEM. */
 int registry_restore(struct registry *registry, const struct update *update);
 
 /* Calls `each` for every unexpired update.  Stops at the first result that is not 0, and returns

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a shard keeps: a stream is a connection that events go out on, an environment is what
  * streams are subscribed to.  For the shard's own files; all of it belongs to the shard's thread.
- * They call each other in a circle: the shard's loop has its streams and environments act, and what
- * becomes of them changes what the shard waits for. */
+ * They call each other in a circle: the shard's loop makes its streams and environments act, and
+ * what becomes of these changes what the shard waits for. */
 #pragma once
 
 #include <stdatomic.h>
@@ -25,9 +25,9 @@ enum stream_state {
 	STREAM_LINGERING, /* in shard.lingering: FIN is sent, the client's is awaited */
 };
 
-/* A client has nothing to say after its request.  It may send so much nevertheless, and as much
- * again while it lingers; each read counts as one unit at least.  Then it is not read any more, and
- * if the stream is open, it ends. */
+/* A client has nothing to say after its request.  Nevertheless it may send this much, and as much
+ * again while its stream lingers; each read counts as one unit at least.  After that nothing is
+ * read any more, and an open stream ends. */
 #define STREAM_INPUT_UNIT 1024
 #define STREAM_INPUT_MAX  UINT8_MAX /* units */
 
@@ -43,7 +43,7 @@ struct stream {
 	uint32_t version;        /* the environment's version that it has */
 	uint32_t end_tick;       /* the wheel's tick that ends its life; 0: none */
 	uint16_t partial_offset; /* bytes of `partial` that are sent */
-	uint8_t input;           /* units that were read; since it lingers, if it does */
+	uint8_t input;           /* units that were read; if it lingers, since then */
 	uint8_t state : 2;       /* enum stream_state */
 	bool chunked : 1;
 	bool blocked : 1;            /* waits for room; the latest update follows then */
@@ -70,6 +70,8 @@ struct environment {
 	TAILQ_ENTRY(environment) of_fan_outs;
 	bool fanning_out;      /* in shard.fan_outs */
 	bool again;            /* a newer one came meanwhile: once round again, for those passed */
+	int64_t told_us;       /* by hub_publish(): of the update that it brings ... */
+	int64_t again_told_us; /* ... and of the first that came meanwhile */
 	struct stream *cursor; /* the next to get the latest */
 	size_t sent;           /* streams that the cursor has passed */
 	int64_t began_ms;
@@ -99,7 +101,7 @@ struct shard {
 	bool stopping;
 	bool draining;
 	int64_t drain_begin_ms, drain_end_ms; /* the streams end within this time */
-	size_t drain_open;                    /* so many were there at its begin */
+	size_t drain_open;                    /* how many there were when it began */
 	size_t drain_ended;
 
 	struct table environments;
@@ -111,13 +113,13 @@ struct shard {
 	struct stream_queue ending;
 	struct stream_queue lingering;
 	struct stream_list wheel[WHEEL_SLOTS];
-	uint32_t tick; /* the wheel's slots up to this one have been seen to */
+	uint32_t tick; /* the wheel's slots up to this one have been dealt with */
 	size_t peak;   /* trim_is_due()'s */
 
 	/* Main thread only: */
 	pthread_t thread;
 	bool started;
-	bool is_left; /* the thread hangs: all this is its, for ever */
+	bool is_left; /* the thread hangs, and has all of this for ever */
 	struct shard_standing_mail *standing;
 
 	/* The shard's thread counts, main reads: */
@@ -132,10 +134,7 @@ struct shard {
 /* Counts a stream that ends for this reason, or could not begin. */
 static inline void shard_count_end(struct shard *shard, enum end_reason reason)
 {
-	uint64_t n = atomic_load_explicit(&shard->ended[reason], memory_order_relaxed);
-
-	/* Nobody else writes it: no locked instruction is needed. */
-	atomic_store_explicit(&shard->ended[reason], n + 1, memory_order_relaxed);
+	counter_add(&shard->ended[reason], 1);
 }
 
 /* Counts a stream of the environment whose key has this hash, table_hash(); or one less. */
@@ -158,7 +157,8 @@ void shard_begin_drain(struct shard *shard, int64_t over_ms);
 
 /* shard-mail.c */
 
-/* Mail that must not fail for want of memory later; free() frees it.  NULL: out of memory. */
+/* Allocates the mail that must not fail for want of memory later; free() frees it.  NULL: out of
+ * memory. */
 struct shard_standing_mail *shard_standing_mail_new(void);
 
 /* Main thread: ends the shard's thread, once it has read the mail before this. */
@@ -188,7 +188,8 @@ void stream_close(struct shard *shard, struct stream *stream, enum end_reason re
 /* What is left of a short write. */
 struct span stream_rest(const struct stream *stream);
 
-/* What it waits for, of enum wire_event: input, unless there was too much; room, if blocked. */
+/* What the stream waits for, of enum wire_event: input, unless there was too much; room, if it is
+ * blocked. */
 unsigned stream_awaits(const struct stream *stream);
 
 /* Whether the environment's latest update has not begun to go out on it. */
@@ -197,21 +198,21 @@ bool stream_is_behind(const struct stream *stream);
 /* Ends its life at `end_ms`, on the clock of the shard. */
 void stream_set_end(struct shard *shard, struct stream *stream, int64_t end_ms);
 
-/* What its wire has told, of enum wire_event.  The stream may be freed. */
+/* Acts upon what its wire has told, of enum wire_event.  The stream may be freed. */
 void stream_on_event(struct shard *shard, struct stream *stream, unsigned events);
 
 /* keepalive.c */
 
-/* Puts it at the end of shard.open; its last_ms is set. */
+/* Puts the stream at the end of shard.open; its last_ms has been set. */
 void keepalive_enter(struct shard *shard, struct stream *stream);
 
-/* Takes it out. */
+/* Takes the stream out. */
 void keepalive_leave(struct shard *shard, struct stream *stream);
 
-/* A slice of the keep-alives that are to be sent now. */
+/* Sends a slice of the keep-alives that are due. */
 void keepalives_send(struct shard *shard);
 
-/* Milliseconds until there are some, if that is before `limit`. */
+/* Milliseconds until some are due, if that is before `limit`; else `limit`. */
 int64_t keepalives_wait(const struct shard *shard, int64_t limit);
 
 /* environment.c */
@@ -225,14 +226,15 @@ void environment_attach(struct environment *environment, struct stream *stream);
 /* May free the environment. */
 void environment_detach(struct shard *shard, struct stream *stream);
 
-/* A new latest update: begins a fan-out.  One that is under way goes on with it, and then once
- * round again for the streams that it had passed: to begin anew each time would starve the last
- * ones under a run of updates. */
-void environment_update(struct shard *shard, const struct key *key, struct frame *frame);
+/* A new latest update: begins a fan-out.  A fan-out that is under way goes on with the new update,
+ * and then once round again for the streams that it had passed.  If it began anew each time, a run
+ * of updates would starve the last streams. */
+void environment_update(
+	struct shard *shard, const struct key *key, struct frame *frame, int64_t told_us);
 
 /* Begins a fan-out of the latest update to the streams that are behind, if none is under way. */
 void environment_resume(struct shard *shard, struct environment *environment);
 
-/* A slice of all fan-outs' work, turn about.  Returns the milliseconds until there is more to do: 0
- * now, -1 none. */
+/* Does a slice of the work of all fan-outs, in turn.  Returns the milliseconds until there is more
+ * to do: 0 now, -1 none. */
 int environments_fan_out(struct shard *shard);

@@ -28,6 +28,7 @@ struct update_mail {
 	struct shard_mail head;
 	struct key key;
 	struct frame *frame; /* a reference */
+	int64_t told_us;
 };
 
 struct settings_mail {
@@ -72,7 +73,7 @@ int shard_adopt(struct shard *shard, const struct hub_arrival *arrival)
 	return 0;
 }
 
-struct shard_mail *shard_prepare_update(const struct key *key, struct frame *frame)
+struct shard_mail *shard_prepare_update(const struct key *key, struct frame *frame, int64_t told_us)
 {
 	struct update_mail *mail = malloc(sizeof(*mail));
 
@@ -81,6 +82,7 @@ struct shard_mail *shard_prepare_update(const struct key *key, struct frame *fra
 	mail->head.type = SHARD_UPDATE;
 	mail->key = *key;
 	mail->frame = frame_ref(frame);
+	mail->told_us = told_us;
 	return &mail->head;
 }
 
@@ -150,7 +152,7 @@ static void shard_act_upon(struct shard *shard, struct shard_mail *mail)
 	case SHARD_UPDATE: {
 		struct update_mail *update = container_of(mail, struct update_mail, head);
 
-		environment_update(shard, &update->key, update->frame);
+		environment_update(shard, &update->key, update->frame, update->told_us);
 		shard_discard(mail);
 		break;
 	}

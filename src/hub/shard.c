@@ -14,10 +14,10 @@
 
 #define EVENTS_PER_TURN 256
 
-/* So many streams leave memory behind that is worth giving back. */
+/* From this many streams on, the memory that they leave behind is worth giving back. */
 #define CROWD 4096
 
-/* Between two turns of a drain that has time. */
+/* The pause between two turns of a drain that has time. */
 #define DRAIN_PAUSE_MS 5
 
 /* ---- The main thread's side ---- */
@@ -58,7 +58,7 @@ const struct metrics *shard_metrics(const struct shard *shard)
 
 uint64_t shard_ended(const struct shard *shard, enum end_reason reason)
 {
-	return atomic_load_explicit(&shard->ended[reason], memory_order_relaxed);
+	return counter_get(&shard->ended[reason]);
 }
 
 /* ---- The shard's side ---- */
@@ -92,7 +92,7 @@ static int64_t ending_limit_ms(const struct shard *shard)
 	return user_timeout_ms > 0 ? user_timeout_ms : SHARD_ENDING_MS;
 }
 
-/* Gives up the streams that have been in this queue, of those that have ended, for so long. */
+/* Gives up the streams that have been in this queue of ended streams for `limit_ms`. */
 static void reap(struct shard *shard, struct stream_queue *queue, int64_t limit_ms)
 {
 	struct stream *oldest;
@@ -122,8 +122,8 @@ void shard_begin_drain(struct shard *shard, int64_t over_ms)
 	shard->drain_ended = 0;
 }
 
-/* How many streams the drain may have ended by now: in proportion to the time, of those that were
- * there; where it has none, all, those that come later too. */
+/* How many streams the drain may have ended by now: of those that were there, in proportion to the
+ * time; if the drain has no time, all, also those that come later. */
 static size_t drain_allowance(const struct shard *shard)
 {
 	double elapsed = (double)(shard->now_ms - shard->drain_begin_ms);

@@ -19,7 +19,7 @@ struct shard_settings {
 	int64_t (*clock_ms)(void); /* monotonic; tests bring their own */
 };
 
-/* How long an ended stream waits for its client to close, too (RFC 9112, section 9.6). */
+/* How long an ended stream waits for its client to close its side, too (RFC 9112, section 9.6). */
 #define SHARD_LINGER_MS 5000
 
 /* How long an ending stream waits for its client to read, if TCP_USER_TIMEOUT does not say.
@@ -38,9 +38,9 @@ DEFINE_CLEANUP(struct shard *, shard_free)
 /* Runs shard_step() in a thread until shard_halt() or shard_free(). */
 int shard_start(struct shard *shard, unsigned number);
 
-/* Ends the thread, if there is one, once it has read all its mail.  The streams stay as they are.
- * False: it hangs, and is left behind after THREAD_END_MS.  Nobody else may touch the shard then.
- */
+/* Ends the thread, if there is one, when it has read all its mail.  The streams stay as they are.
+ * False: it hangs, and is left behind after THREAD_END_MS.  Nobody else may touch the shard
+ * then. */
 bool shard_halt(struct shard *shard);
 
 /* One turn of the loop; for the shard's thread, or a test's.  Waits for something to do if `wait`.
@@ -53,15 +53,16 @@ int shard_step(struct shard *shard, bool wait);
 int shard_adopt(struct shard *shard, const struct hub_arrival *arrival);
 void shard_drain(struct shard *shard, int64_t over_ms);
 
-/* Whether an update of the environment concerns the shard: it has such streams, or is about to. May
- * be true though there are none. */
+/* Whether an update of the environment concerns the shard: it has streams of that environment, or
+ * is about to.  May be true though there are none. */
 bool shard_is_subscribed(const struct shard *shard, const struct key *key);
 
 /* Mail for all shards, or for none of them if memory is short, takes two steps.  Preparing makes
  * mail of an update, whose frame it references, or of new settings (NULL: out of memory).
  * Delivering cannot fail, and consumes the mail; so does discarding. */
 struct shard_mail;
-struct shard_mail *shard_prepare_update(const struct key *key, struct frame *frame);
+struct shard_mail *shard_prepare_update(
+	const struct key *key, struct frame *frame, int64_t told_us);
 struct shard_mail *shard_prepare_settings(const struct shard_settings *settings);
 void shard_deliver(struct shard *shard, struct shard_mail *mail);
 void shard_discard(struct shard_mail *mail);
@@ -96,6 +97,7 @@ void shard_restore(struct shard *shard, const struct shard_restored *restored);
  * ones but the first `keep` end cleanly.  Returns how many end. */
 size_t shard_restored(struct shard *shard, size_t keep);
 
-/* What it has counted, to be read; and how many streams have ended for this reason. */
+/* shard_metrics(): what it has counted, for reading.  shard_ended(): how many streams have ended
+ * for this reason. */
 const struct metrics *shard_metrics(const struct shard *shard);
 uint64_t shard_ended(const struct shard *shard, enum end_reason reason);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One stream: its begin, its writes (all at once, or the rest once there is room), its end.
- */
+/* One stream: its beginning, its writes (all at once, or the rest when there is room), its end. */
 #include <errno.h>
 #include <string.h>
 
@@ -41,7 +40,7 @@ static void stream_enter(struct shard *shard, struct stream *stream, enum stream
 		TAILQ_INSERT_TAIL(stream_queue_of(shard, stream), stream, of_state);
 }
 
-/* Closes the connection, at whatever state, and forgets the stream. */
+/* Closes the connection, in whatever state it is, and forgets the stream. */
 static void stream_free(struct shard *shard, struct stream *stream)
 {
 	if (stream->state == STREAM_OPEN && stream->end_tick > 0)
@@ -108,7 +107,7 @@ static int stream_keep(struct stream *stream, struct span span)
 	return stream->partial ? 0 : -ENOMEM;
 }
 
-/* Writes in one piece; if the wire takes but some, keeps the rest.  1: it is on its way.  0: there
+/* Writes in one piece; if the wire takes only some, keeps the rest.  1: it is on its way.  0: there
  * is no room and nothing was written; the stream is blocked now.  -errno: the stream is to be
  * freed. */
 static int stream_write(struct shard *shard, struct stream *stream, struct span span)
@@ -181,8 +180,8 @@ static size_t stream_compose_end(
 	return append(buffer, length, last);
 }
 
-/* An open one: what is half written, the last chunk, FIN.  Then it waits for the client to close,
- * so that no unread input turns the end into a reset. */
+/* Ends an open stream: what is half written, the last chunk, FIN.  Then waits for the client to
+ * close, so that no unread input turns the end into a reset. */
 static void stream_end(struct shard *shard, struct stream *stream)
 {
 	char buffer[BUFFER_SIZE];
@@ -387,7 +386,8 @@ static struct stream *stream_new(
 	return TAKE_PTR(stream);
 }
 
-/* Nothing can be kept of it, so it gets a clean, empty answer: its client comes back. */
+/* Nothing of the connection can be kept, so it gets a clean, empty answer, after which its client
+ * comes back. */
 static void refuse(struct shard *shard, const struct wire *wire, const struct hub_arrival *arrival)
 {
 	struct span last = frame_last(arrival->encoding);

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Input is of no interest; so much of it is thrown away at a time. */
+/* How much input, which is of no interest, is thrown away at a time. */
 #define DISCARD_SIZE 4096
 
 void wire_set_user_timeout(const struct wire *wire, int64_t timeout_ms)
@@ -44,7 +44,7 @@ int wire_await(const struct wire *wire, int epoll_fd, unsigned events, void *dat
 
 unsigned wire_events(uint32_t epoll_events)
 {
-	/* Errors are told even to who waits for nothing. */
+	/* epoll tells of errors even if no event is awaited. */
 	return (epoll_events & (EPOLLIN | EPOLLERR | EPOLLHUP) ? WIRE_INPUT : 0u) |
 	       (epoll_events & EPOLLOUT ? WIRE_ROOM : 0u);
 }

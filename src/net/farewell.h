@@ -35,25 +35,25 @@ struct farewells {
 	unsigned n_held, n_ending;
 };
 
-/* 0 or -errno; farewells_deinit() is to follow in either case, and takes zeroed memory too. */
+/* 0 or -errno.  Call farewells_deinit() in either case; it takes zeroed memory, too. */
 int farewells_init(struct farewells *farewells, sd_event *event);
 
 /* Cuts off the connections that are left. */
 void farewells_deinit(struct farewells *farewells);
 
 /* Sends `text` over the connection in `hold_ms` (less than FAREWELL_SLOTS * FAREWELL_SLOT_MS; 0: at
- * once), and ends it.  Takes the descriptor over; if somebody else has the socket by another one,
- * that is to be closed without shutdown(2).  If the client leaves while it is held, its connection
- * is closed at once.  0; or -errno: nothing has happened. */
+ * once), and ends it.  Takes the descriptor over.  If somebody else has another descriptor of the
+ * socket, close that one without shutdown(2).  If the client leaves while it is held, its
+ * connection is closed at once.  0; or -errno: nothing has happened. */
 int farewell_give(
 	struct farewells *farewells, int fd, const char *text, size_t length, int64_t hold_ms);
 
-/* Others need the descriptors: ends up to `n` connections.  First those that have their answer or
- * are being sent it, then those held that are due next, which get it now.  Returns how many there
- * were. */
+/* Others need the descriptors: ends up to `n` connections.  First those that have been sent their
+ * answer or are being sent it, then the held ones that are due next, which get their answer now.
+ * Returns how many it has ended. */
 unsigned farewells_make_room(struct farewells *farewells, unsigned n);
 
-/* Stops holding: everybody gets the answer now. */
+/* Stops holding: all held connections get their answer now. */
 void farewells_release(struct farewells *farewells);
 
 /* Descriptors in use. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Whether an address can be had, found out without taking it from anybody. */
+/* Finds out whether an address can be had, without taking it from anybody. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>

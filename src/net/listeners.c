@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Accepting, on all listeners.  "Full" is decided by who has the connections; beyond that, new ones
- * wait in the kernel's queue. */
+/* Accepts on all listeners.  The owner of the connections decides how many there may be; beyond
+ * that, new ones wait in the kernel's queue. */
 #include "net/listeners.h"
 
 #include <errno.h>

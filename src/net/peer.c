@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Peers, for people. */
+/* Names of peers, for people. */
 #include "net/peer.h"
 
 #include <stdio.h>

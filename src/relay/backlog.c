@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the outbox holds, and its way to the bus: in the order in which it was accepted, some at a
- * time, each until the bus has it or says that it is stale. */
+/* What the outbox holds, and its way to the bus: updates go in the order in which they were
+ * accepted, some at a time, and each is tried until the bus has it or says that it is stale. */
 #include <errno.h>
 
 #include "base/clock.h"
@@ -8,19 +8,19 @@
 #include "base/text.h"
 #include "relay/relay-internal.h"
 
-/* With the bus at a time. */
+/* How many rows may be with the bus at a time. */
 #define FLYING_MAX 256
 
-/* With the bus at a time while it refuses all: enough to see when it takes them again. */
+/* Likewise while the bus refuses all: enough to see when it takes them again. */
 #define PROBES_MAX 16
 
-/* The bus is up and does not take one: again after this. */
+/* The bus is up and does not take a row: how long until the next try. */
 #define PAUSE_US US_PER_S
 
-/* Those that it refuses are tried again after PAUSE_US, twice that, and so on, up to this. */
+/* Rows that the bus refuses are tried again after PAUSE_US, twice that, and so on, up to this. */
 #define REST_MAX_US (16 * US_PER_S)
 
-/* One of the outbox's.  Durable there, before it comes here. */
+/* One of the outbox's rows.  It is durable there before it comes here. */
 struct row {
 	struct table_node node; /* by the update's key */
 	TAILQ_ENTRY(row) link;  /* by update.sequence, which counts what was accepted */
@@ -131,7 +131,7 @@ static void backlog_pause(struct relay *relay)
 	start_timer(relay, PAUSE_US);
 }
 
-/* Those that the bus has refused stand behind the others now, which it may take. */
+/* Puts the rows that the bus has refused behind the others, which it may take. */
 static void wake_resting(struct relay *relay)
 {
 	struct row *row;
@@ -163,7 +163,7 @@ void backlog_run(struct relay *relay)
 	}
 }
 
-/* The bus has it, or one that is not older. */
+/* The bus has the row's update, or one that is not older. */
 static void row_arrived(struct relay *relay, struct row *row, enum publish_outcome outcome)
 {
 	/* Without memory for that it goes once more, as stale. */

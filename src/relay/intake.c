@@ -9,10 +9,10 @@
 #include "base/messages.h"
 #include "relay/relay-internal.h"
 
-/* Events of the bus in one turn of the loop. */
+/* How many events of the bus are acted upon in one turn of the loop. */
 #define EVENTS_PER_TURN 256
 
-/* Out of memory: again after this. */
+/* How long until the next try after memory was short. */
 #define RETRY_US (100 * US_PER_MS)
 
 int intake_offer(struct relay *relay, const struct update *update)
@@ -31,7 +31,7 @@ int intake_offer(struct relay *relay, const struct update *update)
 		publish_again_above(relay, update, latest->time_us);
 	if (verdict != REGISTRY_NEWER && !relay->intake.undelivered)
 		return 0;
-	r = hub_publish(relay->hub, &update->key, frame);
+	r = hub_publish(relay->hub, &update->key, frame, relay->intake.told_us);
 	relay->intake.undelivered = r < 0;
 	if (r < 0)
 		return r;
@@ -172,6 +172,7 @@ static void on_skipped(struct relay *relay, const char *text)
 
 static int act_upon(struct relay *relay, const struct bus_event *event)
 {
+	relay->intake.told_us = event->posted_us;
 	switch (event->type) {
 	case BUS_CLOCK:
 		relay->bus_state.clock = event->clock;
@@ -242,7 +243,7 @@ static int on_backlog(sd_event_source *source, uint64_t usec, void *userdata)
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-/* Of a bus that was left behind, and goes on. */
+/* Takes the mail of a bus that was left behind and still posts. */
 static void take_back(struct relay *relay, struct mail_list *list)
 {
 	struct mail *mail;

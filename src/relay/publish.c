@@ -27,6 +27,24 @@ static void answer_stale(struct relay *relay, struct http_publish *publish)
 	http_answer(publish, HTTP_STALE, 0, NULL);
 }
 
+/* The two answers that accept an update. */
+
+static void answer_published(
+	struct relay *relay, const struct pending *pending, struct http_publish *publish)
+{
+	metrics_add(&relay->metrics, COUNT_PUBLISHED, 1);
+	metrics_observe(&relay->metrics, TIMING_PUBLISH_LAG, pending->lag_us);
+	http_answer(publish, HTTP_PUBLISHED, pending->publication.sequence, NULL);
+}
+
+static void answer_queued(
+	struct relay *relay, const struct pending *pending, struct http_publish *publish)
+{
+	metrics_add(&relay->metrics, COUNT_QUEUED, 1);
+	metrics_observe(&relay->metrics, TIMING_PUBLISH_LAG, pending->lag_us);
+	http_answer(publish, HTTP_QUEUED, 0, NULL);
+}
+
 /* ---- What is pending ---- */
 
 static void arm_deadline(struct relay *relay)
@@ -44,8 +62,8 @@ static void arm_deadline(struct relay *relay)
 	(void)sd_event_source_set_enabled(relay->publishing.timer, SD_EVENT_ONESHOT);
 }
 
-/* Somebody waits for it, and at most until then.  Most deadlines come in the order in which they
- * are set. */
+/* Somebody waits for this update, until the deadline at most.  Most deadlines come in the order in
+ * which they are set. */
 static void pending_await(struct relay *relay, struct pending *pending, int64_t deadline_ms)
 {
 	struct pending *before = TAILQ_LAST(&relay->publishing.awaited, pending_queue);
@@ -61,7 +79,7 @@ static void pending_await(struct relay *relay, struct pending *pending, int64_t 
 	}
 }
 
-/* Nobody waits for it any more; it may still be with the bus or the outbox. */
+/* Takes out the publisher that waits; the update may still be with the bus or the outbox. */
 static struct http_publish *pending_take_publish(struct relay *relay, struct pending *pending)
 {
 	if (pending->publish)
@@ -69,7 +87,7 @@ static struct http_publish *pending_take_publish(struct relay *relay, struct pen
 	return TAKE_PTR(pending->publish);
 }
 
-/* `publish`, who waits for the answer, may be NULL.  NULL: out of memory. */
+/* `publish` waits for the answer; NULL: nobody does.  Returns NULL if memory is short. */
 static struct pending *pending_new(
 	struct relay *relay, const struct update *update, struct http_publish *publish)
 {
@@ -87,7 +105,7 @@ static struct pending *pending_new(
 	return pending;
 }
 
-/* Once neither the bus nor the outbox has it. */
+/* Frees it once neither the bus nor the outbox has it. */
 static void pending_release(struct relay *relay, struct pending *pending)
 {
 	if (pending->with_bus || pending->with_outbox)
@@ -112,8 +130,8 @@ static void refuse(struct relay *relay, struct pending *pending, const char *det
 		answer_unavailable(relay, publish, detail);
 }
 
-/* Once it is in the outbox this node's streams are told of it: above what they have.  False: they
- * have it. */
+/* This node's streams are told of an update that is in the outbox, so its time is raised above what
+ * they have.  False: they have it already. */
 static bool raise_above_told(
 	const struct relay *relay, const struct publication *publication, struct update *update)
 {
@@ -205,9 +223,9 @@ static bool is_known_to_be_away(const struct relay *relay)
 		       clock_monotonic_ms() - relay->bus_state.down_since_ms >= BUS_TIMEOUT_MS);
 }
 
-/* To the outbox at once if NATS is known to be away, or the bus has been ended for a hand-over that
- * then failed.  The local bus is asked even if it could not write the last one: the disk may have
- * space again. */
+/* The update goes to the outbox at once if NATS is known to be away, or the bus has been ended for
+ * a hand-over that then failed.  The local bus is asked even if it could not write the last one:
+ * the disk may have space again. */
 static void pending_begin(struct relay *relay, struct pending *pending)
 {
 	bool known_away = is_known_to_be_away(relay);
@@ -234,13 +252,15 @@ void relay_publish(
 	is_known = registry_latest(relay->registry, key, now_us, &latest, NULL);
 	update.stored_us = acceptance_us(now_us, is_known ? &latest : NULL);
 	pending = pending_new(relay, &update, publish);
-	if (!pending)
+	if (!pending) {
 		answer_unavailable(relay, publish, "Out of memory. Try again.");
-	else
-		pending_begin(relay, pending);
+		return;
+	}
+	pending->lag_us = now_us - time_us;
+	pending_begin(relay, pending);
 }
 
-/* One that was accepted before, maybe by a clock that was ahead. */
+/* For an update that was accepted before, maybe by a clock that was ahead. */
 static struct pending *pending_new_waiting(struct relay *relay, const struct update *update)
 {
 	struct update settled = *update;
@@ -342,10 +362,8 @@ static void answer_by_bus(struct relay *relay, struct pending *pending)
 		log_debug("The bus has answered an update that nobody waits for.");
 	else if (publication->outcome == PUBLISH_STALE)
 		answer_stale(relay, publish);
-	else {
-		metrics_add(&relay->metrics, COUNT_PUBLISHED, 1);
-		http_answer(publish, HTTP_PUBLISHED, publication->sequence, NULL);
-	}
+	else
+		answer_published(relay, pending, publish);
 }
 
 void publish_on_answer(struct relay *relay, struct publication *publication)
@@ -369,8 +387,8 @@ void publish_on_answer(struct relay *relay, struct publication *publication)
 	pending_release(relay, pending);
 }
 
-/* Of a bus that was left behind.  What it says is as true as ever; but the backlog does not count
- * it as on its way any more. */
+/* The answer of a bus that was left behind.  It is as true as ever, but the backlog does not count
+ * the update as on its way any more. */
 void publish_on_late_answer(struct relay *relay, struct publication *publication)
 {
 	struct pending *pending = container_of(publication, struct pending, publication);
@@ -389,8 +407,7 @@ static void answer_by_outbox(struct relay *relay, struct pending *pending)
 		return;
 	switch (pending->item.outcome) {
 	case OUTBOX_KEPT:
-		metrics_add(&relay->metrics, COUNT_QUEUED, 1);
-		http_answer(publish, HTTP_QUEUED, 0, NULL);
+		answer_queued(relay, pending, publish);
 		break;
 	case OUTBOX_STALE:
 		answer_stale(relay, publish);

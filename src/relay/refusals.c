@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The bus refuses updates, or is set up to acknowledge none: what is told of it, in the log and by
- * status.c. */
+/* What is told, in the log and by status.c, of a bus that refuses updates or is set up to
+ * acknowledge none. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/messages.h"
@@ -11,7 +11,7 @@ static size_t n_left(const struct relay *relay)
 	return relay->backlog.n_refused + relay->refusals.n_pending;
 }
 
-/* Each is said once, until all is well again. */
+/* Each of these is logged once, until all is well again. */
 static void tell_all(struct relay *relay)
 {
 	static const struct log_fields fields = {.message_id = MESSAGE_BUS_REFUSES};

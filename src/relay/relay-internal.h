@@ -16,8 +16,8 @@
 #include "relay/refusal-state.h"
 #include "relay/relay.h"
 
-/* An update that the bus, the outbox, or both have.  An update that the bus has not acknowledged in
- * time goes into the outbox, though the bus may store it all the same. */
+/* An update that is with the bus, with the outbox, or with both: what the bus has not acknowledged
+ * in time goes into the outbox, though the bus may still store it. */
 struct pending {
 	struct publication publication; /* the bus's until it comes back */
 	struct outbox_item item;        /* likewise the outbox's */
@@ -28,6 +28,7 @@ struct pending {
 	TAILQ_ENTRY(pending) link;    /* in publishing.awaited while `publish` is set */
 	struct http_publish *publish; /* who waits; NULL: nobody (any more) */
 	int64_t begun_ms, deadline_ms;
+	int64_t lag_us; /* from its updated_at until the relay got it; with a publisher only */
 };
 
 TAILQ_HEAD(pending_queue, pending);
@@ -49,7 +50,7 @@ struct backlog {
 	size_t n_refused;        /* rows that the bus has refused when they were last tried */
 	unsigned n_flying;       /* with the bus */
 	unsigned generation;     /* counts how often the outbox was opened */
-	bool has_lost;           /* it may lack rows, which are to be written again */
+	bool has_lost;           /* the outbox may lack rows, which are to be written again */
 	int64_t rest_us;         /* until the next `timer`, while some are resting */
 	bool pausing;            /* until `timer` */
 	bool timer_on;
@@ -61,7 +62,7 @@ struct inbox {
 	struct mailbox mailbox;
 	struct relay *relay;
 	sd_event_source *source;
-	bool is_former; /* of a bus that was left behind: nothing counts but what comes back */
+	bool is_former; /* of a bus that was left behind: only publications that come back count */
 	struct inbox *next_former;
 };
 
@@ -70,13 +71,14 @@ struct intake {
 	struct inbox *bus_inbox, *outbox_inbox;
 	struct inbox *former;    /* all that are */
 	struct mail_list mail;   /* taken from them, not yet acted upon */
+	int64_t told_us;         /* CLOCK_MONOTONIC: when the event that is acted upon was posted */
 	sd_event_source *source; /* on while there is some */
 	bool undelivered; /* its first is in the registry, but the hub had no memory for it */
 };
 
 #define PROBLEMS_TOLD_MAX 4
 
-/* Likewise. */
+/* Likewise: the bus. */
 struct bus_state {
 	bool is_up;
 	bool was_up;
@@ -138,8 +140,8 @@ static inline void relay_changed(struct relay *relay)
 	relay->operations->on_change(relay->userdata);
 }
 
-/* publish.c: takes updates from HTTP to the bus or the outbox, and the answers back.  Functions
- * that return an int fail only with -ENOMEM; then nothing has happened. */
+/* publish.c: takes updates from HTTP to the bus or the outbox, and answers back.  Functions that
+ * return an int fail only with -ENOMEM; then nothing has happened. */
 int publish_init(struct relay *relay);
 void publish_deinit(struct relay *relay);
 void publish_write_back(struct relay *relay, const struct update *update);
@@ -164,22 +166,22 @@ int backlog_take_up(struct relay *relay, const struct update *update); /* -ENOME
 bool backlog_has(const struct relay *relay, const struct update *update);
 size_t backlog_size(const struct relay *relay);
 void backlog_run(struct relay *relay);
-void backlog_wake(struct relay *relay); /* those that rest are tried again */
+void backlog_wake(struct relay *relay); /* tries those again that rest */
 void backlog_on_answer(struct relay *relay, const struct publication *publication);
 void backlog_on_bus_up(struct relay *relay);
-void backlog_on_bus_left(struct relay *relay); /* what it had of the backlog is not awaited */
+void backlog_on_bus_left(struct relay *relay); /* what it had of the backlog is awaited no longer */
 void backlog_note_refused(
 	struct relay *relay, const struct update *update); /* before it came here */
 void backlog_on_begin(struct relay *relay);
 int backlog_on_end(struct relay *relay);       /* as backlog_take_up() */
 int backlog_on_outbox_up(struct relay *relay); /* likewise */
 
-/* Gives the outbox the rows again that it has lost because its file was corrupt, once its disk
- * answers.  Returns as backlog_take_up() does. */
+/* When the outbox's disk answers, gives the outbox again those rows that it has lost because its
+ * file was corrupt.  Returns as backlog_take_up() does. */
 int backlog_write_again(struct relay *relay);
 
-/* The outbox could not write this update, which may be such a row: tries again when it can write.
- */
+/* The outbox could not write this update.  If it is such a row, gives it again when the outbox can
+ * write. */
 void backlog_on_not_kept(struct relay *relay, const struct update *update);
 
 /* refusals.c: what the bus refuses. */

@@ -24,7 +24,7 @@ struct relay_operations {
 	/* The bus is up, and all that it had is with the streams. */
 	void (*on_up)(void *userdata);
 
-	/* What relay_problem() and its like say has changed. */
+	/* What relay_problem(), relay_warning() or their like say has changed. */
 	void (*on_change)(void *userdata);
 };
 
@@ -32,8 +32,9 @@ struct relay_operations {
 int relay_new(sd_event *event, struct hub *hub, struct registry *registry,
 	const struct relay_operations *operations, void *userdata, struct relay **ret);
 
-/* The bus and the outbox have been ended, and no thread of theirs is left behind: it might post
- * yet. Publishers that still wait are refused.  Takes NULL; returns NULL. */
+/* Call it when bus and outbox have been ended, and only if none of their threads was left behind:
+ * such a thread might still post.  Refuses publishers that still wait.  Takes NULL; returns
+ * NULL. */
 struct relay *relay_free(struct relay *relay);
 DEFINE_CLEANUP(struct relay *, relay_free)
 
@@ -113,7 +114,7 @@ int relay_subscribe(struct relay *relay, const struct http_subscription *subscri
 
 enum relay_audience {
 	RELAY_FOR_ALL,       /* names no host */
-	RELAY_FOR_OPERATORS, /* says what is known */
+	RELAY_FOR_OPERATORS, /* says all that is known */
 };
 
 #define RELAY_TEXT_SIZE (4 * BUS_TEXT_SIZE)
@@ -128,7 +129,7 @@ const char *relay_warning(struct relay *relay);
 /* Whether the outbox keeps updates that the bus does not take, as far as is known. */
 bool relay_keeps_updates(const struct relay *relay);
 
-/* What it has counted, to be read. */
+/* What it has counted, for reading. */
 const struct metrics *relay_metrics(const struct relay *relay);
 
 bool relay_bus_is_up(const struct relay *relay);

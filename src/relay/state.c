@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* How bus and outbox are, in words. */
+/* Says in words how bus and outbox are. */
 #include <stdarg.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "relay/relay-internal.h"
 
-/* A reason of the bus, and some words before it. */
+/* Room for a reason of the bus, with some words before it. */
 #define BUS_PROBLEM_SIZE (BUS_TEXT_SIZE + 64)
 
 /* What is wrong with the outbox; NULL: nothing, or there has to be none. */

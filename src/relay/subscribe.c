@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "relay/relay-internal.h"
 
-/* The life of a stream that has no end, as far as ids are concerned. */
+/* For the rule about ids, a stream without an end counts as one that lives this long. */
 #define ENDLESS_MS (900 * MS_PER_S)
 
 /* A long poll that has been sent an update lasts so long, at the least, and this part of the
@@ -67,7 +67,7 @@ static void choose_snapshot(struct relay *relay, const struct profile *profile,
 			poll_lifetime_ms(now_us - latest.stored_us, arrival->lifetime_ms);
 }
 
-/* Told at most once a minute: whoever is refused comes back. */
+/* Logged at most once a minute, as whoever is refused comes back. */
 static void note_full(struct relay *relay, const struct http_subscription *subscription)
 {
 	const struct log_fields fields = {

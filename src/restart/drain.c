@@ -8,14 +8,15 @@
 #include "base/text.h"
 #include "restart/restart-internal.h"
 
-/* A drain ends at least so many streams in a second: few take no time. */
+/* How many streams a drain ends in a second, at least: a few take no time. */
 #define RATE_MIN 1000
 
 void drain_last(struct restart *restart, int64_t for_ms)
 {
 	restart_set_phase(restart, RESTART_LAST, for_ms);
 	restart->operations->end_subscriptions(restart->userdata);
-	/* First: who comes back at once would be taken, and ended again. */
+	/* First of all: otherwise clients that come back at once would be accepted, and their
+	 * streams ended again. */
 	restart_stop_accepting(restart);
 	hub_drain(restart->parts.hub, 0);
 }

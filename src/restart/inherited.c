@@ -26,7 +26,8 @@ static bool is_connected(int fd)
 	return getpeername(fd, (struct sockaddr *)&address, &length) == 0;
 }
 
-/* 0; -ENOMEM: it is closed; -EPROTOTYPE, and said: it is a client. */
+/* 0; -ENOMEM: it has been closed; -EPROTOTYPE, which has been logged: it is a client's
+ * connection. */
 static int add(struct inherited *inherited, int fd, const char *name)
 {
 	int r = stash_add(&inherited->stash, fd, name);
@@ -79,7 +80,7 @@ int inherited_take(struct inherited *ret)
 		free_names(names);
 		return -ENOMEM;
 	}
-	/* Some of them alone would be of no use, and all of them are systemd's still. */
+	/* A part of them would be of no use, and systemd still has all of them. */
 	for (int i = 0; i < n && r >= 0; i++)
 		r = add(&inherited, SD_LISTEN_FDS_START + i, names[i]);
 	free_names(names);

@@ -13,8 +13,8 @@ struct inherited {
 	struct stash stash;
 };
 
-/* Takes them, once; it is no error if there are none.  Descriptors that are neither are logged and
- * closed.  0 or -errno. */
+/* Takes them, once; it is no error if there are none.  Logs and closes descriptors that are
+ * neither.  0 or -errno. */
 int inherited_take(struct inherited *ret);
 
 /* Closes what has not been taken out. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the next process needs, checked by that program itself. */
+/* Has the next program itself check what it needs. */
 #include "restart/next-check.h"
 
 #include <errno.h>

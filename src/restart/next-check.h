@@ -9,16 +9,16 @@
 
 struct next;
 
-/* Call it at the start: later the program may have been replaced, and its name be unknown.  The
- * arguments must stay valid. */
+/* Call it at the start: later the program may have been replaced, and then its name is unknown.
+ * The arguments must stay valid. */
 void next_remember(int argc, char *argv[]);
 
-/* Called once, from the event loop.  `problem` says why it could not start; static, for people;
- * NULL: it could. */
+/* Called once, from the event loop.  `problem` says why the next process could not start; static,
+ * for people; NULL: it could. */
 typedef void next_on_answer(const char *problem, void *userdata);
 
-/* The variable that makes that program look beyond its configuration (see preflight.h).  Its value
- * is our own addresses, which will be free by then. */
+/* The variable that makes the next program check more than its configuration (see preflight.h).
+ * Its value is our own addresses, which will be free when it starts. */
 #define NEXT_VARIABLE "FLAGSSE_CHECK_NEXT"
 #define NEXT_SYSTEMD  "systemd" /* instead of addresses: the sockets are systemd's */
 

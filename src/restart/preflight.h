@@ -6,6 +6,6 @@
 
 /* Call it in a child of the process that is about to end.  Checks what server_new() will need,
  * without taking it: the store, and the addresses, of which `own` (see next_check()) will be free
- * by then.  0, or -errno after logging what is missing.  It may wait for the resolver and the disk;
- * next_check() waits for 2 s. */
+ * when it starts.  0, or -errno after logging what is missing.  It may wait for the resolver and
+ * the disk; next_check() waits for 2 s. */
 int preflight(const struct config *config, const char *own);

@@ -10,9 +10,9 @@
 /* How far the end is; see restart.h. */
 enum restart_phase {
 	RESTART_NOT,
-	RESTART_ASKING,    /* systemd, for the reason */
-	RESTART_CHECKING,  /* whether the next process could start */
-	RESTART_ANSWERING, /* the requests under way; then the hand-over */
+	RESTART_ASKING,    /* systemd is asked for the reason */
+	RESTART_CHECKING,  /* the next program is asked whether it could start */
+	RESTART_ANSWERING, /* the requests under way are answered; then the hand-over */
 	RESTART_DELAYING,  /* before a drain */
 	RESTART_DRAINING,
 	RESTART_LAST, /* nobody is accepted any more; the last streams are ending */
@@ -30,8 +30,9 @@ struct restart {
 	int64_t until_ms;  /* when it is over at the latest */
 	int64_t extend_ms; /* when systemd is to be told next that it takes longer */
 	bool hurried;      /* a second signal came */
-	bool own_accord;   /* a thread hangs; a signal may come yet, as systemd's first */
-	bool signalled;    /* that has come */
+	bool own_accord;   /* the end began because a thread hangs; systemd's signal may still come,
+			      and is no second one */
+	bool signalled;    /* that signal has come */
 	struct stop_reason *reason;
 	struct next *next;
 	size_t store_max; /* descriptors that systemd keeps for us */
@@ -49,20 +50,20 @@ void restart_go_on(struct restart *restart, int64_t now_ms);
 
 /* drain.c */
 
-/* After the delay, if there is one. */
+/* Begins a drain: after the delay, if there is one. */
 void drain_begin(struct restart *restart);
 
-/* Without it. */
+/* Begins a drain without the delay. */
 void drain_streams(struct restart *restart);
 
 /* How long, at the very end, to wait for clients to read and to close. */
 #define DRAIN_LAST_MS 10000
 
-/* All at once, now; their clients have so long. */
+/* Ends all streams at once; their clients have `for_ms` to read and to close. */
 void drain_last(struct restart *restart, int64_t for_ms);
 
 /* hand-over.c */
 
-/* Halts the shards, and gives their streams to systemd.  0: they are the next process's, once it
- * takes them.  -errno, logged: they are served on. */
+/* Halts the shards, and gives their streams to systemd.  0: they are the next process's as soon as
+ * it takes them.  -errno, which has been logged: this process goes on serving them. */
 int hand_over(struct restart *restart);

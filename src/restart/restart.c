@@ -12,10 +12,10 @@
 #include "base/text.h"
 #include "restart/restart-internal.h"
 
-/* How often to look how far it is. */
+/* How often to look how far the end has come. */
 #define INTERVAL_US (20 * US_PER_MS)
 
-/* systemd is told so often that it takes longer, and by how much. */
+/* How often systemd is told that the end takes longer, and by how much. */
 #define EXTEND_INTERVAL_MS 1000
 #define EXTEND_US          (15 * US_PER_S)
 
@@ -30,7 +30,8 @@ void restart_set_phase(struct restart *restart, enum restart_phase phase, int64_
 	restart->until_ms = restart->begun_ms + for_ms;
 }
 
-/* A fault shows in the exit status, too; and who starts it again only after a failure does so. */
+/* A fault shows in the exit status, too, so that a supervisor that restarts only after a failure
+ * does so. */
 static void finish(struct restart *restart)
 {
 	(void)sd_event_exit(

@@ -38,7 +38,7 @@ struct restart_parts {
 	struct http *http;
 	struct notify *notify;
 	const char
-		*addresses; /* that it listens on, with commas between; NULL: systemd's sockets */
+		*addresses; /* that it listens on, separated by commas; NULL: systemd's sockets */
 };
 
 /* What it asks its owner to do with updates and their bus. */
@@ -77,4 +77,4 @@ void restart_on_signal(struct restart *restart, int number);
 void restart_on_hang(struct restart *restart);
 
 bool restart_has_begun(const struct restart *restart);
-bool restart_hands_over(const struct restart *restart); /* as far as it goes as planned */
+bool restart_hands_over(const struct restart *restart); /* if all goes as planned */

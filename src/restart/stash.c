@@ -21,7 +21,7 @@
 /* The kernel's limit of descriptors in a message (SCM_MAX_FD). */
 #define FDS_PER_MESSAGE 253
 
-/* So many a pair at most; EAGAIN, when its buffer is full, comes before that by default. */
+/* How many go into a pair, at most; with the default buffers, EAGAIN comes before that. */
 #define FDS_PER_PAIR 100000
 
 /* Descriptors that stay free when a message is read. */
@@ -374,7 +374,7 @@ static int sort_items(struct reader *reader, struct stash_content *ret)
 	return 0;
 }
 
-/* There is no memory for what was to be done with them. */
+/* Ends the streams: there is no memory for what was to be done with them. */
 static void end_all_on_the_spot(struct reader *reader)
 {
 	for (size_t i = 0; i < reader->n; i++)

@@ -24,15 +24,16 @@ void stash_deinit(struct stash *stash);
 int stash_make(const void *state, size_t size, const struct handover_item items[], size_t n_items,
 	struct stash *ret);
 
-/* Puts it into systemd's store, and waits until systemd has it.  0; -errno: it may be there or not.
- */
+/* Puts it into systemd's store, and waits until systemd has it.  0; -errno: systemd may have it or
+ * not. */
 int stash_store(const struct stash *stash);
 
-/* Takes a descriptor that systemd has passed under this name.  1: it is one of a stash, and added
- * to *stash.  0: it is not ours.  -ENOMEM: it was, and is closed. */
+/* Takes a descriptor that systemd has passed under this name.  1: it belongs to a stash, and has
+ * been added to *stash.  0: it is not ours.  -ENOMEM: it was, and has been closed. */
 int stash_add(struct stash *stash, int fd, const char *name);
 
-/* Makes systemd forget the stash, so that no other process gets it.  Returns when it has. */
+/* Makes systemd forget the stash, so that no other process gets it.  Returns when systemd has done
+ * so. */
 int stash_forget(void);
 
 /* Reads only the head of the state, and takes nothing out.  0; -ENOENT: there is no state;
@@ -43,11 +44,12 @@ int stash_read_head(const struct stash *stash, struct handover_head *ret);
 struct stash_content {
 	struct handover_item *items; /* in the state's order; the descriptors are the owner's */
 	size_t n_items;
-	size_t n_cut_short; /* ended on the spot, as the limit of open files is too low: fd is -1 */
-	const char *problem; /* why it is not what a stash can be: then the order is not known */
+	size_t n_cut_short;  /* how many were ended on the spot, as the limit of open files is too
+				low: fd is -1 */
+	const char *problem; /* why this cannot be a stash's content: the order is not known then */
 };
 
-/* Takes everything out of the pairs.  0; -ENOMEM: all of its streams have been ended. */
+/* Takes everything out of the pairs.  0; -ENOMEM: all its streams have been ended. */
 int stash_read(const struct stash *stash, struct stash_content *ret);
 
 /* Closes the descriptors that have not been taken (set to -1). */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Our unit's job, asked from systemd by sd-bus; again and again, as systemd may be busy
- * (daemon-reload), or it or the bus begin anew (daemon-reexec) and forget that they were asked. */
+/* Asks systemd by sd-bus for our unit's job: again and again, as systemd may be busy
+ * (daemon-reload), or systemd or the bus may start anew (daemon-reexec) and forget the question. */
 #include "restart/stop-reason.h"
 
 #include <errno.h>

@@ -23,9 +23,10 @@ typedef void stop_reason_on_answer(const struct stop_reason_answer *answer, void
  * dbus to restart; but not so long that a stop about which nobody can be asked looks hung. */
 #define STOP_REASON_TIMEOUT_MS 5000
 
-/* Asks once a second, and logs it if the first answer does not come at once.  The answer comes
- * within STOP_REASON_TIMEOUT_MS; it is a problem if systemd has not answered by then.  0; -errno:
- * systemd cannot be asked (-ENOENT: there is no system bus), and there will be no answer. */
+/* Asks once a second, and logs that it is waiting if the first answer does not come at once.  The
+ * answer comes within STOP_REASON_TIMEOUT_MS; it is a problem if systemd has not answered by then.
+ * 0; -errno: systemd cannot be asked (-ENOENT: there is no system bus), and there will be no
+ * answer. */
 int stop_reason_ask(sd_event *event, stop_reason_on_answer *on_answer, void *userdata,
 	struct stop_reason **ret);
 struct stop_reason *stop_reason_free(

@@ -13,11 +13,11 @@
 #include "base/messages.h"
 #include "base/text.h"
 
-/* So long streams wait for a process: no client gets a keep-alive meanwhile, and many a proxy cuts
+/* How long streams wait for a process: no client gets a keep-alive meanwhile, and many a proxy cuts
  * off what is silent for a minute. */
 #define WAIT_MAX_MS (60 * MS_PER_S)
 
-/* So long those that are ended wait for their clients. */
+/* How long streams that are ended wait for their clients. */
 #define END_TIMEOUT_MS (10 * MS_PER_S)
 
 /* ---- Taking up ---- */
@@ -94,8 +94,8 @@ static void end_all(struct hub *hub, struct stash_content *content, const char *
 	forget_items(content);
 }
 
-/* To streams that have another update than the registry's: the former process could not send them
- * that one, for want of memory, say. */
+/* Sends the registry's update to streams that have another one: the former process could not send
+ * them that one, for want of memory, say. */
 static void send_latest(
 	struct hub *hub, struct registry *registry, const struct handover *state, int64_t now_us)
 {
@@ -110,7 +110,7 @@ static void send_latest(
 			!registry_latest(registry, &environment.key, now_us, &latest, &frame) ||
 			latest.time_us == environment.latest_us)
 			continue;
-		if (hub_publish(hub, &environment.key, frame) < 0)
+		if (hub_publish(hub, &environment.key, frame, HUB_UNTIMED) < 0)
 			log_error("Out of memory: streams of environment %s get an update with the "
 				  "next one.",
 				environment.key.text);

@@ -9,11 +9,11 @@
 #include "hub/registry.h"
 #include "restart/stash.h"
 
-/* Call it once nothing is left that is likely to fail, and before hub_start().  Moves everything
- * from the stash, which may be empty, into hub and registry; at most `max_streams` streams go on.
- * Streams that have another latest update than the registry get the registry's.  A state that
- * cannot be read is no error: its streams are ended cleanly, and the log says why.  Afterwards
- * systemd's store and the stash are empty. */
+/* Call it when nothing is left to do that is likely to fail, and before hub_start().  Moves
+ * everything from the stash, which may be empty, into hub and registry; at most `max_streams`
+ * streams go on.  Streams that have another latest update than the registry get the registry's.  A
+ * state that cannot be read is no error: its streams are ended cleanly, and the log says why.
+ * Afterwards systemd's store and the stash are empty. */
 void takeup(struct stash *stash, struct hub *hub, struct registry *registry, size_t max_streams);
 
 /* Call it before anything that can fail.  Ends the streams cleanly if they have waited for a

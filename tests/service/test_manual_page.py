@@ -28,11 +28,13 @@ def test_paths():
 
 def test_metrics(local_service):
     """Their names, labels and types, in the order in which they are told."""
-    listed = re.findall(r"^\.TP\n\.B (\w+)(?:\{(\w+)=\.\.\.\})?\n(Gauge|Counter)\.$", section("METRICS"), re.M)
+    listed = re.findall(r"^\.TP\n\.B (\w+)(?:\{(\w+)=\.\.\.\})?\n(Gauge|Counter|Histogram)\.$", section("METRICS"),
+                        re.M)
     text = local_service.get("/metrics").body.decode()
     told = []
     for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.M):
-        label = re.search(rf"^{name}(?:\{{(\w+)=\"[^\"]*\"\}})? ", text, re.M)[1]
+        sample = name + "_count" if kind == "histogram" else name
+        label = re.search(rf"^{sample}(?:\{{(\w+)=\"[^\"]*\"\}})? ", text, re.M)[1]
         told.append((name, label or "", kind.capitalize()))
     assert listed == told
 

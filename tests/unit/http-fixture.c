@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "loop-fixture.h"
 
 #define PATIENCE_MS 5000
 
@@ -113,17 +114,7 @@ void fixture_stop(void)
 
 int turn_ms(int ms)
 {
-	int64_t end_ms = clock_monotonic_ms() + ms, left_ms = ms;
-	int turns = 0;
-
-	do {
-		int r = sd_event_run(fixture.event, (uint64_t)(left_ms * US_PER_MS));
-
-		ck_assert_int_ge(r, 0);
-		turns += r > 0;
-		left_ms = end_ms - clock_monotonic_ms();
-	} while (left_ms > 0);
-	return turns;
+	return loop_turn_ms(fixture.event, ms);
 }
 
 void turn_until_subscribed(void)

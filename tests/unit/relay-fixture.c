@@ -20,6 +20,7 @@
 
 struct relay *relay;
 size_t relay_n_streams;
+int64_t relay_told_us;
 struct hub_arrival relay_arrival;
 int64_t relay_t0_us;
 
@@ -172,11 +173,12 @@ int64_t outbox_silence_ms(const struct outbox *made_up)
 
 /* ---- The hub, and publishers ---- */
 
-int hub_publish(struct hub *hub, const struct key *key, struct frame *frame)
+int hub_publish(struct hub *hub, const struct key *key, struct frame *frame, int64_t told_us)
 {
 	(void)hub;
 	if (is_full)
 		return -ENOMEM;
+	relay_told_us = told_us;
 	acts_add("streams %s=%" PRId64, key->text, frame_id(frame) - relay_t0_us);
 	return 0;
 }

@@ -53,6 +53,9 @@ extern struct relay *relay;
 extern size_t relay_n_streams;
 extern struct hub_arrival relay_arrival;
 
+/* When the bus told the update that the hub was given last, as the hub was told. */
+extern int64_t relay_told_us;
+
 /* The moment that T is counted from. */
 extern int64_t relay_t0_us;
 

@@ -41,7 +41,7 @@ void deliver(struct shard *shard, const char *environment, int64_t time_us)
 	struct frame *frame = frame_new_update(time_us);
 
 	ck_assert_ptr_nonnull(frame);
-	shard_deliver(shard, shard_prepare_update(&key, frame));
+	shard_deliver(shard, shard_prepare_update(&key, frame, HUB_UNTIMED));
 	frame_unref(frame);
 }
 

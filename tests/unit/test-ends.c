@@ -79,7 +79,7 @@ static void publish(void)
 	struct key key;
 
 	ck_assert_int_eq(key_parse("env", 3, &key), 0);
-	shard_deliver(shard, shard_prepare_update(&key, frame));
+	shard_deliver(shard, shard_prepare_update(&key, frame, HUB_UNTIMED));
 }
 
 static void close_it(void)

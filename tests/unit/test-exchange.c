@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "exchange-cases.h"
+#include "histogram.h"
 #include "runner.h"
 
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
@@ -131,6 +133,42 @@ START_TEST(answers_later)
 	ck_assert_str_eq(stand_in.body, outcomes[_i].body);
 	ck_assert(!outcomes[_i].field || answer_has(outcomes[_i].field));
 	ck_assert(!stand_in.closes);
+}
+END_TEST
+
+/* Its wait, under its status only: 700 ms and what the test takes, on a busy machine too. */
+START_TEST(times_the_wait)
+{
+	static const enum timing timings[] = {
+		[HTTP_PUBLISHED] = TIMING_PUBLISHED,
+		[HTTP_STALE] = TIMING_STALE,
+		[HTTP_QUEUED] = TIMING_QUEUED,
+		[HTTP_UNAVAILABLE] = TIMING_UNAVAILABLE,
+	};
+	const struct histogram *histograms = stand_in.http.metrics.histograms;
+
+	ask(&publication);
+	stand_in.publish->begun_us -= 700 * US_PER_MS;
+	http_answer(stand_in.publish, outcomes[_i].result, 1, outcomes[_i].detail);
+	for (enum timing timing = 0; timing < TIMINGS; timing++) {
+		bool is_its = timing == timings[outcomes[_i].result];
+		uint64_t sum_us = counter_get(&histograms[timing].sum_us);
+
+		ck_assert_uint_eq(count_of(&histograms[timing]), is_its);
+		ck_assert(is_its ? sum_us >= 700000 && sum_us < 10700000 : sum_us == 0);
+	}
+}
+END_TEST
+
+START_TEST(times_no_refused_publication)
+{
+	static const struct asked asked =
+		ASK("POST", CHANGE, .fields = {TOKEN_FIELD}, .body = "not");
+
+	ask(&asked);
+	assert_answered(422);
+	for (enum timing timing = 0; timing < TIMINGS; timing++)
+		ck_assert_uint_eq(count_of(&stand_in.http.metrics.histograms[timing]), 0);
 }
 END_TEST
 
@@ -337,6 +375,8 @@ static void add_tests(TCase *tests)
 	tcase_add_loop_test(tests, is_among_the_cases, 0, N_OF(handlers));
 	tcase_add_loop_test(tests, answers_each_once, 0, N_OF(targets) * N_OF(methods));
 	tcase_add_loop_test(tests, answers_later, 0, N_OF(outcomes));
+	tcase_add_loop_test(tests, times_the_wait, 0, N_OF(outcomes));
+	tcase_add_test(tests, times_no_refused_publication);
 	tcase_add_test(tests, answers_at_once);
 	tcase_add_test(tests, counts_those_without_the_token);
 	tcase_add_test(tests, takes_no_more_than_was_announced);

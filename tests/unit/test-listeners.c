@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "loop-fixture.h"
 #include "net/listeners.h"
 #include "runner.h"
 
@@ -107,17 +108,7 @@ static void stop(void)
 /* Returns how many turns had something to do. */
 static int turn_ms(int ms)
 {
-	int64_t end_ms = clock_monotonic_ms() + ms, left_ms = ms;
-	int turns = 0;
-
-	do {
-		int r = sd_event_run(fixture.event, (uint64_t)(left_ms * US_PER_MS));
-
-		ck_assert_int_ge(r, 0);
-		turns += r > 0;
-		left_ms = end_ms - clock_monotonic_ms();
-	} while (left_ms > 0);
-	return turns;
+	return loop_turn_ms(fixture.event, ms);
 }
 
 static void turn_until_taken(int n)

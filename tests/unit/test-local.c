@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The embedded bus, as its user sees it: publications in, events out. */
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <string.h>
@@ -14,46 +12,12 @@
 #include "base/log.h"
 #include "bus/bus.h"
 #include "runner.h"
-
-#define BURST      3000 /* more than one transaction takes */
-#define TIMEOUT_MS 30000
+#include "store-fixture.h"
 
 static char directory[64];
-static struct mailbox inbox;
-static struct mail_list arrived; /* taken from the inbox, and not looked at yet */
 static struct bus *bus;
 
 /* ---- Events ---- */
-
-/* The next one, or NULL if there is none within the time. */
-static struct bus_event *try_next(int timeout_ms)
-{
-	struct pollfd pollfd = {.fd = mailbox_fd(&inbox), .events = POLLIN};
-	struct mail *mail;
-
-	if (STAILQ_EMPTY(&arrived)) {
-		poll(&pollfd, 1, timeout_ms);
-		mailbox_take(&inbox, &arrived);
-	}
-	if (STAILQ_EMPTY(&arrived))
-		return NULL;
-	mail = STAILQ_FIRST(&arrived);
-	STAILQ_REMOVE_HEAD(&arrived, link);
-	return container_of(mail, struct bus_event, mail);
-}
-
-/* The next one, which has to be of this type. */
-static struct bus_event next(enum bus_event_type type)
-{
-	struct bus_event *event = try_next(TIMEOUT_MS);
-	struct bus_event copy;
-
-	ck_assert_ptr_nonnull(event);
-	copy = *event;
-	free(event);
-	ck_assert_msg(copy.type == type, "event %d, not %d: %s", copy.type, type, copy.text);
-	return copy;
-}
 
 static void expect_start(void)
 {
@@ -85,28 +49,16 @@ static void set_up(void)
 {
 	snprintf(directory, sizeof(directory), "/tmp/flagsse-test-local-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(directory));
-	ck_assert_int_eq(mailbox_init(&inbox), 0);
-	STAILQ_INIT(&arrived);
+	inbox_set_up();
 	log_set_level(LOG_ERR);
 	ck_assert_int_eq(bus_new_local(directory, &inbox, &bus), 0);
 }
 
 static void tear_down(void)
 {
-	DIR *stream = opendir(directory);
-	struct bus_event *event;
-	struct dirent *entry;
-
 	bus = bus_free(bus);
-	while ((event = try_next(0)))
-		free(event);
-	mailbox_deinit(&inbox);
-
-	while (stream && (entry = readdir(stream)))
-		unlinkat(dirfd(stream), entry->d_name, 0);
-	if (stream)
-		closedir(stream);
-	rmdir(directory);
+	inbox_tear_down();
+	remove_directory(directory);
 }
 
 static void restart(void)

@@ -2,6 +2,7 @@
 /* The table of metrics: what a row must be, the text that comes from it, the blocks that threads
  * count in, and that the documents list the same metrics. */
 #include <check.h>
+#include <ctype.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@ START_TEST(test_row)
 	bool is_counter = strcmp(row->type, "counter") == 0;
 	char unit[32];
 
-	ck_assert(is_counter || strcmp(row->type, "gauge") == 0);
+	ck_assert(is_counter || strcmp(row->type, row->n_bounds > 0 ? "histogram" : "gauge") == 0);
 	ck_assert(strncmp(row->name, "flagsse_", 8) == 0);
 	ck_assert_msg(ends_with(row->name, "_total") == is_counter, "%s", row->name);
 	snprintf(unit, sizeof(unit), "_%s%s", row->unit, is_counter ? "_total" : "");
@@ -58,6 +59,12 @@ static char *write_all(const struct metrics *total)
 	return text;
 }
 
+static void assert_has(const char *text, const char *part)
+{
+	/* All of the text would be too long for Check. */
+	ck_assert_msg(strstr(text, part), "no %s", part);
+}
+
 START_TEST(test_text)
 {
 	struct metrics total = {.counts = {0}};
@@ -67,21 +74,19 @@ START_TEST(test_text)
 	metrics_add(&total, COUNT_SENT_BYTES, UINT64_MAX - 1);
 	metrics_add(&total, COUNT_QUEUED, 3);
 	text = write_all(&total);
-	ck_assert_msg(strstr(text, "# HELP flagsse_sent_bytes_total Bytes written to streams.\n"
-				   "# TYPE flagsse_sent_bytes_total counter\n"
-				   "flagsse_sent_bytes_total 18446744073709551615\n"
-				   "# HELP flagsse_bus_up 1 while the bus is connected.\n"
-				   "# TYPE flagsse_bus_up gauge\n"
-				   "flagsse_bus_up 7\n"),
-		"%s", text);
-	ck_assert_msg(strstr(text, "# HELP flagsse_publishes_total Answers to publishers.\n"
-				   "# TYPE flagsse_publishes_total counter\n"
-				   "flagsse_publishes_total{status=\"published\"} 0\n"
-				   "flagsse_publishes_total{status=\"stale\"} 0\n"
-				   "flagsse_publishes_total{status=\"queued\"} 3\n"
-				   "flagsse_publishes_total{status=\"unavailable\"} 0\n# HELP"),
-		"%s", text);
-	ck_assert_msg(strstr(text, "\nflagsse_thread_alive{thread=\"value\"} 7\n"), "%s", text);
+	assert_has(text, "# HELP flagsse_sent_bytes_total Bytes written to streams.\n"
+			 "# TYPE flagsse_sent_bytes_total counter\n"
+			 "flagsse_sent_bytes_total 18446744073709551615\n"
+			 "# HELP flagsse_bus_up 1 while the bus is connected.\n"
+			 "# TYPE flagsse_bus_up gauge\n"
+			 "flagsse_bus_up 7\n");
+	assert_has(text, "# HELP flagsse_publishes_total Answers to publishers.\n"
+			 "# TYPE flagsse_publishes_total counter\n"
+			 "flagsse_publishes_total{status=\"published\"} 0\n"
+			 "flagsse_publishes_total{status=\"stale\"} 0\n"
+			 "flagsse_publishes_total{status=\"queued\"} 3\n"
+			 "flagsse_publishes_total{status=\"unavailable\"} 0\n# HELP");
+	assert_has(text, "\nflagsse_thread_alive{thread=\"value\"} 7\n");
 }
 END_TEST
 
@@ -143,7 +148,7 @@ END_TEST
 START_TEST(test_blocks_share_no_cache_line)
 {
 	struct metrics blocks[2];
-	const char *last = (const char *)&blocks[0].counts[COUNTS];
+	const char *last = (const char *)&blocks[0].histograms[TIMINGS];
 	const char *first = (const char *)&blocks[1].counts[0];
 
 	ck_assert_int_ge(first - last, CACHE_LINE);
@@ -180,8 +185,10 @@ START_TEST(test_is_documented)
 	const struct metric_row *row = metrics_row(_i);
 	_cleanup_(freep) char *text = read_source(LIST);
 	const char *entry = find_entry(text, row);
-	const char *type = strcmp(row->type, "counter") == 0 ? "Counter.\n" : "Gauge.\n";
+	char type[32];
 
+	snprintf(
+		type, sizeof(type), "%c%s.\n", toupper((unsigned char)row->type[0]), row->type + 1);
 	ck_assert_msg(entry, "%s lacks %s", LIST, row->name);
 	ck_assert_msg(strncmp(entry, type, strlen(type)) == 0, "%s: %s", row->name, entry);
 }
@@ -211,7 +218,8 @@ END_TEST
 static const struct labels {
 	const char *metric, *value;
 } labels[] = {
-#define SERIES(id, series, value) {#id, value},
+#define SERIES(id, series, value)       {#id, value},
+#define TIMED_SERIES(id, series, value) {#id, value},
 #include "base/metrics.def"
 #define END(reason, word, manner) {"STREAMS_ENDED", word},
 #include "hub/ends.def"
@@ -223,6 +231,8 @@ static const struct metric_row *row_of(const char *id)
 	static const char *const ids[] = {
 #define COUNTED(id, ...)    #id,
 #define COUNTED_BY(id, ...) #id,
+#define TIMED(id, ...)      #id,
+#define TIMED_BY(id, ...)   #id,
 #define READ(id, ...)       #id,
 #define READ_BY(id, ...)    #id,
 #include "base/metrics.def"

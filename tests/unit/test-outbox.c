@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The outbox, as its user sees it: items in, events out. */
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -15,46 +13,12 @@
 #include "bus/bus.h"
 #include "bus/outbox.h"
 #include "runner.h"
-
-#define BURST      3000 /* more than one transaction takes */
-#define TIMEOUT_MS 30000
+#include "store-fixture.h"
 
 static char directory[64], state[96];
-static struct mailbox inbox;
-static struct mail_list arrived; /* taken from the inbox, and not looked at yet */
 static struct outbox *outbox;
 
 /* ---- Events ---- */
-
-/* The next one, or NULL if there is none within the time. */
-static struct bus_event *try_next(int timeout_ms)
-{
-	struct pollfd pollfd = {.fd = mailbox_fd(&inbox), .events = POLLIN};
-	struct mail *mail;
-
-	if (STAILQ_EMPTY(&arrived)) {
-		poll(&pollfd, 1, timeout_ms);
-		mailbox_take(&inbox, &arrived);
-	}
-	if (STAILQ_EMPTY(&arrived))
-		return NULL;
-	mail = STAILQ_FIRST(&arrived);
-	STAILQ_REMOVE_HEAD(&arrived, link);
-	return container_of(mail, struct bus_event, mail);
-}
-
-/* The next one, which has to be of this type. */
-static struct bus_event next(enum bus_event_type type)
-{
-	struct bus_event *event = try_next(TIMEOUT_MS);
-	struct bus_event copy;
-
-	ck_assert_ptr_nonnull(event);
-	copy = *event;
-	free(event);
-	ck_assert_msg(copy.type == type, "event %d, not %d: %s", copy.type, type, copy.text);
-	return copy;
-}
 
 static void expect_row(const char *key, int64_t time_us, int64_t stored_us, uint64_t sequence)
 {
@@ -80,34 +44,17 @@ static void set_up(void)
 	snprintf(directory, sizeof(directory), "/tmp/flagsse-test-outbox-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(directory));
 	snprintf(state, sizeof(state), "%s/state", directory);
-	ck_assert_int_eq(mailbox_init(&inbox), 0);
-	STAILQ_INIT(&arrived);
+	inbox_set_up();
 	log_set_level(LOG_ERR);
 	ck_assert_int_eq(outbox_new(state, &inbox, &outbox), 0);
 }
 
-static void empty_directory(const char *path)
-{
-	DIR *stream = opendir(path);
-	struct dirent *entry;
-
-	while (stream && (entry = readdir(stream)))
-		unlinkat(dirfd(stream), entry->d_name, 0);
-	if (stream)
-		closedir(stream);
-	rmdir(path);
-}
-
 static void tear_down(void)
 {
-	struct bus_event *event;
-
 	outbox = outbox_free(outbox);
-	while ((event = try_next(0)))
-		free(event);
-	mailbox_deinit(&inbox);
-	empty_directory(state);
-	empty_directory(directory);
+	inbox_tear_down();
+	remove_directory(state);
+	remove_directory(directory);
 }
 
 static void restart(void)
@@ -291,7 +238,7 @@ START_TEST(is_opened_when_it_can_be)
 
 	expect_empty();
 	outbox = outbox_free(outbox);
-	empty_directory(state);
+	remove_directory(state);
 	ck_assert_int_eq(symlink("/nonexistent/place", state), 0);
 	ck_assert_int_eq(outbox_new(state, &inbox, &outbox), 0);
 	event = next(BUS_OUTBOX_DOWN);

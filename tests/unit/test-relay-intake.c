@@ -2,6 +2,7 @@
 /* What the bus tells goes to the streams, if it is new; what it has lost is written back. */
 #include <check.h>
 
+#include "base/clock.h"
 #include "relay-fixture.h"
 #include "runner.h"
 
@@ -60,6 +61,23 @@ START_TEST(test_case)
 }
 END_TEST
 
+/* The time that the hub gets is when the bus told the update, not when the relay got round to it.
+ */
+START_TEST(test_told_us)
+{
+	int64_t before_us = clock_monotonic_us(), after_us;
+
+	relay_check("full up update:a=1", "ready");
+	after_us = clock_monotonic_us();
+	relay_check("room", "streams a=1");
+	ck_assert_int_ge(relay_told_us, before_us);
+	ck_assert_int_le(relay_told_us, after_us);
+	ck_assert_int_ne(relay_told_us, HUB_UNTIMED);
+	relay_check("down publish:b=1 kept:b", "outbox b=1, streams b=1, queued b");
+	ck_assert_int_ge(relay_told_us, after_us);
+}
+END_TEST
+
 START_TEST(test_problems)
 {
 	ck_assert_str_eq(relay_problem(relay, RELAY_FOR_ALL),
@@ -102,6 +120,7 @@ Suite *test_suite(void)
 
 	tcase_add_checked_fixture(nats, relay_set_up, relay_tear_down);
 	tcase_add_loop_test(nats, test_case, 0, sizeof(cases) / sizeof(cases[0]));
+	tcase_add_test(nats, test_told_us);
 	tcase_add_test(nats, test_problems);
 	suite_add_tcase(all, nats);
 	return all;

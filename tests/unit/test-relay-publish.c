@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What becomes of a publisher's update: where it goes, and which answer there is, just one. */
 #include <check.h>
+#include <math.h>
 
+#include "histogram.h"
 #include "relay-fixture.h"
 #include "runner.h"
 
@@ -97,6 +99,44 @@ START_TEST(test_without_outbox)
 }
 END_TEST
 
+/* Publications, what becomes of them, and in which bucket of the publisher's lag they count. */
+static const struct {
+	const char *script, *expected;
+	double above, up_to; /* seconds; 0 and 0: in none */
+} lags[] = {
+	/* 10 s ago, or 5 minutes; that is, up to 19 s more on a busy machine */
+	{"up publish:a=1 stored:a", "ready, bus a=1, published a", 5, 30},
+	{"down publish:a=1 kept:a", "outbox a=1, streams a=1, queued a", 5, 30},
+	{"up publish:a=1 1s stored:a", "ready, bus a=1, outbox a=1, published a", 5, 30},
+	{"up publish:a=-295000000 stored:a", "ready, bus a=-295000000, published a", 300, INFINITY},
+	/* yet to come */
+	{"up publish:a=900000000 stored:a", "ready, bus a=900000000, published a", 0, 0.01},
+	/* not accepted */
+	{"up publish:a=1 stale:a", "ready, bus a=1, stale a", 0, 0},
+	{"up publish:a=1 1s 1.7s", "ready, bus a=1, outbox a=1, unavailable a", 0, 0},
+	{"down publish:a=1 failed:a", "outbox a=1, unavailable a", 0, 0},
+	/* no publication */
+	{"up update:a=1", "ready, streams a=1", 0, 0},
+	{"begin row:a=1 end up stored:a", "streams a=1, ready, bus a=1, drop a", 0, 0},
+};
+
+START_TEST(test_lag)
+{
+	const struct metric_row *row = metrics_row(METRIC_PUBLISH_LAG);
+	const struct histogram *histogram = &relay_metrics(relay)->histograms[TIMING_PUBLISH_LAG];
+
+	relay_check(lags[_i].script, lags[_i].expected);
+	for (unsigned i = 0; i <= row->n_bounds; i++) {
+		double bound = i < row->n_bounds ? row->bounds[i] : INFINITY;
+		bool is_within = bound > lags[_i].above && bound <= lags[_i].up_to;
+
+		if (!is_within)
+			ck_assert_uint_eq(counter_get(&histogram->buckets[i]), 0);
+	}
+	ck_assert_uint_eq(count_of(histogram), lags[_i].up_to > 0);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *all = suite_create("relay-publish");
@@ -106,6 +146,7 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(nats, relay_set_up, relay_tear_down);
 	tcase_add_loop_test(
 		nats, test_with_outbox, 0, sizeof(with_outbox) / sizeof(with_outbox[0]));
+	tcase_add_loop_test(nats, test_lag, 0, sizeof(lags) / sizeof(lags[0]));
 	tcase_add_checked_fixture(local, relay_set_up_local, relay_tear_down);
 	tcase_add_loop_test(
 		local, test_without_outbox, 0, sizeof(without_outbox) / sizeof(without_outbox[0]));

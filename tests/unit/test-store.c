@@ -13,6 +13,7 @@
 
 #include "bus/store/store.h"
 #include "runner.h"
+#include "store-fixture.h"
 
 #define N_UPDATES   50
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -31,18 +32,6 @@ int fdatasync(int fd)
 	return fsync(fd);
 }
 
-static void remove_directory(void)
-{
-	DIR *stream = opendir(directory);
-	struct dirent *entry;
-
-	while (stream && (entry = readdir(stream)))
-		unlinkat(dirfd(stream), entry->d_name, 0);
-	if (stream)
-		closedir(stream);
-	rmdir(directory);
-}
-
 static void set_up(void)
 {
 	snprintf(directory, sizeof(directory), "/tmp/flagsse-test-store-XXXXXX");
@@ -57,7 +46,7 @@ static void tear_down(void)
 	store = store_free(store);
 	free(problem);
 	problem = NULL;
-	remove_directory();
+	remove_directory(directory);
 }
 
 static int reopen(void)
@@ -806,7 +795,7 @@ END_TEST
 START_TEST(test_directory_deleted)
 {
 	fill_both_tables();
-	remove_directory();
+	remove_directory(directory);
 	ck_assert_int_eq(find(), STORE_ASTRAY);
 	move();
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The header that says when the node that wrote a message had accepted what it is about. */
+/* The header that says when the node that wrote a message had accepted its update. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

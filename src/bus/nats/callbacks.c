@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What nats.c calls back, in threads of its own: it is only read here, and posted to the bus
- * thread. And the options of a connection, which name these callbacks. */
+/* The callbacks of nats.c, which run in its own threads: they only read what has come, and post it
+ * to the bus thread.  Also the options of a connection, which name the callbacks. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>

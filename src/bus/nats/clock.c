@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* NATS's clock, which all times of storing are of.  It says how late it is as it makes a consumer,
+/* NATS's clock, by which all times of storing are.  NATS tells the time when it makes a consumer,
  * and with each message that has just been stored. */
 #include "base/clock.h"
 #include "bus/nats/nats-internal.h"

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Connecting to NATS.  natsConnection_Connect() has no limit of its own for all that it does: it
- * resolves the name, which takes as long as the resolver does; nats.c 3.4 waits in a loop for ever
- * for a server that says INFO and no more, and up to 3.10 in a read() for one that is silent in the
+ * resolves the name, which takes as long as the resolver does; nats.c 3.4 loops for ever if the
+ * server says INFO and no more, and up to 3.10 it blocks in read() if the server is silent in the
  * TLS handshake.  So each attempt has a thread of its own, which is given up when its time is over.
  *
  * An attempt that is given up must not go on for ever either: its socket is shut down, and then
- * natsConnection_Connect() fails.  nats.c does not give the descriptor away before it is connected,
- * so the socket is looked for: see is_of_nats(). */
+ * natsConnection_Connect() fails.  nats.c does not tell the descriptor before it is connected, so
+ * the process's sockets are searched for it: see is_of_nats(). */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

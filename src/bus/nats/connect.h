@@ -16,32 +16,35 @@ struct nats_attempt;
 
 TAILQ_HEAD(nats_attempts, nats_attempt);
 
-/* So many attempts that have been given up may be under way; until one of them ends there is no
- * other. */
+/* How many attempts that have been given up may still be under way.  When there are so many, no
+ * other attempt begins until one of them has ended. */
 #define NATS_STRAGGLERS_MAX 8
 
 /* Why no connection could be made, without a full stop. */
 struct nats_problem {
-	char text[NATS_TEXT_SIZE]; /* for who has to mend it */
-	const char *open_text;     /* for everybody: without others' words, which may name hosts;
-				      static */
+	char text[NATS_TEXT_SIZE]; /* for the operator */
+	const char *open_text; /* for everybody: without the words of NATS or the system, which may
+				  name hosts; static */
 };
 
-/* Begins an attempt to connect to `bus->server`; NATS_MAIL_CONNECT_END tells when it is over.  Each
- * one is given up after connect_timeout, by nats_connect_give_up(), wherever it is by then.  0, or
- * -errno, and *ret_problem says why; -ETIMEDOUT: too many are under way that have been given up. */
+/* Begins an attempt to connect to `bus->server`; NATS_MAIL_CONNECT_END tells when it is over.  An
+ * attempt that has taken connect_timeout is given up by nats_connect_give_up(), however far it has
+ * come.  0, or -errno, and *ret_problem says why; -ETIMEDOUT: too many attempts that have been
+ * given up are still under way. */
 int nats_connect_begin(struct nats_bus *bus, struct nats_problem *ret_problem);
 
-/* *ret_problem: that it has taken too long. */
+/* Gives up the attempt.  *ret_problem says that it has taken too long. */
 void nats_connect_give_up(struct nats_bus *bus, struct nats_problem *ret_problem);
 
-/* What attempts that have been given up are waiting for is cut off, again and again, as they may
- * turn to the next address of a name; and when that is due (INT64_MAX: it is not). */
+/* nats_connect_cut_off() shuts down the sockets of attempts that have been given up.  It has to be
+ * called again and again, as such an attempt may turn to the next address of its name;
+ * nats_connect_cut_due_ms() returns when (INT64_MAX: there is none). */
 void nats_connect_cut_off(struct nats_bus *bus);
 int64_t nats_connect_cut_due_ms(const struct nats_bus *bus);
 
-/* An attempt is over.  True: it was not given up, and is told of; *ret_wire is the connection,
- * which is the caller's, or NULL, and *ret_problem says why.  The mail is consumed. */
+/* An attempt is over.  True: it had not been given up; *ret_wire is the connection, which is the
+ * caller's, or NULL, and then *ret_problem says why.  False: it had, and is of no interest any
+ * more.  Consumes the mail. */
 bool nats_connect_on_end(struct nats_bus *bus, struct nats_mail *mail, struct nats_wire **ret_wire,
 	unsigned *ret_session, struct nats_problem *ret_problem);
 

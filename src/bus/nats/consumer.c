@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The consumer: made, subscribed to, asked for, doubted when it is silent.  What it sends is read
- * in message.c and delivery.c.
+/* The consumer: makes it, subscribes to it, asks how it is, and doubts it when it is silent.  What
+ * it sends is read in message.c and delivery.c.
  *
- * nats.c's js_Subscribe() would make it as well, and wait for that in one call: where there are
- * very many environments, for tens of seconds, in which the bus thread could do nothing else, not
- * even end.  So it is asked for here, and subscribed to when it is there: the server sends nothing
- * before somebody listens. */
+ * nats.c's js_Subscribe() would do that, too, but in one call that waits.  With very many
+ * environments it waits for tens of seconds, in which the bus thread could do nothing else, not
+ * even end.  So this file sends the request itself, and subscribes when the consumer has been made:
+ * the server sends nothing before somebody listens. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,9 +2,9 @@
 /* What comes to a consumer's deliver subject: messages, whose reply subjects say which ones they
  * are, and JetStream's own, which have a status and no body (nats-architecture-and-design, ADR-15).
  *
- * nats.c's js_Subscribe() would read the latter itself.  But 3.4 crashes in it where memory is
- * short (jsSub_free() releases a context that it does not have yet), and it answers flow control
- * when a message has been given to its callback, whether or not the bus thread has got to it. */
+ * nats.c's js_Subscribe() would read the latter itself.  But 3.4 crashes there if memory is short
+ * (jsSub_free() releases a context that it does not have yet), and it answers flow control once it
+ * has called back for a message, whether or not the bus thread has read that message. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

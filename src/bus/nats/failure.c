@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* nats.c's errors: why no connection to NATS could be made, in words for who has to mend it; and
- * what all others are as errno. */
+/* nats.c's errors: why no connection to NATS could be made, in words for the operator; and all
+ * others as errno. */
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Asking JetStream for the last message of a subject.  js_GetLastMsg() would wait for the answer,
- * and the bus thread with it: so the answer comes to the inbox of the acknowledgements, as these
- * do. */
+/* Asking JetStream for the last message of a subject.  js_GetLastMsg() would block the bus thread
+ * until the answer comes.  So the answer is sent to the inbox that the acknowledgements come to. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

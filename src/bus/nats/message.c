@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Messages of nats.c, read. */
+/* Reads nats.c's messages. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

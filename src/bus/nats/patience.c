@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* How long JetStream may take to answer, and how soon all may be read again: both learn, so that a
- * server that is slow, or an error that comes again and again, is met with more time. */
+/* How long JetStream may take to answer, and how soon all may be read again: both learn, so a slow
+ * server gets more time to answer, and an error that recurs makes the pauses longer. */
 #include "bus/nats/patience.h"
 
 /* An answer may take so many times as long as the last one did. */

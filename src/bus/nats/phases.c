@@ -25,10 +25,11 @@
  *               which nothing goes; JetStream does not answer a request, or
  *               refuses it; the clock has jumped; the end
  *
- * What else comes changes nothing: mail about a consumer or a session that was given up, say.  Main
- * is told BUS_UP with the first UP and BUS_DOWN with the next AWAY (and if a connection cannot be
- * made); between them the bus is up though it is reading once more.  In lame duck mode there is an
- * attempt beside the session, which ends when that succeeds. */
+ * Anything else that comes changes nothing: mail about a consumer or a session that was given up,
+ * for example.  Main is told BUS_UP with the first UP, and BUS_DOWN with the next AWAY (and if a
+ * connection cannot be made); in between the bus counts as up, even while it reads once more.  In
+ * lame duck mode an attempt runs beside the session, and the session ends when the attempt
+ * succeeds. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "bus/nats/nats-internal.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Publishing to JetStream as compare-and-set: a message is stored only if the subject's last one is
- * the one it was compared with.  One is in flight for each environment; what comes meanwhile goes
- * out after it, as one message for all.  The states of a subject:
+ * the one it was compared with.  At most one message is in flight for each environment; updates
+ * that come meanwhile go out after it, all in one message.  The states of a subject:
  *
  *   IDLE     nothing is in flight, and nothing waits
  *   FLYING   a message was sent; its acknowledgement is awaited
- *   ASKING   after a conflict: the answer which message is the last is awaited
+ *   ASKING   after a conflict: JetStream has been asked which message is the last
  *
  *   IDLE     something is published that is not stale                             FLYING
  *   FLYING   the message is stored, refused, denied, or not acknowledged in time  landed

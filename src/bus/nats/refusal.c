@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What JetStream's errors mean for an update: by their codes, and where one code says several
- * things, by their words. */
+/* What JetStream's errors mean for an update: by their codes; and by their words, where one code
+ * means several things. */
 #include <string.h>
 
 #include "bus/nats/parse.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The stream on JetStream: found, compared with what it should be, or made. */
+/* The stream on JetStream: finds it and compares it with what it should be, or makes it. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

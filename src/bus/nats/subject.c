@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the bus thread knows of each subject: its last message, so that a publish can be a
- * compare-and-set; and what JetStream has acknowledged and not told yet. */
+ * compare-and-set; and what JetStream has acknowledged and the consumer has not told yet. */
 #include <string.h>
 
 #include "base/clock.h"

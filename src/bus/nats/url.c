@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The URL of a NATS server, taken apart. */
+/* Takes the URL of a NATS server apart. */
 #include "bus/nats/url.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The URL of a NATS server, taken apart.  No I/O. */
+/* Takes the URL of a NATS server apart.  No I/O. */
 #pragma once
 
 #include "base/cleanup.h"

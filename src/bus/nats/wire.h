@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A connection to NATS, as the bus's logic knows it: what can be asked of one.  wire.c does it with
- * nats.c.  The unit tests link another one in its place, which is made up (nats-fixture.c): it
- * notes what is sent, and answers what the test says.
+/* A connection to NATS, as the bus's logic knows it.  wire.c implements it with nats.c.  The unit
+ * tests link a made-up connection in its place (nats-fixture.c), which notes what is sent, and
+ * answers what the test says.
  *
  * Bus thread.  What the connection tells by itself (its end, a complaint, a message) comes as mail;
  * see mail.h.  A function that returns an int returns 0 or -errno, and then *ret_error says why. */
@@ -13,7 +13,7 @@
 
 struct nats_wire;
 
-/* Of an inbox, which is a subject that nobody else has. */
+/* The size of an inbox, which is a subject that nobody else has. */
 #define NATS_INBOX_SIZE 64
 
 /* Why NATS has not done what it was asked for.  With `error`:
@@ -31,16 +31,16 @@ struct nats_error {
 			     request */
 };
 
-/* Makes it ready for JetStream: what it answers comes as mail from now on.  *ret_inbox is what
- * replies are to be sent to: "INBOX.anything". */
+/* Makes the connection ready for JetStream, whose answers come as mail from now on.  *ret_inbox is
+ * what replies are to be sent to: "INBOX.anything". */
 int nats_wire_open(struct nats_wire *wire, char ret_inbox[static NATS_INBOX_SIZE],
 	struct nats_error *ret_error);
 
 /* Disconnects, at once, whether it was opened or not.  Returns NULL; takes NULL. */
 struct nats_wire *nats_wire_free(struct nats_wire *wire);
 
-/* The last thing that NATS has complained of, if that is that something is not permitted; else
- * NULL.  Good until the next call. */
+/* NATS's last complaint, if it is that something is not permitted; else NULL.  Good until the next
+ * call. */
 const char *nats_wire_denied(struct nats_wire *wire);
 
 /* ---- Messages ---- */
@@ -59,20 +59,20 @@ struct nats_message {
 	size_t length; /* of the body; 0: it has none */
 };
 
-/* Hands it to the connection, which takes it along soon.  Waits for the server no longer than
- * 500 ms, and only if it does not read. */
+/* Hands the message to the connection, which sends it soon.  Waits only if the server does not
+ * read, and no longer than 500 ms. */
 int nats_wire_send(
 	struct nats_wire *wire, const struct nats_message *message, struct nats_error *ret_error);
 
 /* An inbox for nats_wire_subscribe(). */
 int nats_wire_make_inbox(char ret_inbox[static NATS_INBOX_SIZE], struct nats_error *ret_error);
 
-/* What comes to the inbox comes as NATS_MAIL_MESSAGE or NATS_MAIL_STATUS from now on.  One at a
- * time. */
+/* From now on, what arrives at the inbox comes as NATS_MAIL_MESSAGE or NATS_MAIL_STATUS.  Only one
+ * inbox at a time. */
 int nats_wire_subscribe(struct nats_wire *wire, const char *inbox, struct nats_error *ret_error);
 void nats_wire_unsubscribe(struct nats_wire *wire);
 
-/* ---- Requests to JetStream, which are waited for, `wait_ms` at most ---- */
+/* ---- Requests to JetStream: each waits for the answer, `wait_ms` at most ---- */
 
 enum nats_retention {
 	NATS_RETENTION_LIMITS,
@@ -90,7 +90,7 @@ enum nats_storage {
 	NATS_STORAGE_MEMORY,
 };
 
-/* How a stream is configured; of the numbers -1 means that there is no limit. */
+/* How a stream is configured; a number of -1 means that there is no limit. */
 struct nats_stream_settings {
 	const char **subjects;
 	int n_subjects;
@@ -105,7 +105,7 @@ struct nats_stream_settings {
 
 struct nats_stream {
 	struct nats_stream_settings settings;
-	int64_t created_ns; /* since the epoch; another stream of that name has another one */
+	int64_t created_ns; /* since the epoch; tells streams of the same name apart */
 	uint64_t n_messages;
 	int64_t n_consumers;
 	void *owned; /* what the pointers above point into */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Whether the store could be opened, found out without SQLite: as another process has it open, even
- * a look at it by SQLite would wait for its lock. */
+/* Finds out without SQLite whether the store could be opened.  Another process has it open, and
+ * even a look at it by SQLite would wait for that process's lock. */
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Where the store's files are.  Who deletes, moves or replaces them takes nothing from a process
- * that has them open, but from the next one; so all is moved to where that will look. */
+/* Where the store's files are.  If somebody deletes, moves or replaces them, this process still has
+ * them, as they are open, but the next one would not find them.  So everything is moved to where
+ * the next process will look. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

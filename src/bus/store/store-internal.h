@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The store's own state, for store.c, place.c, rows.c and check.c.  They call each other in a
- * circle: to open a store is to find its place, which may have to take rows along from another one,
- * and all of them run their statements on the store. */
+ * circle: opening a store includes finding its place, which may include taking rows along from
+ * another store, and all of them run statements on the store. */
 #pragma once
 
 #include <sqlite3.h>
@@ -27,7 +27,7 @@ enum store_statement {
 	N_STATEMENTS = STATEMENT_EACH + N_STORE_TABLES,
 };
 
-/* Which file has a name. */
+/* Identifies the file that a path leads to. */
 struct file_id {
 	dev_t device;
 	ino_t inode;
@@ -37,14 +37,14 @@ struct store {
 	sqlite3 *database;
 	char *path;
 	struct file_id file,
-		log; /* what the path, and that of the log, led to when it was opened */
+		log; /* what the path, and the log's path, led to when the store was opened */
 	sqlite3_stmt *statements[N_STATEMENTS];
 	char problem[256];
 };
 
-/* Keeps SQLite's text, which its next call overwrites, and gives the errno for `code`.  Of the
- * system call that failed SQLite keeps the errno, but not within COMMIT; so whoever calls this has
- * set errno to 0 before. */
+/* Keeps SQLite's text, which SQLite's next call overwrites, and returns the -errno for `code`.
+ * SQLite remembers the errno of the system call that failed, except within COMMIT; for that case,
+ * set errno to 0 before you call SQLite. */
 int store_fail(struct store *store, int code);
 int store_fail_with(struct store *store, int error, const char *format, ...) _printf_(3, 4);
 
@@ -58,18 +58,18 @@ int store_query(struct store *store, const char *sql, char *ret, size_t size);
  * found out, or no memory.  The caller frees it. */
 char *store_directory_problem(const char *path);
 
-/* NULL where memory is short. */
+/* NULL: out of memory. */
 char *store_make_text(const char *format, ...) _printf_(1, 2);
 
 /* Moves what is in the write-ahead log into the database, so that the log begins again in the space
- * that it has: where the disk is full, updates of environments that are known still fit.  SQLite
- * does it only after many commits. */
+ * that it has.  Then updates of known environments still fit when the disk is full.  By itself
+ * SQLite does this only after many commits. */
 void store_empty_log(struct store *store);
 
 /* rows.c.  -EBADMSG: a table or a column is missing. */
 int store_prepare_statements(struct store *store);
 
-/* Puts it under the sequence that it has, which must be free.  0 or -errno. */
+/* Puts the update under the sequence that it has, which must be free.  0 or -errno. */
 int store_put_numbered(struct store *store, enum store_table table, const struct update *update);
 
 /* place.c: notes which files have been opened.  The store has its path.  0 or -errno. */

@@ -14,21 +14,20 @@ struct store;
 
 enum store_table {
 	STORE_UPDATES, /* the latest of each environment: all that the local bus has */
-	STORE_OUTBOX,  /* what NATS has not got yet; there update->stored_us is when it was accepted
-			*/
+	STORE_OUTBOX,  /* what NATS has not got yet; update->stored_us is when it was accepted */
 	N_STORE_TABLES,
 };
 
 /* Opens or creates DIRECTORY/flagsse.db, and the directory itself if its parent exists, for this
- * process alone.  One of an older format is brought up to date.  One that is corrupt, or written by
- * a newer version, is renamed (never deleted), loudly, and a new one begun. 0; -EBUSY: another
- * process has it; else -errno.  *ret_problem (if not NULL) gets a text for the log that names the
- * file; the caller frees it. */
+ * process alone.  A file of an older format is brought up to date.  A file that is corrupt, or was
+ * written by a newer version, is renamed (never deleted), as *ret_problem says then, and a new one
+ * is begun. 0; -EBUSY: another process has it; else -errno.  *ret_problem (if not NULL) gets a text
+ * for the log that names the file; the caller frees it. */
 int store_open(const char *directory, struct store **ret, char **ret_problem);
 /* Whether store_open() would succeed once the process `owner` has ended (0: there is none), as far
- * as that can be told without locking or changing anything; not in a process that has it open,
- * which would lose its locks by it.  0 or -errno.  *ret_problem as above; with 0 it says that the
- * file would be set aside. */
+ * as that can be told without locking or changing anything; not to be called in a process that has
+ * the store open, which would lose its locks.  0 or -errno.  *ret_problem as above; with 0 it says
+ * that the file would be set aside. */
 int store_check(const char *directory, pid_t owner, char **ret_problem);
 
 struct store *store_free(struct store *store); /* takes NULL; returns NULL */
@@ -37,20 +36,20 @@ DEFINE_CLEANUP(struct store *, store_free)
 /* Whether what is committed will be found by the next process. */
 enum store_place {
 	STORE_IN_PLACE,
-	STORE_WITHOUT_LOG, /* the write-ahead log has been deleted or replaced: store_flush_log(),
-			      and open it again */
-	STORE_ASTRAY,      /* the file itself, or its directory, has been: store_move() */
+	STORE_WITHOUT_LOG, /* the write-ahead log has been deleted or replaced: call
+			      store_flush_log(), and open the store again */
+	STORE_ASTRAY,      /* likewise the file itself, or its directory: call store_move() */
 };
 
-/* Looks where the files are: SQLite goes on writing into those that somebody has deleted.  Two
- * calls of stat(2).  *ret_text: what is wrong, for the log. */
+/* Looks whether the files are still in place: SQLite goes on writing into files that somebody has
+ * deleted.  Costs two calls of stat(2).  *ret_text: what is wrong, for the log. */
 enum store_place store_find(struct store *store, char *ret_text, size_t size);
 
-/* Puts into the file what is in the log alone, durably.  0 or -errno. */
+/* Writes into the file what only the log has, durably.  0 or -errno. */
 int store_flush_log(struct store *store);
 
-/* store_open(), and copies into it all that the store `from` has, which went astray and stays the
- * caller's.  A file that has taken its place is renamed, unless another process has it open
+/* Opens as store_open() does, and copies all that the store `from` has, which went astray and stays
+ * the caller's.  A file that has taken its place is renamed, unless another process has it open
  * (-EBUSY). */
 int store_move(struct store *from, const char *directory, struct store **ret, char **ret_problem);
 
@@ -62,7 +61,7 @@ int store_move(struct store *from, const char *directory, struct store **ret, ch
 int store_begin(struct store *store);
 int store_commit(struct store *store);
 
-/* Undoes it, also after a failure of any of the calls below or of store_commit().  It may make
+/* Undoes the transaction, also after a failure of store_commit() or of a call below.  It may make
  * space, so that -ENOSPC is worth a second try. */
 void store_rollback(struct store *store);
 
@@ -70,12 +69,12 @@ void store_rollback(struct store *store);
 int store_get(
 	struct store *store, enum store_table table, const struct key *key, struct update *ret);
 
-/* Puts it in place of the environment's former one.  update->sequence is the table's own: one more
- * than the largest ever given; it is set here.  0 or -errno. */
+/* Puts the update in place of the environment's former one.  update->sequence is the table's own:
+ * one more than the largest ever given; it is set here.  0 or -errno. */
 int store_put(struct store *store, enum store_table table, struct update *update);
 
-/* Deletes it if it is still there, and not another of its environment.  The number of rows, or
- * -errno. */
+/* Deletes the update, unless it is gone or another of its environment has replaced it.  The number
+ * of rows, or -errno. */
 int store_delete(struct store *store, enum store_table table, const struct update *update);
 
 /* Deletes from STORE_UPDATES what was stored before `stored_us`.  The number of rows, or -errno. */
@@ -85,7 +84,7 @@ int store_expire(struct store *store, int64_t stored_us);
 int store_each(struct store *store, enum store_table table,
 	void (*visit)(const struct update *update, void *userdata), void *userdata);
 
-/* Whether it can be written: writes a page, durably, that changes nothing.  Not within a
+/* Whether the store can be written: writes a page durably, which changes nothing.  Not within a
  * transaction. 0 or -errno. */
 int store_test(struct store *store);
 

@@ -2,8 +2,8 @@
 /* What becomes of an exchange in libmicrohttpd: a response that it sends, a last answer outside it,
  * or a connection that leaves it.
  *
- * libmicrohttpd, told to drop a connection, closes its own descriptor only (that is what
- * MHD_USE_TURBO is for): so who has a second one goes on with the connection. */
+ * When libmicrohttpd drops a connection, it closes only its own descriptor (that is what
+ * MHD_USE_TURBO is for), so whoever has a second descriptor can go on with the connection. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

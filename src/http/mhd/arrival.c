@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Connections from accept(2) until libmicrohttpd reports them: before 1.0 that is within
- * MHD_add_connection(), from then on later.  What is known of them comes with them. */
+/* Connections from accept(2) until libmicrohttpd reports them: before 1.0 it does so within
+ * MHD_add_connection(), since 1.0 later.  This keeps what is known of them until then. */
 #include <errno.h>
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Connections in libmicrohttpd's hands, and their deadlines.  Its own time-out is for inactivity
- * only, so that a client could trickle a request for ever. */
+/* Connections in libmicrohttpd's hands, and their deadlines.  libmicrohttpd's own time-out is for
+ * inactivity only, so a client could trickle a request for ever. */
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <malloc.h>

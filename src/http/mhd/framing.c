@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The check of a request's header fields that say where the request ends and whom it is for.
- * libmicrohttpd takes the first of several, and knows nothing of some ambiguities. */
+/* Checks the header fields that say where a request ends and whom it is for.  If such a field is
+ * there several times, libmicrohttpd takes the first one, and some ambiguities it does not know. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>

@@ -29,7 +29,8 @@ enum waiting {
 	N_WAITING,
 };
 
-/* From accept(2) on, and as long as libmicrohttpd's, whose socket context it is. */
+/* A connection: it exists from accept(2) on, and as long as libmicrohttpd's, whose socket context
+ * it is. */
 struct connection {
 	struct mhd *mhd;
 	struct MHD_Connection *library; /* NULL: it has still to be reported */
@@ -70,7 +71,7 @@ struct mhd {
 	sd_event_source *daemon_again;    /* it has more to do at once */
 	sd_event_source *daemon_timer;    /* ... or at a later time */
 	unsigned n_runs;                  /* since the loop has polled */
-	unsigned n_idle_runs;  /* that it had asked for, and in which it did not call us */
+	unsigned n_idle_runs;  /* runs that it had asked for, and in which it did not call us */
 	uint64_t n_calls;      /* of libmicrohttpd to us */
 	uint64_t gone_in_call; /* the last of them in which a connection became WAITING_GONE */
 
@@ -100,14 +101,15 @@ bool mhd_is_1_0(void);
 
 /* arrival.c */
 
-/* Before all else; arrivals_forget() frees those that have not been taken. */
+/* Call it before all else.  arrivals_forget() frees the connections that have not been taken. */
 void arrivals_init(struct mhd *mhd);
 
-/* Those that libmicrohttpd has not reported when it has run it has closed without a word. */
+/* Call it after a run of libmicrohttpd: a connection that it has not reported by then it has closed
+ * without a word. */
 void arrivals_forget(struct mhd *mhd);
 
-/* libmicrohttpd reports the connection that has this descriptor.  It is the caller's; NULL: none is
- * known. */
+/* libmicrohttpd reports the connection that has this descriptor.  Returns what is known of it,
+ * which is the caller's; NULL: nothing. */
 struct connection *arrival_take(struct mhd *mhd, int fd);
 
 /* connection.c */
@@ -117,13 +119,13 @@ int connection_timers_init(struct mhd *mhd);
 /* Starts the wait: the deadline counts from now. */
 void connection_wait(struct connection *connection, enum waiting waiting);
 
-/* Its answer is with the kernel: the client has to read it, if it has not yet. */
+/* The kernel has all of its answer: the client still has to read it, if it has not yet. */
 void connection_answered(struct connection *connection);
 
 /* Ends it, whatever it waits for. */
 void connection_end(struct connection *connection);
 
-/* Those that wait for nothing but their next request are WAITING_IDLE from now on. */
+/* Makes those WAITING_IDLE that wait for nothing but their next request. */
 void connections_sift(struct mhd *mhd);
 
 /* The time for this kind of waiting has become longer by `ms` (shorter, if negative). */
@@ -132,7 +134,7 @@ void connections_extend(struct mhd *mhd, enum waiting waiting, int64_t ms);
 /* A request may be there that has not been read yet. */
 bool connection_has_input(const struct connection *connection);
 
-/* Of MHD_OPTION_NOTIFY_CONNECTION. */
+/* For MHD_OPTION_NOTIFY_CONNECTION. */
 void connection_notify(void *userdata, struct MHD_Connection *library, void **socket_context,
 	enum MHD_ConnectionNotificationCode what);
 
@@ -147,33 +149,34 @@ unsigned room_counter(const struct mhd *mhd, const struct peer *peer);
 
 /* answer.c */
 
-/* Answers exchanges that are a connection's. */
+/* Answers the exchanges of connections. */
 extern const struct exchange_adapter answer_adapter;
 
-/* Gives libmicrohttpd the connection's response, in a call of request_handle(), which returns the
- * same. */
+/* Gives libmicrohttpd the connection's response.  Call it within request_handle(), which returns
+ * what this returns. */
 enum MHD_Result answer_queue(struct connection *connection);
 
 /* request.c */
 
-/* Of MHD_OPTION_URI_LOG_CALLBACK: the first line of a request has arrived.  Gives the request's
+/* For MHD_OPTION_URI_LOG_CALLBACK: the first line of a request has arrived.  Returns the request's
  * context. */
 void *request_start(void *userdata, const char *target, struct MHD_Connection *library);
 
-/* Of MHD_start_daemon(): the header, a piece of the body, or the end of a request has arrived. */
+/* For MHD_start_daemon(): the header, a piece of the body, or the end of a request has arrived. */
 enum MHD_Result request_handle(void *userdata, struct MHD_Connection *library, const char *url,
 	const char *method, const char *version, const char *body, size_t *body_length,
 	void **context);
 
-/* Of MHD_OPTION_NOTIFY_COMPLETED: the answer has been sent, or the connection has ended before. */
+/* For MHD_OPTION_NOTIFY_COMPLETED: the answer has been sent, or the connection has ended before
+ * that. */
 void request_end(void *userdata, struct MHD_Connection *library, void **context,
 	enum MHD_RequestTerminationCode why);
 
 /* framing.c */
 
-/* Finds out whether a request could be understood differently by a proxy before us, and so a second
- * request be smuggled in (RFC 9112, sections 3.2, 5 and 6).  `method` and `version` as given to
- * request_handle() with the header.  0, or the status to refuse it with and *ret_problem, a static
- * text. */
+/* Finds out whether a proxy before us could understand a request differently, so that a second
+ * request could be smuggled in (RFC 9112, sections 3.2, 5 and 6).  `method` and `version` as given
+ * to request_handle() with the header.  0, or the status to refuse it with and *ret_problem, a
+ * static text. */
 unsigned framing_check(const struct connection *connection, const char *method, const char *version,
 	uint64_t *ret_content_length, const char **ret_problem);

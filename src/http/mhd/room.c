@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Room for new connections: how many there may be, and who goes first where places run out.  Those
- * go that make no progress; whole requests are always served. */
+/* Room for new connections: how many there may be, and which ones go first when places run out.
+ * Those that make no progress go; whole requests are always served. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "http/http-internal.h"
 #include "http/replies.h"
 #include "update/update.h"
@@ -27,6 +28,7 @@ static void publish(struct exchange *exchange, int64_t time_us)
 
 	exchange->has_published = true;
 	exchange->publish.is_open = true;
+	exchange->publish.begun_us = clock_monotonic_us();
 	exchange_log(exchange, "Update");
 	http->operations.publish(&exchange->publish, &exchange->match.key, time_us, http->userdata);
 }
@@ -46,6 +48,19 @@ void queue_change_handle(struct exchange *exchange)
 		publish(exchange, time_us);
 }
 
+static void note_wait(
+	struct http *http, const struct http_publish *publish, enum http_publish_status status)
+{
+	static const enum timing timings[] = {
+		[HTTP_PUBLISHED] = TIMING_PUBLISHED,
+		[HTTP_STALE] = TIMING_STALE,
+		[HTTP_QUEUED] = TIMING_QUEUED,
+		[HTTP_UNAVAILABLE] = TIMING_UNAVAILABLE,
+	};
+
+	metrics_observe(&http->metrics, timings[status], clock_monotonic_us() - publish->begun_us);
+}
+
 void http_answer(struct http_publish *publish, enum http_publish_status status, uint64_t sequence,
 	const char *detail)
 {
@@ -54,6 +69,7 @@ void http_answer(struct http_publish *publish, enum http_publish_status status, 
 
 	assert(publish->is_open);
 	publish->is_open = false;
+	note_wait(exchange->http, publish, status);
 	switch (status) {
 	case HTTP_PUBLISHED:
 		reply_published(exchange, sequence);
