@@ -98,6 +98,14 @@ def fresh_time_us():
     return _last_us
 
 
+# Where nobody knows what was accepted first, an update is written some microseconds above its time, or once more.
+JUST_ABOVE_US = 1000
+
+
+def is_or_is_just_above(us, time_us):
+    return us and time_us <= us <= time_us + JUST_ABOVE_US
+
+
 _keys = itertools.count(random.randrange(10**6) * 1000)
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from daemon import fresh_key, fresh_time_us, isoformat, under_sanitizer
+from daemon import JUST_ABOVE_US, fresh_key, fresh_time_us, is_or_is_just_above, isoformat, under_sanitizer
 from nats import Cluster
 from namespaces import private
 from network import ADDRESSES
@@ -24,14 +24,6 @@ from wire import wait_until
 
 def two_nodes(start, url, **options):
     return [start.daemon(bus="nats", nats_url=url, **options) for _ in range(2)]
-
-
-# Where nobody knows what was accepted first, an update is written some microseconds above its time, or once more.
-JUST_ABOVE_US = 1000
-
-
-def is_or_is_just_above(us, time_us):
-    return us and time_us <= us <= time_us + JUST_ABOVE_US
 
 
 def all_deliver(nodes, streams, times):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from daemon import authorization, fresh_key, fresh_time_us, isoformat
+from daemon import JUST_ABOVE_US, authorization, fresh_key, fresh_time_us, isoformat
 from namespaces import private
 from nats import SUBJECT
 from test_jetstream import payload
@@ -485,7 +485,8 @@ def test_corrupt_while_it_runs(away):
     wait_empty(daemon)
     with server.client() as client:
         for key in (last, *keys[::100]):
-            assert client.last_message(key).payload == payload(times[key]), "accepted, and lost"
+            # Of what was being written just then, the process cannot know whether the file had it.
+            assert payload(times[key]) <= client.last_message(key).payload <= payload(times[key] + JUST_ABOVE_US)
 
 
 def fill_outbox(daemon, keys):
