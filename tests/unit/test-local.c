@@ -354,12 +354,12 @@ END_TEST
 /* What is still with the bus comes back. */
 START_TEST(test_free)
 {
-	struct publication *publications = calloc(BURST, sizeof(*publications));
+	struct publication *publications = calloc(END_BURST, sizeof(*publications));
 	int n = 0;
 
 	ck_assert_ptr_null(bus_free(NULL));
 	ck_assert_ptr_nonnull(publications);
-	for (int i = 0; i < BURST; i++) {
+	for (int i = 0; i < END_BURST; i++) {
 		prepare(&publications[i], "a", clock_wall_us());
 		bus_publish(bus, &publications[i]);
 	}
@@ -373,8 +373,8 @@ START_TEST(test_free)
 		if (event->publication->outcome == PUBLISH_UNAVAILABLE)
 			ck_assert_ptr_nonnull(strstr(event->publication->problem, "stopping"));
 	}
-	ck_assert_int_eq(n, BURST);
-	ck_assert_int_eq(publications[BURST - 1].outcome, PUBLISH_UNAVAILABLE);
+	ck_assert_int_eq(n, END_BURST);
+	ck_assert_int_eq(publications[END_BURST - 1].outcome, PUBLISH_UNAVAILABLE);
 	free(publications);
 }
 END_TEST

@@ -209,23 +209,23 @@ END_TEST
 /* Each item comes back, and no removal is left behind. */
 START_TEST(gives_all_back_at_the_end)
 {
-	struct outbox_item *items = calloc(BURST, sizeof(*items));
+	struct outbox_item *items = calloc(END_BURST, sizeof(*items));
 	struct update none = {0};
 	int n = 0;
 
 	ck_assert_ptr_null(outbox_free(NULL));
 	ck_assert_ptr_nonnull(items);
-	for (int i = 0; i < BURST; i++) {
-		prepare(&items[i], "a", i + 1, BURST);
+	for (int i = 0; i < END_BURST; i++) {
+		prepare(&items[i], "a", i + 1, END_BURST);
 		outbox_keep(outbox, &items[i]);
 		ck_assert_int_eq(outbox_drop(outbox, &none), 0);
 	}
 	outbox = outbox_free(outbox);
 	for (struct bus_event *event; (event = try_next(0)); free(event))
 		n += event->type == BUS_OUTBOX_ANSWER;
-	ck_assert_int_eq(n, BURST);
-	ck_assert_int_eq(items[BURST - 1].outcome, OUTBOX_FAILED);
-	ck_assert_ptr_nonnull(strstr(items[BURST - 1].problem, "stopping"));
+	ck_assert_int_eq(n, END_BURST);
+	ck_assert_int_eq(items[END_BURST - 1].outcome, OUTBOX_FAILED);
+	ck_assert_ptr_nonnull(strstr(items[END_BURST - 1].problem, "stopping"));
 	free(items);
 }
 END_TEST
