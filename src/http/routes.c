@@ -10,21 +10,16 @@
 #include "update/frame.h"
 
 static const struct route routes[] = {
-#define READS(path_, handle_)                                                                      \
+#define GET_ROUTE(path_, handle_, subscribes_)                                                     \
 	{                                                                                          \
 		.path = (path_),                                                                   \
 		.methods = METHOD_GET | METHOD_HEAD,                                               \
 		.allow = "GET, HEAD, OPTIONS",                                                     \
 		.handle = (handle_),                                                               \
+		.subscribes = (subscribes_),                                                       \
 	},
-#define SUBSCRIBES(path_, handle_)                                                                 \
-	{                                                                                          \
-		.path = (path_),                                                                   \
-		.methods = METHOD_GET | METHOD_HEAD,                                               \
-		.allow = "GET, HEAD, OPTIONS",                                                     \
-		.handle = (handle_),                                                               \
-		.subscribes = true,                                                                \
-	},
+#define READS(path_, handle_)      GET_ROUTE(path_, handle_, false)
+#define SUBSCRIBES(path_, handle_) GET_ROUTE(path_, handle_, true)
 #define PUBLISHES(path_, handle_, body_max_)                                                       \
 	{                                                                                          \
 		.path = (path_),                                                                   \

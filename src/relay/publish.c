@@ -27,22 +27,13 @@ static void answer_stale(struct relay *relay, struct http_publish *publish)
 	http_answer(publish, HTTP_STALE, 0, NULL);
 }
 
-/* The two answers that accept an update. */
-
-static void answer_published(
-	struct relay *relay, const struct pending *pending, struct http_publish *publish)
+/* HTTP_PUBLISHED or HTTP_QUEUED: the update is accepted. */
+static void answer_accepted(struct relay *relay, const struct pending *pending,
+	struct http_publish *publish, enum http_publish_status status)
 {
-	metrics_add(&relay->metrics, COUNT_PUBLISHED, 1);
+	metrics_add(&relay->metrics, status == HTTP_PUBLISHED ? COUNT_PUBLISHED : COUNT_QUEUED, 1);
 	metrics_observe(&relay->metrics, TIMING_PUBLISH_LAG, pending->lag_us);
-	http_answer(publish, HTTP_PUBLISHED, pending->publication.sequence, NULL);
-}
-
-static void answer_queued(
-	struct relay *relay, const struct pending *pending, struct http_publish *publish)
-{
-	metrics_add(&relay->metrics, COUNT_QUEUED, 1);
-	metrics_observe(&relay->metrics, TIMING_PUBLISH_LAG, pending->lag_us);
-	http_answer(publish, HTTP_QUEUED, 0, NULL);
+	http_answer(publish, status, pending->publication.sequence, NULL);
 }
 
 /* ---- What is pending ---- */
@@ -363,7 +354,7 @@ static void answer_by_bus(struct relay *relay, struct pending *pending)
 	else if (publication->outcome == PUBLISH_STALE)
 		answer_stale(relay, publish);
 	else
-		answer_published(relay, pending, publish);
+		answer_accepted(relay, pending, publish, HTTP_PUBLISHED);
 }
 
 void publish_on_answer(struct relay *relay, struct publication *publication)
@@ -407,7 +398,7 @@ static void answer_by_outbox(struct relay *relay, struct pending *pending)
 		return;
 	switch (pending->item.outcome) {
 	case OUTBOX_KEPT:
-		answer_queued(relay, pending, publish);
+		answer_accepted(relay, pending, publish, HTTP_QUEUED);
 		break;
 	case OUTBOX_STALE:
 		answer_stale(relay, publish);

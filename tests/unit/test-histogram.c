@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/metrics.h"
 #include "histogram.h"
+#include "metrics-fixture.h"
 #include "runner.h"
 
 static const struct {
@@ -116,25 +117,6 @@ static void read_none(FILE *file, enum metric metric, const void *userdata)
 	metrics_write_value(file, metric, NULL, 0);
 }
 
-/* The text of all metrics; to be freed. */
-static char *write_all(const struct metrics *total)
-{
-	char *text = NULL;
-	size_t size = 0;
-	FILE *file = open_memstream(&text, &size);
-
-	ck_assert_ptr_nonnull(file);
-	metrics_write(file, total, read_none, NULL);
-	ck_assert_int_eq(fclose(file), 0);
-	return text;
-}
-
-static void assert_has(const char *text, const char *part)
-{
-	/* All of the text would be too long for Check. */
-	ck_assert_msg(strstr(text, part), "no %s", part);
-}
-
 START_TEST(test_text)
 {
 	struct metrics total = {.counts = {0}};
@@ -145,7 +127,7 @@ START_TEST(test_text)
 	metrics_observe(&total, TIMING_PUBLISH_LAG, 10001);
 	metrics_observe(&total, TIMING_PUBLISH_LAG, 2500000);
 	metrics_observe(&total, TIMING_PUBLISH_LAG, 7000000000);
-	text = write_all(&total);
+	text = write_all(&total, read_none, NULL);
 	assert_has(text, "\n# TYPE flagsse_publish_lag_seconds histogram\n"
 			 "flagsse_publish_lag_seconds_bucket{le=\"0.01\"} 2\n"
 			 "flagsse_publish_lag_seconds_bucket{le=\"0.025\"} 3\n"
@@ -173,7 +155,7 @@ START_TEST(test_text_with_label)
 	_cleanup_(freep) char *text = NULL;
 
 	metrics_observe(&total, TIMING_STALE, 3000000);
-	text = write_all(&total);
+	text = write_all(&total, read_none, NULL);
 	assert_has(text, "\n# TYPE flagsse_publish_seconds histogram\n"
 			 "flagsse_publish_seconds_bucket{status=\"published\",le=\"0.0005\"} 0\n"
 			 "flagsse_publish_seconds_bucket{status=\"published\",le=\"0.001\"} 0\n");
@@ -239,7 +221,7 @@ START_TEST(test_read_while_written)
 		_cleanup_(freep) char *text = NULL;
 
 		metrics_sum(&total, &block);
-		text = write_all(&total);
+		text = write_all(&total, read_none, NULL);
 		n = check_series(text);
 		ck_assert_uint_ge(n, before);
 		before = n;

@@ -9,6 +9,7 @@
 
 #include "base/metrics.h"
 #include "config-fixture.h"
+#include "metrics-fixture.h"
 #include "runner.h"
 
 /* Where users read of them: ".B NAME{LABEL=...}", a line with the type, and words, up to ".TP". */
@@ -46,25 +47,6 @@ static void read_seven(FILE *file, enum metric metric, const void *userdata)
 	metrics_write_value(file, metric, metrics_row(metric)->label ? "value" : NULL, 7);
 }
 
-/* The text of all metrics; to be freed. */
-static char *write_all(const struct metrics *total)
-{
-	char *text = NULL;
-	size_t size = 0;
-	FILE *file = open_memstream(&text, &size);
-
-	ck_assert_ptr_nonnull(file);
-	metrics_write(file, total, read_seven, &read_seven);
-	ck_assert_int_eq(fclose(file), 0);
-	return text;
-}
-
-static void assert_has(const char *text, const char *part)
-{
-	/* All of the text would be too long for Check. */
-	ck_assert_msg(strstr(text, part), "no %s", part);
-}
-
 START_TEST(test_text)
 {
 	struct metrics total = {.counts = {0}};
@@ -73,7 +55,7 @@ START_TEST(test_text)
 	metrics_add(&total, COUNT_SENT_BYTES, 1);
 	metrics_add(&total, COUNT_SENT_BYTES, UINT64_MAX - 1);
 	metrics_add(&total, COUNT_QUEUED, 3);
-	text = write_all(&total);
+	text = write_all(&total, read_seven, &read_seven);
 	assert_has(text, "# HELP flagsse_sent_bytes_total Bytes written to streams.\n"
 			 "# TYPE flagsse_sent_bytes_total counter\n"
 			 "flagsse_sent_bytes_total 18446744073709551615\n"
@@ -93,7 +75,7 @@ END_TEST
 START_TEST(test_text_is_in_the_order_of_the_table)
 {
 	struct metrics total = {.counts = {0}};
-	_cleanup_(freep) char *text = write_all(&total);
+	_cleanup_(freep) char *text = write_all(&total, read_seven, &read_seven);
 	const char *at = text;
 	char head[256];
 
